@@ -1,0 +1,1 @@
+"""MCP Gateway: one door for every MCP server."""
