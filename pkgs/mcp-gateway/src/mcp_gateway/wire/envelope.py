@@ -1,0 +1,193 @@
+"""Heads of JSON-RPC messages: read what must be known or rewritten, carry the rest as it came.
+
+A request of a caller gets one bounded scan (`scan`): well-formed UTF-8 JSON, no duplicate key at any
+level, no NaN, nesting within the parser's 200 levels, numbers a parser can hold. What could be read
+in two ways is refused, never repaired. Its parts are then cut out as raw slices.
+A message of a server is trusted less but read less: only its head is decoded.
+"""
+
+from typing import Any, Final
+
+import jiter
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from mcp_gateway.errors import INVALID_REQUEST, PARSE_ERROR, GatewayError, Kind
+
+Params = dict[str, Any]
+"""Members of a `params` object in their order; values are `Raw` slices, or plain values that we wrote."""
+
+RequestId = int | str
+
+_ENVELOPE_KEYS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+# Members that some room decides on. A case variant of one of these could be read by a lenient server
+# in place of the one that was authorised (GHSA-4gph-2hhr-5mwg), so it is refused.
+_ROUTED_KEYS: Final = frozenset({"name", "arguments", "_meta", "uri", "ref", "cursor"})
+
+
+class Head(msgspec.Struct, gc=False):
+    """What is read of a message that came from a server; `Raw` members are empty when absent."""
+
+    id: int | str | UnsetType | None = UNSET
+    method: str | UnsetType = UNSET
+    params: Raw = Raw(b"")
+    result: Raw = Raw(b"")
+    error: Raw = Raw(b"")
+
+
+class RpcError(msgspec.Struct):
+    """The `error` member of a response (JSON-RPC 2.0 section 5.1)."""
+
+    code: int
+    message: str = ""
+
+
+class _Slices(msgspec.Struct, gc=False):
+    id: Raw = Raw(b"")
+    params: Raw = Raw(b"")
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message of a caller after its scan: a request, a notification or a response.
+
+    `id_raw` is the id as it was written, for the answer; `id` is its value, for correlation.
+    """
+
+    id: RequestId | None
+    id_raw: bytes
+    method: str | None
+    params: Params
+    meta: dict[str, Any]
+
+
+_read_head = msgspec.json.Decoder(Head).decode
+_read_slices = msgspec.json.Decoder(_Slices).decode
+_read_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_read_error = msgspec.json.Decoder(RpcError).decode
+encode = msgspec.json.Encoder().encode
+
+
+class NotAMessage(ValueError):
+    """A line of a server that is no JSON-RPC message."""
+
+
+def scan(body: bytes) -> Any:
+    """The one scan of what a caller sent; answers the decoded value.
+
+    Raises:
+        GatewayError: `invalid`, with the place in the text.
+    """
+    try:
+        return jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
+    except ValueError as problem:
+        raise GatewayError(
+            Kind.INVALID, f"The body is not valid JSON: {problem}", rpc_code=PARSE_ERROR
+        ) from None
+
+
+def scan_object(body: bytes) -> dict[str, Any]:
+    """`scan` for a body that must be a JSON object.
+
+    Raises:
+        GatewayError: `invalid`.
+    """
+    value = scan(body)
+    if not isinstance(value, dict):
+        raise GatewayError(Kind.INVALID, "The body must be a JSON object", rpc_code=INVALID_REQUEST)
+    return value
+
+
+def read_message(body: bytes) -> Message:
+    """Reads one JSON-RPC message of a caller.
+
+    Raises:
+        GatewayError: `invalid`, with the JSON-RPC code -32700 or -32600.
+    """
+    value = scan_object(body)
+    if value.get("jsonrpc") != "2.0":
+        raise _bad_request('`jsonrpc` must be "2.0"')
+    _refuse_case_variants(value, _ENVELOPE_KEYS)
+    method = value.get("method")
+    if method is not None and not isinstance(method, str):
+        raise _bad_request("`method` must be a string")
+    request_id = value.get("id")
+    if "id" in value and (isinstance(request_id, bool) or not isinstance(request_id, int | str)):
+        raise _bad_request("`id` must be a string or an integer")
+    params = value.get("params", {})
+    if not isinstance(params, dict):
+        raise _bad_request("`params` must be an object")
+    _refuse_case_variants(params, _ROUTED_KEYS)
+    meta = params.get("_meta", {})
+    if not isinstance(meta, dict):
+        raise _bad_request("`_meta` must be an object")
+    slices = _read_slices(body)
+    return Message(request_id, bytes(slices.id), method, _read_members(slices.params) if params else {}, meta)
+
+
+def _refuse_case_variants(members: dict[str, Any], known: frozenset[str]) -> None:
+    for key in members:
+        if key not in known and key.lower() in known:
+            raise _bad_request(f"`{key[:40]}` differs only by case from `{key.lower()}`")
+
+
+def _bad_request(detail: str) -> GatewayError:
+    return GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+
+
+def read_head(line: bytes | memoryview) -> Head:
+    """Reads the head of one message of a server.
+
+    Raises:
+        NotAMessage: it is not JSON, not an object, or neither request, notification nor response.
+    """
+    try:
+        head = _read_head(line)
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        raise NotAMessage(str(problem)) from None
+    if head.method is UNSET and head.id is UNSET:
+        raise NotAMessage("neither a method nor an id")
+    return head
+
+
+def read_members(raw: Raw | bytes) -> Params:
+    """The members of an object as raw slices, in their order; empty when it is no object."""
+    try:
+        return _read_members(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return {}
+
+
+def read_error(raw: Raw | bytes) -> RpcError:
+    """Reads an `error` member; an unreadable one is an internal error of its sender."""
+    try:
+        return _read_error(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return RpcError(-32603, "unreadable error")
+
+
+def request_line(request_id: int, method: str, params: Params) -> bytes:
+    """One request as a line for a stdio server.
+
+    JSON allows raw line breaks only as white space between tokens, where a blank does as well;
+    on this wire a line break would end the message.
+    """
+    head = b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":' % (request_id, encode(method))
+    line = b"%b%b}\n" % (head, encode(params))
+    if line.find(b"\n") != len(line) - 1 or b"\r" in line:
+        line = line.replace(b"\n", b" ").replace(b"\r", b" ")[:-1] + b"\n"
+    return line
+
+
+def notification(method: str, params: Params | None = None) -> bytes:
+    """One notification; a stdio server takes it as a line, its params being ours and without line breaks."""
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b}' % (encode(method), encode(params or {}))
+
+
+def response(id_raw: bytes, result: bytes | Raw) -> bytes:
+    """A response whose result is carried as it came."""
+    return b"".join((b'{"jsonrpc":"2.0","id":', id_raw, b',"result":', result, b"}"))
+
+
+def error_response(id_raw: bytes, error: bytes) -> bytes:
+    """An error response; `id_raw` is empty where the id could not be read (JSON-RPC 2.0 section 5)."""
+    return b"".join((b'{"jsonrpc":"2.0","id":', id_raw or b"null", b',"error":', error, b"}"))

@@ -1,0 +1,59 @@
+"""What the revisions of MCP require, in one table.
+
+Era words: the handshake era opens with `initialize`; the modern era (2026-07-28 and later) has no
+handshake, and every request carries its own version, client and capabilities in `_meta`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+
+class Era(StrEnum):
+    HANDSHAKE = "handshake"
+    MODERN = "modern"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One dated revision: its era, and whether a POST may carry a batch array."""
+
+    date: str
+    era: Era
+    batches: bool = False
+
+
+REVISIONS: Final = {
+    revision.date: revision
+    for revision in (
+        Revision("2024-11-05", Era.HANDSHAKE, batches=True),
+        Revision("2025-03-26", Era.HANDSHAKE, batches=True),
+        Revision("2025-06-18", Era.HANDSHAKE),
+        Revision("2025-11-25", Era.HANDSHAKE),
+        Revision("2026-07-28", Era.MODERN),
+    )
+}
+
+LATEST_HANDSHAKE: Final = "2025-11-25"
+MODERN: Final = "2026-07-28"
+# Streamable HTTP 2025-06-18 and later: a request without MCP-Protocol-Version is taken as this one.
+ASSUMED_WITHOUT_HEADER: Final = "2025-03-26"
+
+# Error codes of 2026-07-28 that tell "I speak the modern era, but not this".
+UNSUPPORTED_VERSION: Final = -32022
+
+META_PREFIX: Final = "io.modelcontextprotocol/"
+
+
+def modern_meta(client_info: dict[str, str]) -> dict[str, Any]:
+    """The `_meta` members that every request of the modern era must carry (basic/versioning)."""
+    return {
+        META_PREFIX + "protocolVersion": MODERN,
+        META_PREFIX + "clientInfo": client_info,
+        META_PREFIX + "clientCapabilities": {},
+    }
+
+
+def is_handshake(date: str) -> bool:
+    revision = REVISIONS.get(date)
+    return revision is not None and revision.era is Era.HANDSHAKE
