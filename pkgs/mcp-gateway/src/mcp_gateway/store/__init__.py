@@ -1,0 +1,413 @@
+"""What the gateway remembers: activity, run-time switches, eras of servers. The only room with SQLite.
+
+`Store` lives on the event loop's thread; one writer thread owns the database. `begin` and `end` only append
+to a queue; the writer gathers for a moment and writes a batch in one transaction. Whatever reads or must be
+on the disk is a job on that thread, behind all that was handed in before: what was answered is visible.
+Never knows servers, policy or HTTP. Opened and closed by `app.py`, used by the gateway's facade and calls.
+
+When the disk fails, calls go on: `fault` says why, rows wait in a bounded backlog, and what does not fit is
+counted in `lost_records`. Nothing here waits for the disk on the event loop.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from mcp_gateway.store import calls as _calls
+from mcp_gateway.store import overrides as _tables
+from mcp_gateway.store.calls import (
+    CallPage,
+    CallQuery,
+    CallRecord,
+    CursorError,
+    Row,
+    call_id_text,
+    parse_call_id,
+)
+from mcp_gateway.store.database import Database, StoreClosed, StoreError, is_damage
+
+__all__ = [
+    "CallPage",
+    "CallQuery",
+    "CallRecord",
+    "CursorError",
+    "Store",
+    "StoreClosed",
+    "StoreError",
+    "call_id_text",
+    "parse_call_id",
+]
+
+GATHER_S = 0.08  # with the writing itself, batches are at most 100 ms apart
+PRUNE_EVERY_S = 60.0
+RETRY_S = 1.0  # after a failed batch; a full disk stays full for a while
+CLOSE_S = 10.0  # a disk that hangs must not keep the process from ending
+MAX_ROWS = 1_000_000  # about 300 MB
+# How far the writer may fall behind (a hanging disk) before records are dropped, or the arguments in them.
+MAX_PENDING = 100_000
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+MAX_BACKLOG = 20_000  # rows that wait for the disk to recover; at most 3 KiB each
+
+_log = logging.getLogger(__name__)
+_K = TypeVar("_K")
+_T = TypeVar("_T")
+_Job = Callable[[Database], None]
+_TROUBLE = (sqlite3.OperationalError, OSError)  # the disk's fault: the same rows may succeed later
+
+
+class Store:
+    """The one open state directory. All methods belong to one event loop's thread; make it with `open`."""
+
+    def __init__(self, state_dir: Path, keep_days: float, max_rows: int) -> None:
+        self.keep_days = keep_days
+        self._max_rows = max_rows
+        # Handed from the loop to the writer. Appending to a deque is atomic, and each has one end per thread.
+        self._pending: deque[CallRecord] = deque()
+        self._jobs: deque[_Job] = deque()
+        self._handed_bytes = 0
+        self._turned_away = 0
+        self._closing = False
+        self._asleep = False  # set by the writer, cleared by either
+        self._wake = threading.Event()
+        self._hurry = threading.Event()  # somebody waits for a job: gather no longer
+        # Written by the writer alone.
+        self._taken_bytes = 0
+        self._backlog: list[Row] = []
+        self._dropped = 0
+        self._fault: str | None = None
+        self._notice: str | None = None
+        self._retry_at = 0.0
+        self._prune_at = 0.0
+        self._is_marked = False  # calls of an earlier life are `interrupted`
+        self._overrides: dict[_tables.Key, bool] = {}
+        self._eras: dict[str, frozenset[str]] = {}
+        self._opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._main, args=(state_dir,), name="store", daemon=True)
+
+    @classmethod
+    def open(cls, state_dir: Path, *, keep_days: float = 30.0, max_rows: int = MAX_ROWS) -> "Store":
+        """Opens the state directory for this process alone.
+
+        Raises: StoreError.
+        """
+        store = cls(state_dir, keep_days, max_rows)
+        store._thread.start()
+        store._opened.result()
+        return store
+
+    # --- activity, the hot path
+
+    def begin(self, record: CallRecord) -> None:
+        """The call has started: if it outlasts the next batch it gets a row, which a crash leaves behind."""
+        self._hand_in(record)
+
+    def end(self, record: CallRecord) -> None:
+        """The call is over and its record complete; the store may let go of its arguments."""
+        self._handed_bytes += record.request_bytes
+        if self._handed_bytes - self._taken_bytes > MAX_PENDING_BYTES:
+            record.arguments = None
+        self._hand_in(record)
+
+    def _hand_in(self, record: CallRecord) -> None:
+        if self._closing:
+            raise StoreClosed("The store is closed")
+        pending = self._pending
+        if len(pending) >= MAX_PENDING:
+            self._turned_away += record.outcome != _calls.RUNNING
+            return
+        pending.append(record)
+        # In this order (the writer does it the other way round): it never sleeps beside a record.
+        if self._asleep:
+            self._asleep = False
+            self._wake.set()
+
+    # --- what the operator should know
+
+    @property
+    def healthy(self) -> bool:
+        return self._fault is None
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be written at the moment."""
+        return self._fault
+
+    @property
+    def notice(self) -> str | None:
+        """What happened to the database since it was last in order."""
+        return self._notice
+
+    @property
+    def lost_records(self) -> int:
+        return self._turned_away + self._dropped
+
+    # --- reading and remembering
+
+    async def calls(self, query: CallQuery) -> CallPage:
+        """One page of activity, newest first, whatever was handed in before included.
+
+        Raises: CursorError, StoreError.
+        """
+        limit = min(max(query.limit, 1), _calls.MAX_PAGE_ROWS)
+        rows: list[Row] = []
+        before: _calls.Position | None = _calls.parse_cursor(query.cursor) if query.cursor else _calls.NEWEST
+        while before is not None and len(rows) <= limit:
+            found, before = await self._ask(partial(_read_window, query, before, limit + 1 - len(rows)))
+            rows += found
+        return _calls.page_of(rows, limit)
+
+    async def call(self, call_id: int) -> dict[str, Any] | None:
+        """Raises: StoreError."""
+        row = await self._ask(lambda database: _calls.read_call(database.connection, call_id))
+        return None if row is None else _calls.shown(row)
+
+    def overrides(self) -> dict[_tables.Key, bool]:
+        """What a person switched, by (server, tool or None)."""
+        self._check_open()
+        return dict(self._overrides)
+
+    async def set_override(self, server: str, tool: str | None, enabled: bool | None) -> None:
+        """Remembers a switch, or forgets it (None); on the disk before it returns.
+
+        Raises: StoreError.
+        """
+
+        key = (server, tool)
+
+        def write(database: Database) -> None:
+            with database.transaction(durable=True) as connection:
+                _tables.write_override(connection, key, enabled)
+            self._overrides = _with(self._overrides, key, enabled)
+
+        await self._ask(write)
+
+    def eras(self, fingerprint: str) -> frozenset[str] | None:
+        """The eras that a server of this configuration was found to speak; None: not known."""
+        self._check_open()
+        return self._eras.get(fingerprint)
+
+    async def remember_eras(self, fingerprint: str, eras: frozenset[str]) -> None:
+        """Raises: StoreError."""
+        await self._write_eras(fingerprint, eras)
+
+    async def forget_eras(self, fingerprint: str) -> None:
+        """Raises: StoreError."""
+        await self._write_eras(fingerprint, None)
+
+    async def _write_eras(self, fingerprint: str, eras: frozenset[str] | None) -> None:
+        def write(database: Database) -> None:
+            with database.transaction() as connection:
+                _tables.write_eras(connection, fingerprint, eras)
+            self._eras = _with(self._eras, fingerprint, eras)
+
+        await self._ask(write)
+
+    async def close(self) -> None:
+        """Writes what is left, gives the directory free. May be called again."""
+        self._closing = True
+        self._hurry.set()
+        self._wake.set()
+        await asyncio.to_thread(self._thread.join, CLOSE_S)
+
+    async def _ask(self, job: Callable[[Database], _T]) -> _T:
+        """Runs a job on the writer thread, after everything that was handed in before it."""
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[_T] = loop.create_future()
+
+        def run(database: Database) -> None:
+            result, failure = None, None
+            try:
+                result = job(database)
+            except Exception as error:  # told to whoever asked, whatever it is: the thread must live on
+                self._replace_if_damaged(error, database)
+                failure = StoreError(f"The database {database.path} failed: {error}")
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and with it whoever asked
+                loop.call_soon_threadsafe(_settle, answer, result, failure)
+
+        self._jobs.append(run)
+        self._hurry.set()
+        self._wake.set()
+        return await answer
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise StoreClosed("The store is closed")
+
+    # --- the writer thread
+
+    def _main(self, state_dir: Path) -> None:
+        try:
+            database = Database(state_dir)
+        except BaseException as error:
+            self._opened.set_exception(error)
+            return
+        with contextlib.closing(database):
+            try:
+                self._recall(database)
+            except BaseException as error:
+                self._opened.set_exception(error)
+                return
+            self._write(database)
+            self._opened.set_result(None)
+            self._serve(database)
+
+    def _recall(self, database: Database) -> None:
+        self._notice = database.notice
+        try:
+            self._overrides = _tables.read_overrides(database.connection)
+            self._eras = _tables.read_eras(database.connection)
+        except (sqlite3.Error, OSError) as error:
+            if not self._replace_if_damaged(error, database):
+                raise StoreError(f"The database {database.path} cannot be read: {error}") from error
+            # What could be saved is in the new file as soon as that is opened.
+            self._overrides = _tables.read_overrides(database.connection)
+
+    def _serve(self, database: Database) -> None:
+        closing = False
+        while not closing:
+            self._rest()
+            # Each is looked at before what must be done ahead of it: records handed in before a job or before
+            # the closing are in the queue by now, and are written first.
+            closing = self._closing
+            jobs = _drained(self._jobs)
+            self._write(database)
+            self._prune(database)
+            for job in jobs:
+                job(database)
+        self._drop(self._backlog)
+
+    def _rest(self) -> None:
+        """Sleeps until there is something to do, then lets more of it gather."""
+        next_duty = self._retry_at if self._backlog or not self._is_marked else self._prune_at
+        self._asleep = True
+        if not (self._pending or self._jobs or self._closing):
+            self._wake.wait(max(0.0, next_duty - time.monotonic()))
+        self._asleep = False
+        self._wake.clear()
+        self._hurry.wait(GATHER_S)
+        self._hurry.clear()
+
+    def _write(self, database: Database) -> None:
+        """Writes a batch: what an earlier failure left, then the latest state of every record handed in."""
+        handed_bytes = self._handed_bytes
+        records = {record.id: record for record in _drained(self._pending)}
+        self._taken_bytes = handed_bytes
+        if not (records or self._backlog) and self._is_marked:
+            return
+        rows, self._backlog = self._backlog, []
+        fresh = self._rows_of(records.values())
+        if time.monotonic() < self._retry_at and not self._closing:
+            self._keep([*rows, *fresh])
+            return
+        try:
+            with database.transaction() as connection:
+                if not self._is_marked:
+                    _calls.mark_interrupted(connection)
+                _calls.write_rows(connection, rows)
+                # Rows are made in the same handfuls: the event loop gets its turn at each statement.
+                while some := list(islice(fresh, _calls.ROWS_PER_STATEMENT)):
+                    rows += some
+                    _calls.write_rows(connection, some)
+        except Exception as error:
+            rows += fresh
+            if isinstance(error, _TROUBLE) or is_damage(error):
+                self._suffer(error, database)
+                self._keep(rows)
+            else:  # a row that can never be stored would come back with every batch
+                _log.exception("store dropped a batch, rows=%d", len(rows))
+                self._drop(rows)
+        else:
+            self._is_marked = True
+            self._recover()
+
+    def _rows_of(self, records: Iterable[CallRecord]) -> Iterator[Row]:
+        for record in records:
+            try:
+                yield _calls.row_of(record)
+            except Exception:  # one record that breaks the rules must not take its neighbours along
+                _log.exception("store dropped a record, call=%s", record.id)
+                self._dropped += 1
+
+    def _keep(self, rows: list[Row]) -> None:
+        surplus = max(0, len(rows) - MAX_BACKLOG)
+        self._drop(rows[:surplus])
+        self._backlog = rows[surplus:]
+
+    def _drop(self, rows: list[Row]) -> None:
+        self._dropped += sum(map(_calls.is_finished, rows))
+
+    def _prune(self, database: Database) -> None:
+        if time.monotonic() < self._prune_at:
+            return
+        has_more = False
+        try:
+            with database.transaction() as connection:
+                has_more = _calls.prune(connection, self.keep_days, self._max_rows)
+        except (sqlite3.Error, OSError) as error:
+            self._replace_if_damaged(error, database)
+            _log.warning("store cannot prune: %s", error)
+        self._prune_at = time.monotonic() + (0.0 if has_more else PRUNE_EVERY_S)
+
+    def _suffer(self, error: Exception, database: Database) -> None:
+        """Notes why a batch failed; the next try is at once for a damaged file, which is replaced."""
+        is_replaced = self._replace_if_damaged(error, database)
+        self._retry_at = 0.0 if is_replaced else time.monotonic() + RETRY_S
+        fault = f"Activity is not recorded: {error} ({database.path})"
+        if self._fault != fault:
+            _log.error("store fails: %s", fault)
+        self._fault = fault
+
+    def _recover(self) -> None:
+        failed, self._fault = self._fault, None
+        self._retry_at = 0.0
+        if failed is not None:
+            _log.warning("store recovered, lost_records=%d", self.lost_records)
+
+    def _replace_if_damaged(self, error: Exception, database: Database) -> bool:
+        if not is_damage(error):
+            return False
+        try:
+            database.set_aside()
+        except OSError as failure:
+            _log.error("store cannot move %s: %s", database.path, failure)
+            return False
+        self._notice = database.notice
+        _log.error("store: %s", self._notice)
+        return True
+
+
+def _read_window(
+    query: CallQuery, before: _calls.Position, limit: int, database: Database
+) -> tuple[list[Row], _calls.Position | None]:
+    return _calls.read_window(database.connection, query, before, limit)
+
+
+def _with(known: dict[_K, _T], key: _K, value: _T | None) -> dict[_K, _T]:
+    """A changed copy: the event loop may be reading the old one."""
+    others = {other: known[other] for other in known if other != key}
+    return others if value is None else {**others, key: value}
+
+
+def _drained(queue: deque[_T]) -> list[_T]:
+    """What is in the queue now; its producer may go on appending."""
+    return [queue.popleft() for _ in range(len(queue))]
+
+
+def _settle(answer: asyncio.Future[_T], result: _T | None, error: Exception | None) -> None:
+    if answer.done():  # whoever asked was cancelled
+        return
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(cast(_T, result))
