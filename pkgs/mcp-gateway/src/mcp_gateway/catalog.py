@@ -1,0 +1,203 @@
+"""What the servers offer, as one immutable snapshot.
+
+Reads tool lists (checking heads only, carrying definitions as bytes), applies the operator's rules
+and switches, gives every tool its exposed name, and encodes each list once. Pure: `gateway/` swaps a
+new snapshot in when a server's list or a switch changes.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from mcp_gateway.access.policy import offers
+from mcp_gateway.config.model import ToolRules
+from mcp_gateway.names import exposed_names
+from mcp_gateway.wire.envelope import encode, read_members
+
+# Bounds for one server; a list beyond them is cut and the cut is told, with the number.
+MAX_TOOLS: Final = 2_000
+MAX_PAGES: Final = 200
+MAX_LIST_BYTES: Final = 8 * 1024 * 1024
+MAX_NAME_CHARS: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool as its server defines it; `definition` is the server's own JSON."""
+
+    name: str
+    definition: bytes
+
+
+class _Page(msgspec.Struct):
+    tools: list[Raw]
+    nextCursor: str | None = None
+
+
+class _ToolHead(msgspec.Struct):
+    name: str
+    inputSchema: dict[str, Raw]
+
+
+def read_page(result: Raw) -> tuple[list[Tool], str | None, list[str]]:
+    """One page of `tools/list`: its tools, the next cursor, and a sentence for each tool left out.
+
+    Raises:
+        ValueError: the page as a whole is not readable.
+    """
+    try:
+        page = msgspec.json.decode(result, type=_Page)
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        raise ValueError(f"its answer to `tools/list` is not valid: {problem}") from None
+    tools, left_out = [], []
+    for number, raw in enumerate(page.tools, 1):
+        definition = bytes(raw)
+        try:
+            head = msgspec.json.decode(definition, type=_ToolHead)
+        except (msgspec.MsgspecError, RecursionError) as problem:
+            left_out.append(f"tool {number} of the list is left out: {problem}")
+            continue
+        if not 0 < len(head.name) <= MAX_NAME_CHARS:
+            left_out.append(f"tool {number} of the list is left out: a name of {len(head.name)} characters")
+            continue
+        tools.append(Tool(head.name, definition))
+    return tools, page.nextCursor, left_out
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One server's part of the catalog; `off` are the native names switched off at run time."""
+
+    server: str
+    tools: tuple[Tool, ...]
+    rules: ToolRules
+    off: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tool in the catalog. Denied tools have no entry; switched-off ones have `enabled` False."""
+
+    server: str
+    tool: str
+    exposed: str
+    enabled: bool
+    definition: bytes
+
+    @cached_property
+    def for_api(self) -> bytes:
+        """The tool as `/api/tools` shows it: the server's members, plus where it belongs."""
+        own = {"server": self.server, "name": self.tool, "exposedName": self.exposed, "enabled": self.enabled}
+        return encode({**own, **{k: v for k, v in read_members(self.definition).items() if k not in own}})
+
+    @cached_property
+    def search_text(self) -> str:
+        head = msgspec.json.decode(self.definition, type=_SearchHead)
+        return "\n".join(
+            (self.server, self.tool, self.exposed, head.title or "", head.description or "")
+        ).lower()
+
+
+class _SearchHead(msgspec.Struct):
+    # Any: a server that sends a number as its description is still searchable by name.
+    title: Any = None
+    description: Any = None
+
+    def __post_init__(self) -> None:
+        self.title = self.title if isinstance(self.title, str) else None
+        self.description = self.description if isinstance(self.description, str) else None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The snapshot. Look-ups are exact; lists are encoded at first use and kept."""
+
+    version: int = 0
+    by_server: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
+
+    @cached_property
+    def by_exposed(self) -> Mapping[str, Entry]:
+        return {entry.exposed: entry for tools in self.by_server.values() for entry in tools.values()}
+
+    @cached_property
+    def exposed_list(self) -> bytes:
+        """The result of `tools/list` over all servers, with exposed names."""
+        return _list_result(
+            _renamed(entry.definition, entry.exposed) for entry in self.by_exposed.values() if entry.enabled
+        )
+
+    @cached_property
+    def native_lists(self) -> Mapping[str, bytes]:
+        """The result of `tools/list` per server, with native names: the server's own definitions."""
+        return {
+            server: _list_result(entry.definition for entry in tools.values() if entry.enabled)
+            for server, tools in self.by_server.items()
+        }
+
+    @cached_property
+    def api_list(self) -> bytes:
+        return api_list(self.by_exposed.values())
+
+    def search(self, server: str | None, words: str | None) -> list[Entry]:
+        """Entries of one server or all whose name, title or description hold every word."""
+        wanted = (words or "").lower().split()
+        return [
+            entry
+            for entry in self.by_exposed.values()
+            if (server is None or entry.server == server)
+            and all(word in entry.search_text for word in wanted)
+        ]
+
+
+def api_list(entries: Iterable[Entry]) -> bytes:
+    return b'{"tools":[' + b",".join(entry.for_api for entry in entries) + b"]}"
+
+
+def build(version: int, offers_of: Iterable[Offer]) -> Catalog:
+    """A snapshot of what these servers offer, in their order."""
+    by_server: dict[str, Mapping[str, Entry]] = {}
+    for offer in offers_of:
+        allowed = {tool.name: tool for tool in reversed(offer.tools) if offers(offer.rules, tool.name)}
+        shown: dict[str, str] = {}
+        taken = set(allowed)
+        for native in sorted(allowed):
+            name = offer.rules.rename.get(native, native)
+            # A rename that meets another tool's name must hide neither: it is not applied.
+            shown[native] = name if name not in taken else native
+            taken.add(name)
+        exposed = exposed_names(offer.server, shown.values())
+        by_server[offer.server] = {
+            tool.name: Entry(
+                offer.server,
+                tool.name,
+                exposed[shown[tool.name]],
+                tool.name not in offer.off,
+                _described(tool, offer.rules),
+            )
+            for tool in offer.tools
+            if allowed.get(tool.name) is tool
+        }
+    return Catalog(version, by_server)
+
+
+def _list_result(definitions: Iterable[bytes]) -> bytes:
+    return b'{"tools":[' + b",".join(definitions) + b"]}"
+
+
+def _renamed(definition: bytes, name: str) -> bytes:
+    members = read_members(definition)
+    members["name"] = name
+    return encode(members)
+
+
+def _described(tool: Tool, rules: ToolRules) -> bytes:
+    description = rules.describe.get(tool.name)
+    if description is None:
+        return tool.definition
+    members = read_members(tool.definition)
+    members["description"] = description
+    return encode(members)

@@ -1,0 +1,11 @@
+"""One live link to one server: the only code that opens processes or outgoing connections.
+
+    lifecycle   pure: the states of a server, what moves it, when it tries again
+    upstream    the owner task of one server: runs the table, holds the link, answers requests
+    opening     from a fresh process to a ready link: which era, which revision, which tools
+    exchange    one request and everything that comes back for it
+    stdio       framing, and the link to a child process
+    process     a child and everything it started: spawn, exit reason, the end of the whole tree
+
+Knows nothing of callers' rights, HTTP or SQL. `gateway/` calls it.
+"""

@@ -1,0 +1,159 @@
+"""One request to a server and everything that comes back for it.
+
+The upstream fills it; whoever opened it reads it through a mailbox. It ends exactly once, with a
+result or with an error, and tells `on_end` at that moment, whether or not anybody still listens.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+from msgspec import Raw
+
+from mcp_gateway.wire.envelope import Params
+
+# Unread notes of one listener; a slow reader loses the oldest progress, never the end.
+MAX_NOTES: Final = 256
+
+
+class Note(NamedTuple):
+    """Something on the way: `progress` and `log` carry the notification's params as bytes, `still`
+    nothing: the call goes on, look after your connection."""
+
+    kind: Literal["progress", "log", "still"]
+    data: bytes = b""
+
+
+class Mailbox:
+    """One reader of an exchange."""
+
+    __slots__ = ("_exchange", "_notes", "_waiter")
+
+    def __init__(self, exchange: "Exchange") -> None:
+        self._exchange = exchange
+        self._notes: deque[Note] | None = None  # most calls have none
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        """Returns when there are notes to take or the exchange has ended."""
+        if self._notes or self._exchange.ended:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def take(self) -> tuple[Note, ...]:
+        if not self._notes:
+            return ()
+        notes = tuple(self._notes)
+        self._notes.clear()
+        return notes
+
+    def put(self, note: Note) -> None:
+        if self._notes is None:
+            self._notes = deque(maxlen=MAX_NOTES)
+        self._notes.append(note)
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Exchange:
+    """`id` is ours, on the wire to the server; `token` is the progress token of whoever asked, as JSON.
+
+    `result` is the server's bytes (a view of a mapped file when it is large); `error` any exception.
+    Deadlines are monotonic seconds.
+    """
+
+    __slots__ = (
+        "caller",
+        "ended",
+        "error",
+        "hard_at",
+        "id",
+        "idle_at",
+        "idle_s",
+        "mailboxes",
+        "method",
+        "on_end",
+        "owner",
+        "params",
+        "result",
+        "sent",
+        "wants_progress",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        params: Params,
+        *,
+        caller: str,
+        now: float,
+        idle_s: float,
+        hard_s: float,
+        wants_progress: bool = True,
+        on_end: "Callable[[Exchange], None] | None" = None,
+    ) -> None:
+        self.id = 0
+        self.method = method
+        self.params = params
+        self.caller = caller
+        self.idle_s = idle_s
+        self.idle_at = now + idle_s
+        self.hard_at = now + hard_s
+        self.wants_progress = wants_progress
+        self.on_end = on_end
+        self.owner: object = None  # whoever opened it; for `on_end`
+        self.mailboxes: list[Mailbox] = []
+        self.sent = False
+        self.ended = False
+        self.result: Raw | None = None
+        self.error: Exception | None = None
+
+    def listen(self) -> Mailbox:
+        mailbox = Mailbox(self)
+        self.mailboxes.append(mailbox)
+        return mailbox
+
+    def unlisten(self, mailbox: Mailbox) -> None:
+        if mailbox in self.mailboxes:
+            self.mailboxes.remove(mailbox)
+
+    def note(self, note: Note) -> None:
+        for mailbox in self.mailboxes:
+            mailbox.put(note)
+
+    def end(self, result: Raw | None, error: Exception | None) -> None:
+        """Ends it. The upstream calls this once; a second end is a bug of the upstream."""
+        assert not self.ended, "an exchange ends once: it left the table of pending ones before"
+        self.ended = True
+        self.result = result
+        self.error = error
+        if self.on_end is not None:
+            self.on_end(self)
+        for mailbox in self.mailboxes:
+            mailbox.wake()
+        # Calls come by the thousand; without cycles they go the moment they are answered.
+        self.mailboxes = []
+        self.on_end = self.owner = None
+
+    async def answer(self) -> Raw:
+        """Waits for the end and answers the result; for the gateway's own requests.
+
+        Raises:
+            GatewayError: however it ended instead.
+        """
+        mailbox = self.listen()
+        while not self.ended:
+            await mailbox.wait()
+            mailbox.take()
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None, "an exchange ends with a result or an error"
+        return self.result

@@ -1,0 +1,104 @@
+"""The last words of a server: its stderr, and stdout lines that were no messages.
+
+Bounded in bytes, safe to show: control characters and terminal sequences are made visible, known
+secrets of the server are replaced, lines are cut. Never on the call path.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from mcp_gateway import clock
+
+RING_BYTES: Final = 256 * 1024
+LINE_BYTES: Final = 8 * 1024  # a longer line is cut; what was cut is counted in the line itself
+# Shorter values are words that happen to be configured ("true", "8080"), not secrets.
+SECRET_MIN_CHARS: Final = 6
+REDACTED: Final = "•••"
+
+# C0 and C1 controls except tab, and the marks that reorder text on a screen (Trojan Source).
+_UNSAFE: Final = {
+    **{code: f"\\x{code:02x}" for code in (*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0))},
+    **{
+        code: f"\\u{code:04x}"
+        for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    },
+}
+
+
+def printable(text: str) -> str:
+    """The text with everything visible that would act on a terminal or reorder a line."""
+    return text.translate(_UNSAFE)
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """`at` is seconds since 1970; `source` is stderr, stdout or gateway."""
+
+    number: int
+    at: float
+    source: str
+    text: str
+
+
+class LogRing:
+    def __init__(self) -> None:
+        self._lines: deque[LogLine] = deque()
+        self._bytes = 0
+        self._partial = b""
+        self._skipping = 0
+        self._secrets: tuple[str, ...] = ()
+        self._listeners: set[Callable[[LogLine], None]] = set()
+        self.count = 0
+
+    def guard(self, secrets: Iterable[str]) -> None:
+        """From now on these values are not shown; longest first, since one may hold another."""
+        self._secrets = tuple(
+            sorted({s for s in secrets if len(s) >= SECRET_MIN_CHARS}, key=len, reverse=True)
+        )
+
+    def feed(self, data: bytes) -> None:
+        """Takes a chunk of stderr; cost is linear in the chunk however long the line."""
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            if self._skipping:
+                self._cut(len(line))
+            else:
+                self.add("stderr", self._partial + line)
+            self._partial, self._skipping = b"", 0
+        if self._skipping:
+            self._skipping += len(rest)
+        elif len(self._partial) + len(rest) > LINE_BYTES:
+            self.add("stderr", self._partial + rest[:LINE_BYTES])
+            self._partial, self._skipping = b"", len(rest)
+        else:
+            self._partial += rest
+
+    def _cut(self, more: int) -> None:
+        self.add("gateway", f"({self._skipping + more} more bytes of that line)".encode())
+
+    def add(self, source: str, line: bytes) -> None:
+        if not line.strip():
+            return
+        text = line[:LINE_BYTES].rstrip(b"\r").decode("utf-8", "replace")
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        self.count += 1
+        entry = LogLine(self.count, clock.wall_s(), source, printable(text))
+        self._lines.append(entry)
+        self._bytes += len(entry.text)
+        while self._bytes > RING_BYTES:
+            self._bytes -= len(self._lines.popleft().text)
+        for listener in self._listeners:
+            listener(entry)
+
+    def tail(self, limit: int) -> list[LogLine]:
+        """The last lines, oldest first."""
+        lines = list(self._lines)
+        return lines[-limit:] if limit else []
+
+    def listen(self, listener: Callable[[LogLine], None]) -> Callable[[], None]:
+        """Calls `listener` with every new line until the answered function is called."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)

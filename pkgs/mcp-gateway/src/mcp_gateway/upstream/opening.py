@@ -1,0 +1,186 @@
+"""From a fresh process to a link that answers: which era, which revision.
+
+A server is asked `server/discover` first, so that one that only knows the modern era works; a server
+that knows both is opened in the handshake era, which every caller of today can use. What was learned
+is remembered by the caller. Straight-line protocol over a `Door`; opens and closes nothing itself.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import Raw
+
+from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.revisions import (
+    LATEST_HANDSHAKE,
+    MODERN,
+    UNSUPPORTED_VERSION,
+    Era,
+    is_handshake,
+    modern_meta,
+)
+
+# Some servers never answer a method they do not know. After so long `initialize` follows on the same
+# process, and whichever is answered decides; a slow start therefore costs nothing.
+SILENT_PROBE_S: Final = 10.0
+INSTRUCTIONS_MAX_CHARS: Final = 64 * 1024
+
+Eras = frozenset[Era]
+
+
+class NotUnderstood(Exception):
+    """The server answers, but nothing that makes sense of MCP; trying again will not change that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """How a link was opened. `server_info` and `capabilities` are as the server sent them."""
+
+    era: Era
+    revision: str
+    capabilities: dict[str, Raw]
+    server_info: Raw
+    instructions: str
+    eras: Eras
+
+
+class Door(Protocol):
+    """What opening may do to the one server it is about."""
+
+    async def fresh(self) -> None:
+        """Ends the present process, if there is one, and starts another."""
+
+    async def ask(self, method: str, params: Params) -> Raw:
+        """One request, limited by the whole opening's deadline.
+
+        Raises:
+            GatewayError: `UpstreamAnswered` for an error of the server, `lost` when the link broke.
+        """
+
+    def tell(self, method: str) -> None:
+        """One notification."""
+
+
+class _InitializeResult(msgspec.Struct):
+    protocolVersion: str
+    capabilities: dict[str, Raw] = {}
+    serverInfo: Raw = Raw(b"null")
+    instructions: str | None = None
+
+
+class _DiscoverResult(msgspec.Struct):
+    supportedVersions: list[str]
+    capabilities: dict[str, Raw] = {}
+    serverInfo: Raw = Raw(b"null")
+    instructions: str | None = None
+
+
+async def open_server(door: Door, known: Eras | None, client_info: dict[str, str]) -> Opened:
+    """Opens a fresh process in the best era it speaks.
+
+    Raises:
+        GatewayError: the server answered with an error or was lost.
+        NotUnderstood: its answer is not one of MCP.
+    """
+    await door.fresh()
+    if known is not None:
+        if Era.HANDSHAKE in known:
+            return await _initialize(door, known, client_info)
+        return await _discover(door, known, client_info)
+    try:
+        answered = await _first_answer(door, client_info)
+    except GatewayError as problem:
+        if problem.kind is not Kind.LOST or isinstance(problem, UpstreamAnswered):
+            raise
+        # Some servers leave when their first message is not `initialize`.
+        await door.fresh()
+        return await _initialize(door, frozenset({Era.HANDSHAKE}), client_info)
+    if answered.era is Era.HANDSHAKE:
+        return answered
+    # It speaks the modern era. The era of a process is settled by its first request, so whether it
+    # knows `initialize` as well takes another process.
+    await door.fresh()
+    try:
+        return await _initialize(door, frozenset(Era), client_info)
+    except GatewayError:
+        await door.fresh()
+        return await _discover(door, frozenset({Era.MODERN}), client_info)
+
+
+async def _first_answer(door: Door, client_info: dict[str, str]) -> Opened:
+    """`server/discover`, then `initialize` on the same process when that was refused or not heard."""
+    discover = asyncio.ensure_future(_discover(door, frozenset({Era.MODERN}), client_info))
+    initialize: asyncio.Task[Opened] | None = None
+    try:
+        await asyncio.wait({discover}, timeout=SILENT_PROBE_S)
+        if discover.done() and not _refused(discover):
+            return discover.result()
+        if discover.done() and _speaks_another_modern(discover):
+            raise NotUnderstood(f"it speaks no revision we know: {discover.exception()}")
+        initialize = asyncio.ensure_future(_initialize(door, frozenset({Era.HANDSHAKE}), client_info))
+        await asyncio.wait({initialize, discover}, return_when=asyncio.FIRST_COMPLETED)
+        if discover.done() and not _refused(discover):
+            return discover.result()
+        if initialize.done() and _refused(initialize) and not discover.done():
+            return await discover
+        return await initialize
+    finally:
+        for task in (discover, initialize):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+def _refused(task: "asyncio.Task[Opened]") -> bool:
+    """Whether the server said no; any other failure is not an answer."""
+    problem = task.exception()
+    return isinstance(problem, UpstreamAnswered | NotUnderstood)
+
+
+def _speaks_another_modern(task: "asyncio.Task[Opened]") -> bool:
+    problem = task.exception()
+    return isinstance(problem, UpstreamAnswered) and problem.rpc_code == UNSUPPORTED_VERSION
+
+
+async def _initialize(door: Door, eras: Eras, client_info: dict[str, str]) -> Opened:
+    # No client capability: a shared process must have no reason to ask anybody anything.
+    params: Params = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": {}, "clientInfo": client_info}
+    answer = _read(await door.ask("initialize", params), _InitializeResult, "initialize")
+    if not is_handshake(answer.protocolVersion):
+        raise NotUnderstood(
+            f"it answered `initialize` with the revision {answer.protocolVersion[:40]!r}, none we know"
+        )
+    door.tell("notifications/initialized")
+    return Opened(
+        Era.HANDSHAKE,
+        answer.protocolVersion,
+        answer.capabilities,
+        answer.serverInfo,
+        (answer.instructions or "")[:INSTRUCTIONS_MAX_CHARS],
+        eras,
+    )
+
+
+async def _discover(door: Door, eras: Eras, client_info: dict[str, str]) -> Opened:
+    params: Params = {"_meta": modern_meta(client_info)}
+    answer = _read(await door.ask("server/discover", params), _DiscoverResult, "server/discover")
+    if MODERN not in answer.supportedVersions:
+        raise NotUnderstood(f"it speaks no revision we know: {', '.join(answer.supportedVersions)[:200]}")
+    return Opened(
+        Era.MODERN,
+        MODERN,
+        answer.capabilities,
+        answer.serverInfo,
+        (answer.instructions or "")[:INSTRUCTIONS_MAX_CHARS],
+        eras,
+    )
+
+
+def _read(raw: Raw, shape: type[Any], method: str) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        raise NotUnderstood(f"its answer to `{method}` is not valid: {problem}") from None
