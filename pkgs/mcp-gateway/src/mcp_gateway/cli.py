@@ -1,0 +1,167 @@
+"""The command line: `serve`, and the commands about the configuration file.
+
+`serve` is the start-up order, top to bottom: read the configuration, bind the port, take the state
+directory, then let the servers come up behind the open port. Exit codes: 0 stopped as asked, 1 could
+not start, 2 the configuration or the command line is wrong.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from mcp_gateway.cli_config import UNUSABLE, check, schema
+from mcp_gateway.config import load
+from mcp_gateway.config.model import Config, ConfigError
+from mcp_gateway.version import VERSION
+
+CANNOT_START: Final = 1
+# 40 bit, typed by a person once; guessing is limited by what asks for it.
+_CODE_BYTES: Final = 5
+_BACKLOG: Final = 2_048
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="mcp-gateway")
+def main() -> None:
+    """One door for every MCP server: REST and MCP over HTTP in front of the servers you have."""
+
+
+main.add_command(check)
+main.add_command(schema)
+
+
+@main.command()
+@click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option("--host", help="Address to bind; loopback only until callers can be told apart.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to bind; 0 takes a free one.")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where switches and activity are kept.")
+def serve(config: Path | None, host: str | None, port: int | None, state_dir: Path | None) -> None:
+    """Run the gateway."""
+    env = load.environment()
+    settings = _settings(config, env)
+    _log_to_stderr(settings.gateway.log_format)
+    for warning in settings.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if settings.path is None:
+        click.echo(
+            "No configuration file: starting without servers. Add servers under `mcpServers` in "
+            f"{load.usual_config(env) or 'a JSON file'}, or name a file with --config, and start again.",
+            err=True,
+        )
+    bound = _bind(_host(host, env, settings), _port(port, env, settings))
+    sys.exit(_serve(settings, bound, load.state_dir(state_dir, env), env))
+
+
+def _settings(explicit: Path | None, env: Mapping[str, str]) -> Config:
+    if env.get("MCP_GATEWAY_PUBLIC_URL"):
+        _stop(
+            UNUSABLE,
+            "MCP_GATEWAY_PUBLIC_URL: this version cannot tell callers apart, so it is not exposed yet.",
+        )
+    path = load.find_config(explicit, env)
+    if path is None:
+        return load.empty()
+    try:
+        return load.load(path, env)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(UNUSABLE)
+
+
+def _host(explicit: str | None, env: Mapping[str, str], settings: Config) -> str:
+    host = explicit or env.get("MCP_GATEWAY_HOST") or settings.gateway.host
+    if host not in _LOOPBACK:
+        _stop(
+            UNUSABLE,
+            f"{host} is not a loopback address, and this version has no way to tell callers apart. "
+            "Bind 127.0.0.1, and reach it from elsewhere through an SSH tunnel.",
+        )
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def _port(explicit: int | None, env: Mapping[str, str], settings: Config) -> int:
+    if explicit is not None:
+        return explicit
+    text = env.get("MCP_GATEWAY_PORT")
+    if not text:
+        return settings.gateway.port
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        _stop(UNUSABLE, f"MCP_GATEWAY_PORT: {text!r} is not a port.")
+    return int(text)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """The listening socket; taken before anything is spawned and before any state is touched."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(_BACKLOG)
+    except OSError as problem:
+        bound.close()
+        _stop(CANNOT_START, f"Cannot listen on {host} port {port}: {problem.strerror}.")
+    return bound
+
+
+def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping[str, str]) -> int:
+    # Imported here: `check` and `--help` need no web server.
+    import uvloop
+
+    from mcp_gateway.app import run
+    from mcp_gateway.store import Store, StoreError
+
+    try:
+        store = Store.open(state_dir, keep_days=settings.gateway.activity.keep_days)
+    except StoreError as problem:
+        bound.close()
+        _stop(CANNOT_START, f"{problem}")
+    if store.notice:
+        click.echo(f"warning: {store.notice}", err=True)
+    code = secrets.token_hex(_CODE_BYTES)
+    _write_private(state_dir / "one-time-code", code)
+    host, port = bound.getsockname()[:2]
+    _write_private(state_dir / "port", str(port))
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"Open http://{shown}:{port}")
+    click.echo(f"One-time code for administration: {code} (also in {state_dir / 'one-time-code'})")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings, store, bound, state_dir, env))
+    return 0
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text + "\n")
+
+
+def _log_to_stderr(log_format: str) -> None:
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonLines() if log_format == "json" else text)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: `at` (seconds since 1970), `level`, `name`, `text`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        facts = {"at": record.created, "level": record.levelname, "name": record.name, "text": text}
+        return json.dumps(facts)
+
+
+def _stop(code: int, sentence: str) -> NoReturn:
+    click.echo(sentence, err=True)
+    sys.exit(code)

@@ -1,0 +1,257 @@
+"""`POST /api/tools/{server}/{tool}`: the hot route of REST, plain ASGI.
+
+The body is the arguments object; the answer is the server's result, byte for byte. The same call can
+be streamed (`Accept: text/event-stream`) or left running (`Prefer: respond-async`). A client that
+goes away cancels its call.
+"""
+
+import asyncio
+import contextlib
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote
+
+from msgspec import Raw
+from starlette.responses import Response
+
+from mcp_gateway.access.caller import Caller
+from mcp_gateway.errors import CallCancelled, GatewayError, Kind
+from mcp_gateway.faces.http import (
+    JSON_TYPE,
+    LARGE_BYTES,
+    SEND_TIMEOUT_S,
+    Receive,
+    Scope,
+    Send,
+    Visit,
+    problem_document,
+    read_body,
+    require_json,
+    respond,
+    respond_in_slices,
+    respond_problem,
+)
+from mcp_gateway.gateway import Call, Gateway, Mailbox, Request, call_id_text, facts_of
+from mcp_gateway.wire import sse
+from mcp_gateway.wire.envelope import encode, read_members, scan_object
+
+PREFIX: Final = b"/api/tools/"
+KEEP_ALIVE_S: Final = 15.0  # below every common proxy's patience
+_CALL_HEADER: Final = b"mcp-gateway-call"
+
+
+async def serve_call(gateway: Gateway, visit: Visit, receive: Receive, send: Send) -> None:
+    """Answers one POST under `PREFIX`."""
+    try:
+        call, is_async = await _open(gateway, visit, receive)
+    except GatewayError as error:
+        await respond_problem(send, error)
+        return
+    if is_async:
+        gateway.calls.keep(call)
+        where = b"/api/calls/" + call_id_text(call.id).encode()
+        body = encode({"id": call_id_text(call.id), "state": "running"})
+        await respond(
+            send, 202, body, JSON_TYPE, (b"location", where), (b"preference-applied", b"respond-async")
+        )
+    elif wants_stream(visit):
+        await stream(call, call.mailbox, receive, send, cancel_on_leave=True)
+    else:
+        await _answer(call, receive, send)
+
+
+async def _open(gateway: Gateway, visit: Visit, receive: Receive) -> tuple[Call, bool]:
+    server, tool = split_path(visit.path)
+    require_json(visit.headers)
+    body = await read_body(visit, receive, gateway.config.gateway.limits.body_bytes)
+    arguments = body or b"{}"
+    scan_object(arguments)
+    call = gateway.open_call(
+        Request(
+            visit.caller,
+            "rest",
+            server,
+            tool,
+            {"name": tool, "arguments": Raw(arguments)},
+            arguments,
+            len(body),
+            _timeout_s(visit.query),
+        )
+    )
+    return call, b"respond-async" in visit.headers.get(b"prefer", b"").lower()
+
+
+def split_path(path: bytes) -> tuple[str, str]:
+    """Server id and native tool name of `/api/tools/{server}/{tool}`, percent-decoded once.
+
+    Raises:
+        GatewayError: `unknown` when the path has another shape.
+    """
+    parts = path[len(PREFIX) :].split(b"/")
+    if len(parts) != 2 or not all(parts):
+        raise GatewayError(
+            Kind.UNKNOWN, "There is nothing at this path; a tool is /api/tools/{server}/{tool}"
+        )
+    try:
+        server, tool = (unquote(part.decode("ascii"), errors="strict") for part in parts)
+    except UnicodeDecodeError:
+        raise GatewayError(Kind.UNKNOWN, "The path is not valid UTF-8") from None
+    return server, tool
+
+
+def _timeout_s(query: bytes) -> float | None:
+    """`?timeout=` in seconds without progress; the server's `maxTimeout` stays above it."""
+    if not query:
+        return None
+    values = parse_qs(query.decode("ascii", "replace")).get("timeout")
+    if not values:
+        return None
+    try:
+        seconds = float(values[-1])
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 86_400:
+        raise GatewayError(Kind.INVALID, "`timeout` must be a number of seconds above 0")
+    return seconds
+
+
+def wants_stream(visit: Visit) -> bool:
+    """Whether a stream is asked for; a client that takes JSON as well gets JSON."""
+    accept = visit.headers.get(b"accept", b"").lower()
+    return b"text/event-stream" in accept and b"application/json" not in accept
+
+
+async def _answer(call: Call, receive: Receive, send: Send) -> None:
+    leaving: asyncio.Task[None] | None = None
+    try:
+        while not call.ended:
+            await call.mailbox.wait()
+            # The first note comes from the clock or the server, so only a slow call pays for a watcher.
+            if call.mailbox.take() and leaving is None:
+                leaving = asyncio.create_task(_cancel_when_gone(call, receive))
+    finally:
+        if leaving is not None:
+            leaving.cancel()
+        call.cancel("the client went away")  # only when this task itself was ended
+    called = (_CALL_HEADER, call_id_text(call.id).encode())
+    try:
+        result = call.result()
+    except GatewayError as error:
+        await respond_problem(send, error)
+    except CallCancelled as cancelled:
+        await respond_problem(send, cancelled_problem(call, cancelled))
+    else:
+        if memoryview(result).nbytes > LARGE_BYTES:
+            with contextlib.suppress(TimeoutError):
+                await respond_in_slices(send, b"", result, b"", JSON_TYPE, called)
+        else:
+            await respond(send, 200, bytes(result), JSON_TYPE, called)
+
+
+def cancelled_problem(call: Call, cancelled: CallCancelled) -> GatewayError:
+    """What is told to somebody who still asks about a cancelled call."""
+    problem = GatewayError(
+        Kind.LOST, f"The call was cancelled: {cancelled.reason}", server=call.record.server, status=409
+    )
+    problem.call_id = call_id_text(call.id)
+    return problem
+
+
+async def _cancel_when_gone(call: Call, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    call.cancel("the client went away")
+
+
+async def stream(
+    call: Call, mailbox: Mailbox, receive: Receive, send: Send, *, cancel_on_leave: bool
+) -> None:
+    """Sends a call's `progress` and `log` events as they happen, then `result` or `error`."""
+    left = asyncio.create_task(_disconnected(receive))
+    loop = asyncio.get_running_loop()
+    headers = [*sse.HEADERS, (_CALL_HEADER, call_id_text(call.id).encode())]
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await _send_part(send, b": call %b\n\n" % call_id_text(call.id).encode())
+        spoke_at = loop.time()
+        while not call.ended:
+            await mailbox.wait()
+            for note in mailbox.take():
+                if note.kind != "still":
+                    await _send_part(send, sse.event(_public(note.kind, note.data), note.kind))
+                    spoke_at = loop.time()
+            if left.done() and cancel_on_leave:
+                call.cancel("the client went away")
+            elif left.done():
+                return
+            elif loop.time() - spoke_at >= KEEP_ALIVE_S:
+                await _send_part(send, sse.KEEP_ALIVE)
+                spoke_at = loop.time()
+        await _send_part(send, ending(call))
+        await send({"type": "http.response.body", "body": b""})
+    except TimeoutError:
+        pass  # it reads nothing any more; what follows is the same as for one that left
+    finally:
+        left.cancel()
+        call.exchange.unlisten(mailbox)
+        if cancel_on_leave:
+            call.cancel("the client went away")
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send_part(send: Send, part: bytes) -> None:
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+def _public(kind: str, data: bytes) -> bytes:
+    """A note without the progress token, which is ours and means nothing to the caller."""
+    if kind != "progress":
+        return data or b"{}"
+    members = read_members(data)
+    members.pop("progressToken", None)
+    return encode(members)
+
+
+def ending(call: Call) -> bytes:
+    """The last event of a call's stream."""
+    try:
+        return sse.event(bytes(call.result()), "result")
+    except GatewayError as error:
+        return sse.event(problem_document(error), "error")
+    except CallCancelled as cancelled:
+        return sse.event(problem_document(cancelled_problem(call, cancelled)), "error")
+
+
+async def state_of(gateway: Gateway, caller: Caller, text: str, call: Call | None) -> dict[str, Any]:
+    """A call's record, with its result or problem while that is kept.
+
+    Raises:
+        GatewayError: `unknown`.
+    """
+    if call is None:
+        return await gateway.show_call(caller, text)
+    state = facts_of(call.record)
+    if call.ended:
+        try:
+            state["result"] = call.result()
+        except GatewayError as error:
+            state["problem"] = Raw(problem_document(error))
+        except CallCancelled as cancelled:
+            state["problem"] = Raw(problem_document(cancelled_problem(call, cancelled)))
+    return state
+
+
+class StreamResponse(Response):
+    """An asynchronous call's stream as an answer of FastAPI; leaving it does not cancel the call."""
+
+    def __init__(self, call: Call, mailbox: Mailbox) -> None:
+        super().__init__()
+        self._call = call
+        self._mailbox = mailbox
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        await stream(self._call, self._mailbox, receive, send, cancel_on_leave=False)

@@ -1,0 +1,85 @@
+"""Sessions of the handshake era: what a client said of itself, and its calls in flight.
+
+A session belongs to one caller and one endpoint; to anybody else it does not exist. Bounded in
+number; idle ones expire. Lost with the process: a client that comes back gets the specification's
+404 and initialises anew.
+"""
+
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mcp_gateway.access.caller import Caller
+from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.gateway import Call
+from mcp_gateway.wire.envelope import RequestId
+
+MAX_SESSIONS: Final = 10_000
+IDLE_S: Final = 30 * 60.0
+_ID_BYTES: Final = 16  # 128 bit of chance (security.md S28)
+
+
+@dataclass(slots=True)
+class Session:
+    """`calls` are keyed by the client's id and its type: 1 and "1" are two requests."""
+
+    id: str
+    caller: Caller
+    endpoint: str
+    revision: str
+    client: dict[str, Any]
+    seen_at: float
+    calls: dict[tuple[type, RequestId], Call] = field(default_factory=dict)
+    has_stream: bool = False
+    ended: bool = False
+
+
+class Sessions:
+    """All sessions, least recently seen first. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def open(
+        self, caller: Caller, endpoint: str, revision: str, client: dict[str, Any], now: float
+    ) -> Session:
+        """Raises:
+        GatewayError: `busy` when there are too many live sessions.
+        """
+        self._expire(now)
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise GatewayError(Kind.BUSY, "Too many sessions are open", status=503, retry_after_s=60.0)
+        session = Session(secrets.token_hex(_ID_BYTES), caller, endpoint, revision, client, now)
+        self._sessions[session.id] = session
+        return session
+
+    def find(self, session_id: str, caller: Caller, endpoint: str, now: float) -> Session | None:
+        session = self._sessions.get(session_id)
+        if session is None or session.caller != caller or session.endpoint != endpoint:
+            return None
+        if self._is_idle(session, now):
+            self.close(session)
+            return None
+        session.seen_at = now
+        self._sessions.move_to_end(session_id)
+        return session
+
+    def close(self, session: Session) -> None:
+        session.ended = True
+        self._sessions.pop(session.id, None)
+        for call in list(session.calls.values()):
+            call.cancel("the session was closed")
+
+    def _is_idle(self, session: Session, now: float) -> bool:
+        return now - session.seen_at > IDLE_S and not session.calls and not session.has_stream
+
+    def _expire(self, now: float) -> None:
+        for session in list(self._sessions.values()):
+            if now - session.seen_at <= IDLE_S:
+                return  # they are in the order in which they were seen
+            if self._is_idle(session, now):
+                self.close(session)

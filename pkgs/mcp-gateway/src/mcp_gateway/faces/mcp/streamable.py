@@ -1,0 +1,378 @@
+"""MCP over Streamable HTTP (2025-03-26 to 2025-11-25), plain ASGI.
+
+`/mcp` offers the tools of all servers under exposed names, `/servers/{id}/mcp` those of one under
+their own. `initialize` and the lists are answered from the catalog; a call is relayed with its id,
+name and progress token exchanged and nothing else touched. An answer is JSON unless something has to
+be said before it: only then the reply becomes an event stream.
+"""
+
+import asyncio
+import contextlib
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from mcp_gateway.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    CallCancelled,
+    GatewayError,
+    Kind,
+    UpstreamAnswered,
+)
+from mcp_gateway.faces.http import (
+    JSON_TYPE,
+    LARGE_BYTES,
+    SEND_TIMEOUT_S,
+    Receive,
+    Send,
+    Visit,
+    read_body,
+    require_json,
+    respond,
+    respond_in_slices,
+    respond_problem,
+    retry_header,
+)
+from mcp_gateway.faces.mcp.sessions import Session, Sessions
+from mcp_gateway.gateway import Call, Gateway, Request, call_id_text
+from mcp_gateway.gateway.events import changes
+from mcp_gateway.version import CLIENT_INFO
+from mcp_gateway.wire import sse
+from mcp_gateway.wire.envelope import (
+    Message,
+    Params,
+    encode,
+    error_response,
+    notification,
+    read_members,
+    read_message,
+    response,
+)
+from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, is_handshake
+
+ALL_SERVERS: Final = ""  # the endpoint of `/mcp`; any other endpoint is a server id
+KEEP_ALIVE_S: Final = 15.0
+LIST_CHANGED_AFTER_S: Final = 0.5  # servers come up and go down in bursts
+_SESSION: Final = b"mcp-session-id"
+_REVISION: Final = b"mcp-protocol-version"
+_LIST_CHANGED: Final = notification("notifications/tools/list_changed")
+
+
+class StreamableHttp:
+    """The endpoint; one instance serves `/mcp` and every `/servers/{id}/mcp`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.sessions = Sessions()
+
+    async def serve(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
+        """Answers one HTTP request to an endpoint."""
+        try:
+            if endpoint != ALL_SERVERS:
+                self._gateway.show_server(visit.caller, endpoint)
+            if visit.method == "POST":
+                await self._post(endpoint, visit, receive, send)
+            elif visit.method == "GET":
+                await self._listen(self._session(endpoint, visit), visit, send)
+            elif visit.method == "DELETE":
+                self.sessions.close(self._session(endpoint, visit))
+                await respond(send, 204, b"", JSON_TYPE)
+            else:
+                detail = "MCP is spoken with POST, GET and DELETE"
+                await respond_problem(send, GatewayError(Kind.INVALID, detail, status=405))
+        except GatewayError as error:
+            # Nothing could be read of a JSON-RPC message: the answer has no id (JSON-RPC 2.0 section 5).
+            await respond(send, error.status, _error_body(b"", error), JSON_TYPE, *retry_header(error))
+
+    async def _post(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
+        require_json(visit.headers)
+        _require_acceptable(visit)
+        body = await read_body(visit, receive, self._gateway.config.gateway.limits.body_bytes)
+        message = read_message(body)
+        if message.method == "initialize" and message.id is not None:
+            await self._initialize(endpoint, visit, message, send)
+            return
+        _require_known_revision(visit)
+        session = self._session(endpoint, visit)
+        if message.id is None or message.method is None:
+            self._note(session, message)
+            await respond(send, 202, b"", JSON_TYPE)
+        elif message.method == "tools/call":
+            await self._call(session, visit, message, len(body), send)
+        else:
+            await respond(send, 200, self._answer(session, message), JSON_TYPE)
+
+    # Sessions
+
+    def _session(self, endpoint: str, visit: Visit) -> Session:
+        session_id = visit.headers.get(_SESSION)
+        if session_id is None:
+            raise GatewayError(
+                Kind.INVALID,
+                "The header Mcp-Session-Id is missing; begin with `initialize`",
+                rpc_code=INVALID_REQUEST,
+            )
+        now = asyncio.get_running_loop().time()
+        session = self.sessions.find(session_id.decode("latin-1"), visit.caller, endpoint, now)
+        if session is None:
+            raise GatewayError(
+                Kind.UNKNOWN,
+                "There is no such session; begin again with `initialize`",
+                rpc_code=INVALID_REQUEST,
+            )
+        return session
+
+    async def _initialize(self, endpoint: str, visit: Visit, message: Message, send: Send) -> None:
+        try:
+            asked = msgspec.json.decode(encode(message.params), type=_Initialize)
+        except msgspec.MsgspecError as problem:
+            error = GatewayError(
+                Kind.INVALID, f"`initialize` is not valid: {problem}", rpc_code=INVALID_PARAMS
+            )
+            await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
+            return
+        revision = asked.protocolVersion if is_handshake(asked.protocolVersion) else LATEST_HANDSHAKE
+        now = asyncio.get_running_loop().time()
+        session = self.sessions.open(visit.caller, endpoint, revision, asked.clientInfo, now)
+        result = encode(
+            {
+                "protocolVersion": revision,
+                "capabilities": {"tools": {"listChanged": True}},
+                "serverInfo": CLIENT_INFO,
+                **self._instructions(endpoint),
+            }
+        )
+        headers = (_SESSION, session.id.encode())
+        await respond(send, 200, response(message.id_raw, result), JSON_TYPE, headers)
+
+    def _instructions(self, endpoint: str) -> dict[str, str]:
+        """What the server, or each of them under a heading, tells models about itself."""
+        servers = self._gateway.servers.all()
+        if endpoint != ALL_SERVERS:
+            own = next((s.opened for s in servers if s.id == endpoint), None)
+            return {"instructions": own.instructions} if own is not None and own.instructions else {}
+        told = [
+            (s.config.title, s.opened.instructions) for s in servers if s.opened and s.opened.instructions
+        ]
+        text = "\n\n".join(f"# {title}\n\n{instructions}" for title, instructions in told)
+        return {"instructions": text} if text else {}
+
+    # Messages
+
+    def _note(self, session: Session, message: Message) -> None:
+        """Notifications and stray responses; only a cancellation means anything yet."""
+        if message.method == "notifications/cancelled":
+            with contextlib.suppress(msgspec.MsgspecError):
+                request_id = msgspec.json.decode(encode(message.params), type=_Cancelled).requestId
+                call = session.calls.get((type(request_id), request_id))
+                if call is not None:
+                    call.cancel("cancelled by the client")
+
+    def _answer(self, session: Session, message: Message) -> bytes:
+        """The answer to a request that needs no server."""
+        if message.method == "ping":
+            return response(message.id_raw, b"{}")
+        if message.method == "tools/list":
+            if "cursor" in message.params:
+                problem = GatewayError(Kind.INVALID, "This cursor is not one of ours: the list has one page")
+                return _error_body(message.id_raw, problem)
+            return response(message.id_raw, self._tools(session))
+        detail = f"The method `{(message.method or '')[:80]}` is not offered"
+        return _error_body(message.id_raw, GatewayError(Kind.UNKNOWN, detail, rpc_code=METHOD_NOT_FOUND))
+
+    def _tools(self, session: Session) -> bytes:
+        catalog = self._gateway.catalog(session.caller)
+        if session.endpoint == ALL_SERVERS:
+            return catalog.exposed_list
+        return catalog.native_lists.get(session.endpoint, b'{"tools":[]}')
+
+    # Calls
+
+    async def _call(
+        self, session: Session, visit: Visit, message: Message, request_bytes: int, send: Send
+    ) -> None:
+        assert message.id is not None, "a call is a request"
+        key = (type(message.id), message.id)
+        try:
+            if key in session.calls:
+                detail = "A request with this id is still running in this session"
+                raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+            call = self._open(session, message, request_bytes)
+        except GatewayError as error:
+            await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
+            return
+        session.calls[key] = call
+        try:
+            await _Reply(call, message, visit, send).run()
+        finally:
+            del session.calls[key]
+
+    def _open(self, session: Session, message: Message, request_bytes: int) -> Call:
+        params = message.params
+        try:
+            name = msgspec.json.decode(params["name"], type=str)
+        except (KeyError, msgspec.MsgspecError):
+            raise GatewayError(Kind.INVALID, "`params.name` must be a string") from None
+        server, tool = session.endpoint, name
+        if session.endpoint == ALL_SERVERS:
+            entry = self._gateway.catalog(session.caller).by_exposed.get(name)
+            if entry is None:
+                problem = GatewayError(Kind.UNKNOWN, f"There is no tool `{name[:200]}`")
+                self._gateway.calls.refuse(session.caller, "mcp", name, request_bytes, problem)
+                raise problem
+            server, tool = entry.server, entry.tool
+            params["name"] = tool
+        arguments = bytes(params.get("arguments", b"{}"))
+        return self._gateway.open_call(
+            Request(session.caller, "mcp", server, tool, params, arguments, request_bytes)
+        )
+
+    # The client's own stream
+
+    async def _listen(self, session: Session, visit: Visit, send: Send) -> None:
+        """The GET stream: tells that lists have changed, and keeps the line warm."""
+        if b"text/event-stream" not in visit.headers.get(b"accept", b"*/*").lower():
+            raise GatewayError(Kind.INVALID, "This stream is text/event-stream", status=406)
+        if session.has_stream:
+            raise GatewayError(Kind.INVALID, "This session has a stream already", status=409)
+        feed = self._gateway.open_feed(session.caller, frozenset({"tools"}))
+        session.has_stream = True
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": sse.HEADERS})
+            await _send_part(send, sse.KEEP_ALIVE)
+            async for change in changes(feed, KEEP_ALIVE_S):
+                if session.ended:
+                    break
+                if change is None:
+                    await _send_part(send, sse.KEEP_ALIVE)
+                    continue
+                while await feed.next(LIST_CHANGED_AFTER_S) is not None:
+                    pass
+                await _send_part(send, sse.event(_LIST_CHANGED, "message"))
+        except (TimeoutError, StopAsyncIteration):
+            pass
+        finally:
+            session.has_stream = False
+            self._gateway.events.close_feed(feed)
+        await send({"type": "http.response.body", "body": b""})
+
+
+class _Initialize(msgspec.Struct):
+    protocolVersion: str
+    capabilities: dict[str, Raw] = {}
+    clientInfo: dict[str, Any] = {}
+
+
+class _Cancelled(msgspec.Struct):
+    requestId: int | str
+
+
+class _Reply:
+    """The answer to one `tools/call`: JSON, or an event stream from the first thing said before it."""
+
+    def __init__(self, call: Call, message: Message, visit: Visit, send: Send) -> None:
+        self._call = call
+        self._id_raw = message.id_raw
+        self._send = send
+        self._token: Any = message.meta.get("progressToken")
+        accept = visit.headers.get(b"accept", b"*/*").lower()
+        self._may_stream = b"text/event-stream" in accept or b"*/*" in accept
+        self._is_stream = False
+        self._spoke_at = asyncio.get_running_loop().time()
+
+    async def run(self) -> None:
+        call, mailbox = self._call, self._call.mailbox
+        try:
+            while not call.ended:
+                await mailbox.wait()
+                for note in mailbox.take():
+                    await self._tell(note.kind, note.data)
+        except TimeoutError:
+            # It reads nothing any more. In this era that is no cancellation (2025-11-25, transports).
+            while not call.ended:
+                await mailbox.wait()
+                mailbox.take()
+        finally:
+            call.cancel("the gateway is stopping")  # only when this task itself was ended
+        await self._end()
+
+    async def _tell(self, kind: str, data: bytes) -> None:
+        if not self._may_stream:
+            return
+        now = asyncio.get_running_loop().time()
+        if kind == "progress" and self._token is not None:
+            params: Params = read_members(data)
+            params["progressToken"] = self._token
+            await self._say(sse.event(notification("notifications/progress", params), "message"))
+        elif kind == "log":
+            params = read_members(data)
+            await self._say(sse.event(notification("notifications/message", params), "message"))
+        elif now - self._spoke_at >= KEEP_ALIVE_S:
+            await self._say(sse.KEEP_ALIVE)
+        else:
+            return
+        self._spoke_at = now
+
+    async def _say(self, part: bytes) -> None:
+        if not self._is_stream:
+            self._is_stream = True
+            headers = [*sse.HEADERS, self._header()]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await _send_part(self._send, part)
+
+    def _header(self) -> tuple[bytes, bytes]:
+        return (b"mcp-gateway-call", call_id_text(self._call.id).encode())
+
+    async def _end(self) -> None:
+        try:
+            result = self._call.result()
+        except UpstreamAnswered as error:
+            await self._finish(error_response(self._id_raw, error.error))
+        except GatewayError as error:
+            await self._finish(_error_body(self._id_raw, error))
+        except CallCancelled:
+            # Nobody waits for this answer (utilities/cancellation): end the exchange without one.
+            await self._finish(b"")
+        else:
+            if memoryview(result).nbytes > LARGE_BYTES and not self._is_stream:
+                head = b'{"jsonrpc":"2.0","id":' + self._id_raw + b',"result":'
+                with contextlib.suppress(TimeoutError):
+                    await respond_in_slices(self._send, head, result, b"}", JSON_TYPE, self._header())
+            else:
+                await self._finish(response(self._id_raw, result))
+
+    async def _finish(self, body: bytes) -> None:
+        if not self._is_stream:
+            await respond(self._send, 200 if body else 202, body, JSON_TYPE, self._header())
+            return
+        with contextlib.suppress(TimeoutError):
+            if body:
+                await _send_part(self._send, sse.event(body, "message"))
+            await self._send({"type": "http.response.body", "body": b""})
+
+
+async def _send_part(send: Send, part: bytes) -> None:
+    async with asyncio.timeout(SEND_TIMEOUT_S):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+def _error_body(id_raw: bytes, error: GatewayError) -> bytes:
+    facts = error.facts()
+    return error_response(id_raw, encode({"code": error.rpc_code, "message": error.detail, "data": facts}))
+
+
+def _require_acceptable(visit: Visit) -> None:
+    accept = visit.headers.get(b"accept", b"*/*").lower()
+    if not any(kind in accept for kind in (b"application/json", b"application/*", b"*/*")):
+        raise GatewayError(Kind.INVALID, "The answer is application/json or an event stream", status=406)
+
+
+def _require_known_revision(visit: Visit) -> None:
+    revision = visit.headers.get(_REVISION)
+    if revision is not None and not is_handshake(revision.decode("latin-1").strip()):
+        # Not -32022: that would say that this endpoint speaks the modern era.
+        detail = "This revision of MCP is not offered; begin with `initialize`"
+        raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)

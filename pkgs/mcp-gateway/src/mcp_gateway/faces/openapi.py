@@ -1,0 +1,259 @@
+"""`/openapi.json`: what FastAPI writes of its routes, plus the hot route, with the shapes answered."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from mcp_gateway.errors import TABLE, Kind
+
+_PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457 problem details",
+    "required": ["type", "title", "status", "detail", "code", "retryable"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "A sentence for a person"},
+        "code": {"type": "string", "enum": [kind.value for kind in Kind]},
+        "retryable": {"type": "boolean", "description": "Trying again cannot do a thing twice"},
+        "server": {"type": "string"},
+        "callId": {"type": "string"},
+        "retryAfter": {"type": "integer", "description": "Seconds"},
+        "rpcError": {"type": "object", "description": "The server's own JSON-RPC error, unchanged"},
+    },
+}
+_RESULT = {
+    "type": "object",
+    "description": "The MCP result as the server sent it, unknown members included",
+    "properties": {
+        "content": {"type": "array", "items": {"type": "object"}},
+        "structuredContent": {},
+        "isError": {"type": "boolean", "description": "The tool itself reports failure"},
+    },
+}
+_SERVER = {
+    "type": "object",
+    "required": ["id", "title", "state", "enabled", "tools"],
+    "properties": {
+        "id": {"type": "string"},
+        "title": {"type": "string"},
+        "state": {
+            "type": "string",
+            "enum": ["off", "starting", "ready", "waiting", "needs login", "stopping", "failed", "idle"],
+        },
+        "reason": {"type": ["string", "null"]},
+        "attempt": {"type": "integer", "description": "Failures in a row"},
+        "since": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "nextRetry": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "enabled": {"type": "boolean"},
+        "declared": {"type": "boolean", "description": "What the configuration says"},
+        "override": {"type": ["boolean", "null"], "description": "What was switched at run time"},
+        "transport": {"type": "string"},
+        "protocolRevision": {"type": ["string", "null"]},
+        "instructions": {"type": ["string", "null"]},
+        "pid": {"type": ["integer", "null"]},
+        "tools": {"type": "integer"},
+        "calls": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "lastError": {"type": ["string", "null"]},
+        "exit": {"type": ["object", "null"], "description": "How the last process ended"},
+        "counters": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "stderr": {"type": "array", "items": {"type": "string"}},
+    },
+}
+_TOOL = {
+    "type": "object",
+    "description": "The server's own definition, plus where it belongs",
+    "required": ["server", "name", "exposedName", "enabled", "inputSchema"],
+    "properties": {
+        "server": {"type": "string"},
+        "name": {"type": "string", "description": "Native name"},
+        "exposedName": {"type": "string"},
+        "enabled": {"type": "boolean"},
+        "inputSchema": {"type": "object"},
+    },
+}
+_CALL = {
+    "type": "object",
+    "required": ["id", "started", "caller", "face", "server", "tool", "outcome"],
+    "properties": {
+        "id": {"type": "string"},
+        "started": {"type": "number", "description": "Seconds since 1970"},
+        "caller": {"type": "string"},
+        "face": {"type": "string"},
+        "server": {"type": "string"},
+        "tool": {"type": "string"},
+        "outcome": {
+            "type": "string",
+            "enum": [
+                "running",
+                "ok",
+                "tool_error",
+                "cancelled",
+                "interrupted",
+                *(kind.value for kind in Kind),
+            ],
+        },
+        "durationMs": {"type": ["number", "null"]},
+        "requestBytes": {"type": "integer"},
+        "responseBytes": {"type": "integer"},
+        "detail": {"type": ["string", "null"]},
+        "arguments": {"description": "The shape of the arguments, never their values"},
+        "result": {"$ref": "#/components/schemas/Result"},
+        "problem": {"$ref": "#/components/schemas/Problem"},
+    },
+}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list_of(member: str, name: str, **more: Any) -> dict[str, Any]:
+    properties = {member: {"type": "array", "items": _ref(name)}, **more}
+    return {"type": "object", "required": [member], "properties": properties}
+
+
+_STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
+
+
+def _json(schema: dict[str, Any], *, stream: bool = False) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}} | (_STREAM if stream else {})
+
+
+_ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
+    ("/health", "get"): _json({"type": "object", "properties": {"status": {"const": "ok"}}}),
+    ("/ready", "get"): _json(
+        {
+            "type": "object",
+            "properties": {
+                "status": {"const": "serving"},
+                "servers": {"type": "object", "additionalProperties": {"type": "integer"}},
+            },
+        }
+    ),
+    ("/api/events", "get"): _STREAM,
+    ("/api/servers", "get"): _json(_list_of("servers", "Server")),
+    ("/api/servers/{server}", "get"): _json(_ref("Server")),
+    ("/api/servers/{server}", "patch"): _json(_ref("Server")),
+    ("/api/servers/{server}/restart", "post"): _json(_ref("Server")),
+    ("/api/servers/{server}/logs", "get"): {"text/plain": {"schema": {"type": "string"}}} | _STREAM,
+    ("/api/tools", "get"): _json(_list_of("tools", "Tool")),
+    ("/api/tools/{server}/{tool}", "get"): _json(_ref("Tool")),
+    ("/api/tools/{server}/{tool}", "patch"): _json(_ref("Tool")),
+    ("/api/calls", "get"): _json(_list_of("calls", "Call", cursor={"type": ["string", "null"]})),
+    ("/api/calls/{id}", "get"): _json(_ref("Call"), stream=True),
+    ("/api/calls/{id}", "delete"): _json(_ref("Call")),
+}
+_BODIES = {
+    ("/api/servers/{server}", "patch"): ["boolean", "null"],
+    ("/api/tools/{server}/{tool}", "patch"): ["boolean"],
+}
+
+
+def _path_parameter(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+_SERVER_PARAMETER = _path_parameter("server", "The server's id")
+_TOOL_PARAMETER = _path_parameter("tool", "The tool's native name, percent-encoded once")
+
+
+def _call_operation() -> dict[str, Any]:
+    """The hot route, which FastAPI does not know."""
+    return {
+        "tags": ["tools"],
+        "summary": "Call a tool",
+        "operationId": "call_tool",
+        "description": "The body is the arguments object. With `Accept: text/event-stream` the answer is a "
+        "stream of `progress` and `log` events, then `result` or `error`.",
+        "parameters": [
+            _SERVER_PARAMETER,
+            _TOOL_PARAMETER,
+            {
+                "name": "timeout",
+                "in": "query",
+                "description": "Seconds without an answer or progress",
+                "schema": {"type": "number", "exclusiveMinimum": 0},
+            },
+            {
+                "name": "Prefer",
+                "in": "header",
+                "description": "`respond-async` answers at once and leaves the call running (RFC 7240)",
+                "schema": {"type": "string"},
+            },
+        ],
+        "requestBody": {"required": True, "content": _json({"type": "object"})},
+        "responses": {
+            "200": {"description": "The result", "content": _json(_ref("Result"), stream=True)},
+            "202": {
+                "description": "The call is running",
+                "headers": {"Location": {"schema": {"type": "string"}, "description": "/api/calls/{id}"}},
+                "content": _json(
+                    {
+                        "type": "object",
+                        "properties": {"id": {"type": "string"}, "state": {"const": "running"}},
+                    }
+                ),
+            },
+            **_problems(),
+        },
+    }
+
+
+def _problems() -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": _ref("Problem")}}
+    by_status: dict[int, str] = {}
+    for row in TABLE.values():
+        by_status.setdefault(row.status, row.title)
+    by_status |= {413: "The body is too large", 415: "The body is not JSON"}
+    return {
+        str(code): {"description": title, "content": content} for code, title in sorted(by_status.items())
+    }
+
+
+class Described(FastAPI):
+    """FastAPI whose document is complete; made once, at its first request."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            written = get_openapi(title=self.title, version=self.version, routes=self.routes)
+            self.openapi_schema = _complete(written)
+        return self.openapi_schema
+
+
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    paths = {path.replace("{tool:path}", "{tool}"): item for path, item in document["paths"].items()}
+    for path, item in paths.items():
+        for method, operation in item.items():
+            _complete_operation(path, method, operation)
+    paths["/api/tools/{server}/{tool}"]["post"] = _call_operation()
+    document["paths"] = dict(sorted(paths.items()))
+    shapes = {"Problem": _PROBLEM, "Result": _RESULT, "Server": _SERVER, "Tool": _TOOL, "Call": _CALL}
+    document["components"] = {"schemas": shapes}
+    return document
+
+
+def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> None:
+    success = next(code for code in operation["responses"] if code.startswith("2"))
+    answer = {
+        "description": operation["responses"][success]["description"],
+        "content": _ANSWERS[path, method],
+    }
+    operation["responses"] = {success: answer, **_problems()}
+    if path == "/api/tools/{server}/{tool}":
+        operation["parameters"] = [_SERVER_PARAMETER, _TOOL_PARAMETER]
+    kinds = _BODIES.get((path, method))
+    if kinds is not None:
+        schema = {"type": "object", "required": ["enabled"], "properties": {"enabled": {"type": kinds}}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": _json({**schema, "additionalProperties": False}),
+        }

@@ -1,0 +1,254 @@
+"""The rest of `/api` and the probes, by FastAPI, and the OpenAPI document of all of REST.
+
+Every route is a translation of one method of the facade. The hot route and MCP never come here; they
+are described in the document all the same.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from mcp_gateway.catalog import api_list
+from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.faces import calls, status
+from mcp_gateway.faces.http import Visit, problem_document, require_json, retry_header
+from mcp_gateway.faces.openapi import Described
+from mcp_gateway.gateway import CallQuery, Gateway
+from mcp_gateway.gateway.events import changes
+from mcp_gateway.version import VERSION
+from mcp_gateway.wire import sse
+from mcp_gateway.wire.envelope import encode, scan_object
+
+KEEP_ALIVE_S: Final = 15.0
+LOG_LINES: Final = 1_000
+_LOG_WAIT: Final = 1_000  # unread log lines of one reader
+
+
+class ServerSwitch(BaseModel):
+    """`null` goes back to what the configuration declares."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    enabled: bool | None
+
+
+class ToolSwitch(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    enabled: bool
+
+
+class CallFilter(BaseModel):
+    """The query of `GET /api/calls`; `since` is seconds since 1970."""
+
+    model_config = ConfigDict(extra="forbid")
+    server: str | None = None
+    tool: str | None = None
+    caller: str | None = None
+    face: str | None = None
+    outcome: str | None = None
+    since: float | None = None
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+
+
+def visit_of(request: Request) -> Visit:
+    visit: Visit = request.scope["mcp_gateway.visit"]
+    return visit
+
+
+def tool_path(request: Request) -> tuple[str, str]:
+    """Server and tool from the path as it was sent: a name may hold any character, encoded once."""
+    return calls.split_path(visit_of(request).path)
+
+
+Let = Annotated[Visit, Depends(visit_of)]
+ToolPath = Annotated[tuple[str, str], Depends(tool_path)]
+
+
+def json_response(value: Any, status_code: int = 200) -> Response:
+    return Response(encode(value), status_code, media_type="application/json")
+
+
+def event_stream(events: AsyncIterator[bytes]) -> StreamingResponse:
+    headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
+    return StreamingResponse(events, headers=headers)
+
+
+def build(gateway: Gateway) -> FastAPI:
+    """The application; `gateway` need not be started yet."""
+    app = Described(
+        title="MCP Gateway",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    _handle_errors(app)
+    _add_probes(app, gateway)
+    _add_servers(app, gateway)
+    _add_tools(app, gateway)
+    _add_calls(app, gateway)
+    return app
+
+
+def _handle_errors(app: FastAPI) -> None:
+    def problem(error: GatewayError) -> Response:
+        headers = {name.decode(): value.decode() for name, value in retry_header(error)}
+        return Response(problem_document(error), error.status, headers, "application/problem+json")
+
+    @app.exception_handler(GatewayError)
+    async def _(_request: Request, error: GatewayError) -> Response:
+        return problem(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _(_request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return problem(GatewayError(Kind.INVALID, f"{place}: {first['msg']}"))
+
+    @app.exception_handler(HTTPException)
+    async def _(_request: Request, error: HTTPException) -> Response:
+        kind = Kind.UNKNOWN if error.status_code == 404 else Kind.INVALID
+        answer = problem(GatewayError(kind, str(error.detail), status=error.status_code))
+        answer.headers.update(error.headers or {})
+        return answer
+
+
+def _add_probes(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/health", tags=["probes"], summary="The process is alive")
+    async def health() -> Response:
+        return json_response({"status": "ok"})
+
+    @app.get("/ready", tags=["probes"], summary="The gateway serves; servers by state")
+    async def ready() -> Response:
+        return json_response({"status": "serving", "servers": gateway.states()})
+
+    @app.get("/", include_in_schema=False)
+    async def page(visit: Let) -> Response:
+        return HTMLResponse(status.page(gateway.list_servers(visit.caller)), headers=status.HEADERS)
+
+    @app.get("/api/events", tags=["events"], summary="Live feed: states of servers, calls, tool lists")
+    async def events(visit: Let) -> Response:
+        feed = gateway.open_feed(visit.caller)
+
+        async def parts() -> AsyncIterator[bytes]:
+            try:
+                yield b": feed\n\n"
+                async for change in changes(feed, KEEP_ALIVE_S):
+                    yield sse.KEEP_ALIVE if change is None else sse.event(change.data, change.kind)
+            finally:
+                gateway.events.close_feed(feed)
+
+        return event_stream(parts())
+
+
+def _add_servers(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/api/servers", tags=["servers"], summary="All servers with their states")
+    async def list_servers(visit: Let) -> Response:
+        return json_response({"servers": gateway.list_servers(visit.caller)})
+
+    @app.get("/api/servers/{server}", tags=["servers"], summary="One server")
+    async def show_server(visit: Let, server: str) -> Response:
+        return json_response(gateway.show_server(visit.caller, server))
+
+    @app.patch("/api/servers/{server}", tags=["servers"], summary="Switch a server on or off")
+    async def switch_server(visit: Let, server: str, request: Request) -> Response:
+        switch = await _body(request, ServerSwitch)
+        return json_response(await gateway.switch_server(visit.caller, server, switch.enabled))
+
+    @app.post("/api/servers/{server}/restart", status_code=202, tags=["servers"], summary="Restart a server")
+    async def restart_server(visit: Let, server: str) -> Response:
+        return json_response(gateway.restart_server(visit.caller, server), 202)
+
+    @app.get("/api/servers/{server}/logs", tags=["servers"], summary="What a server wrote to stderr")
+    async def logs(
+        visit: Let, server: str, tail: Annotated[int, Query(ge=0, le=LOG_LINES)] = 200
+    ) -> Response:
+        ring = gateway.logs(visit.caller, server)
+        lines = ring.tail(tail)
+        if not calls.wants_stream(visit):
+            return PlainTextResponse("".join(f"{line.text}\n" for line in lines))
+        fresh: asyncio.Queue[Any] = asyncio.Queue(_LOG_WAIT)
+        stop = ring.listen(lambda line: None if fresh.full() else fresh.put_nowait(line))
+
+        async def parts() -> AsyncIterator[bytes]:
+            try:
+                for line in lines:
+                    yield sse.event(encode(line), "log")
+                while not gateway.events.is_over:
+                    try:
+                        async with asyncio.timeout(KEEP_ALIVE_S):
+                            line = await fresh.get()
+                    except TimeoutError:
+                        yield sse.KEEP_ALIVE
+                    else:
+                        yield sse.event(encode(line), "log")
+            finally:
+                stop()
+
+        return event_stream(parts())
+
+
+def _add_tools(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/api/tools", tags=["tools"], summary="All tools, or those of a server or with some words")
+    async def list_tools(visit: Let, server: str | None = None, search: str | None = None) -> Response:
+        catalog = gateway.catalog(visit.caller)
+        if server is None and search is None:
+            return Response(catalog.api_list, media_type="application/json")
+        if server is not None:
+            gateway.show_server(visit.caller, server)
+        return Response(api_list(catalog.search(server, search)), media_type="application/json")
+
+    @app.get("/api/tools/{server}/{tool:path}", tags=["tools"], summary="One tool with its schemas")
+    async def show_tool(visit: Let, path: ToolPath) -> Response:
+        return Response(gateway.show_tool(visit.caller, *path).for_api, media_type="application/json")
+
+    @app.patch("/api/tools/{server}/{tool:path}", tags=["tools"], summary="Switch a tool on or off")
+    async def switch_tool(visit: Let, path: ToolPath, request: Request) -> Response:
+        switch = await _body(request, ToolSwitch)
+        entry = await gateway.switch_tool(visit.caller, *path, switch.enabled)
+        return Response(entry.for_api, media_type="application/json")
+
+
+def _add_calls(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/api/calls", tags=["calls"], summary="Activity: calls, newest first")
+    async def list_calls(visit: Let, query: Annotated[CallFilter, Query()]) -> Response:
+        return json_response(await gateway.list_calls(visit.caller, CallQuery(**query.model_dump())))
+
+    @app.get("/api/calls/{id}", tags=["calls"], summary="One call; its result while it is kept")
+    async def show_call(visit: Let, id: str, request: Request) -> Response:
+        call = gateway.find_call(visit.caller, id)
+        if call is not None and calls.wants_stream(visit):
+            mailbox = call.exchange.listen()
+            return calls.StreamResponse(call, mailbox)
+        return json_response(await calls.state_of(gateway, visit.caller, id, call))
+
+    @app.delete("/api/calls/{id}", status_code=202, tags=["calls"], summary="Cancel a running call")
+    async def cancel_call(visit: Let, id: str) -> Response:
+        return json_response(await gateway.cancel_call(visit.caller, id), 202)
+
+
+_BODY_BYTES: Final = 64 * 1024  # of what is sent to switch something
+
+
+_Shape = TypeVar("_Shape", bound=BaseModel)
+
+
+async def _body(request: Request, shape: type[_Shape]) -> _Shape:
+    """A small JSON body, read as strictly as a call's."""
+    require_json(visit_of(request).headers)
+    parts = bytearray()
+    async for part in request.stream():
+        parts += part
+        if len(parts) > _BODY_BYTES:
+            raise GatewayError(Kind.INVALID, f"The body is larger than {_BODY_BYTES} bytes", status=413)
+    try:
+        return shape.model_validate(scan_object(bytes(parts)))
+    except ValueError as problem:
+        raise RequestValidationError(getattr(problem, "errors", list)()) from None

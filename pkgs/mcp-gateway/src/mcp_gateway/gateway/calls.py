@@ -1,0 +1,280 @@
+"""THE call path: record, find, policy, limits, upstream. Every call of every face goes through `open`.
+
+Straight-line and without a wait: what can be refused is refused before anything is sent. Each call,
+refused ones included, leaves exactly one record with one outcome, written when its exchange ends, no
+matter whether the face that opened it is still there. Knows no HTTP and no SQL.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import Raw
+
+from mcp_gateway import clock
+from mcp_gateway.access.caller import Caller, Right
+from mcp_gateway.access.policy import offers, require
+from mcp_gateway.errors import CallCancelled, GatewayError, Kind
+from mcp_gateway.gateway.events import Events
+from mcp_gateway.gateway.servers import Servers
+from mcp_gateway.store.calls import CallRecord, call_id_text
+from mcp_gateway.upstream.exchange import Exchange, Mailbox
+from mcp_gateway.upstream.upstream import Upstream
+from mcp_gateway.wire.envelope import Params
+
+# Results of asynchronous calls wait for their caller this long, and no more of them than this.
+KEEP_S: Final = 3600.0
+KEEP_COUNT: Final = 1_000
+KEEP_BYTES: Final = 256 * 1024 * 1024
+MAX_NAME_CHARS: Final = 200  # of a name nobody knows, in an error and in its record
+
+
+class Journal(Protocol):
+    """Where records go; both methods are cheap and never wait."""
+
+    def begin(self, record: CallRecord) -> None: ...
+    def end(self, record: CallRecord) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a face asks for. `tool` is the native name; `arguments` the bytes for the record's shape.
+
+    `params` are the members of `tools/call` as they go to the server, the native name included.
+    """
+
+    caller: Caller
+    face: str
+    server: str
+    tool: str
+    params: Params
+    arguments: bytes | Raw
+    request_bytes: int
+    timeout_s: float | None = None
+
+
+class Call:
+    """One call on its way. Wait on `mailbox`, then ask for `result`."""
+
+    __slots__ = ("caller", "exchange", "id", "kept_until", "mailbox", "opened_at", "record", "upstream")
+
+    def __init__(
+        self, record: CallRecord, caller: Caller, exchange: Exchange, upstream: Upstream, opened_at: float
+    ) -> None:
+        self.id = record.id
+        self.record = record
+        self.caller = caller
+        self.exchange = exchange
+        self.upstream = upstream
+        self.mailbox: Mailbox = exchange.listen()
+        self.opened_at = opened_at
+        self.kept_until: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.exchange.ended
+
+    def result(self) -> Raw:
+        """The server's result, as it came.
+
+        Raises:
+            GatewayError: with the call's id.
+            CallCancelled: it was taken back.
+        """
+        error = self.exchange.error
+        if error is not None:
+            if isinstance(error, GatewayError):
+                error.call_id = call_id_text(self.id)
+            raise error
+        assert self.exchange.result is not None, "result() is asked after the end"
+        return self.exchange.result
+
+    def cancel(self, reason: str) -> None:
+        """Takes the call back, upstream too; nothing happens when it has ended."""
+        self.upstream.cancel(self.exchange, reason)
+
+
+class Calls:
+    def __init__(self, servers: Servers, journal: Journal, events: Events) -> None:
+        self._servers = servers
+        self._journal = journal
+        self._events = events
+        self._ids = clock.CallIds()
+        self.running: dict[int, Call] = {}
+        self._kept: OrderedDict[int, Call] = OrderedDict()
+        self._kept_bytes = 0
+
+    def open(self, request: Request) -> Call:
+        """Starts a call.
+
+        Raises:
+            GatewayError: unknown, refused, unavailable or busy; nothing was sent, the record is written.
+        """
+        now_s = clock.wall_s()
+        record = CallRecord(
+            self._ids.next(now_s),
+            now_s,
+            request.caller.id,
+            request.face,
+            request.server,
+            request.tool,
+            request.arguments,
+            request.request_bytes,
+        )
+        self._journal.begin(record)
+        try:
+            upstream = self._find(request)
+            loop_now = asyncio.get_running_loop().time()
+            config = upstream.config
+            idle_s = config.timeout_s if request.timeout_s is None else request.timeout_s
+            exchange = Exchange(
+                "tools/call",
+                request.params,
+                caller=request.caller.id,
+                now=loop_now,
+                idle_s=min(idle_s, config.max_timeout_s),
+                hard_s=config.max_timeout_s,
+                on_end=self._ended,
+            )
+            call = Call(record, request.caller, exchange, upstream, loop_now)
+            exchange.owner = call
+            upstream.submit(exchange)
+        except GatewayError as problem:
+            problem.call_id = call_id_text(record.id)
+            self._close(record, problem.kind.value, problem.detail, 0)
+            raise
+        self.running[record.id] = call
+        return call
+
+    def refuse(self, caller: Caller, face: str, name: str, request_bytes: int, problem: GatewayError) -> None:
+        """Records a call that a face could not even name a tool for."""
+        now_s = clock.wall_s()
+        record = CallRecord(
+            self._ids.next(now_s), now_s, caller.id, face, "", name[:MAX_NAME_CHARS], None, request_bytes
+        )
+        problem.call_id = call_id_text(record.id)
+        self._journal.begin(record)
+        self._close(record, problem.kind.value, problem.detail, 0)
+
+    def _find(self, request: Request) -> Upstream:
+        """The server that may be asked; what may not be seen is unknown, in the same words."""
+        require(request.caller, Right.CALL)
+        upstream = self._servers.get(request.server)
+        if upstream is None:
+            raise unknown_server(request.server)
+        entries = self._servers.catalog.by_server.get(request.server)
+        entry = None if entries is None else entries.get(request.tool)
+        if entry is None:
+            if upstream.knows_its_tools or not offers(upstream.config.tools, request.tool):
+                raise unknown_tool(request.server, request.tool)
+            # Never listed, or not there: `submit` waits for the server or says what is wrong with it.
+        elif not entry.enabled:
+            raise GatewayError(
+                Kind.UNAVAILABLE, f"The tool `{request.tool}` is switched off", server=request.server
+            )
+        return upstream
+
+    def _ended(self, exchange: Exchange) -> None:
+        call = exchange.owner
+        assert isinstance(call, Call), "every exchange of a call is owned by it"
+        record = call.record
+        record.duration_s = asyncio.get_running_loop().time() - call.opened_at
+        error = exchange.error
+        if exchange.result is not None:
+            size = memoryview(exchange.result).nbytes
+            self._close(record, "tool_error" if reports_failure(exchange.result) else "ok", None, size)
+        elif isinstance(error, GatewayError):
+            self._close(record, error.kind.value, error.detail, 0)
+        else:
+            self._close(
+                record, "cancelled" if isinstance(error, CallCancelled) else "internal", str(error), 0
+            )
+        self.running.pop(record.id, None)
+        if call.kept_until is not None:
+            self._count_kept(call)
+
+    def _close(self, record: CallRecord, outcome: str, detail: str | None, response_bytes: int) -> None:
+        record.outcome = outcome
+        record.detail = detail
+        record.response_bytes = response_bytes
+        self._journal.end(record)
+        self._events.publish("call", lambda: facts_of(record))
+
+    # Asynchronous calls: kept for their caller after the end
+
+    def keep(self, call: Call) -> None:
+        call.kept_until = clock.wall_s() + KEEP_S
+        self._kept[call.id] = call
+        if call.ended:
+            self._count_kept(call)
+        self._evict()
+
+    def _count_kept(self, call: Call) -> None:
+        self._kept_bytes += call.record.response_bytes
+        self._evict()
+
+    def _evict(self) -> None:
+        now_s = clock.wall_s()
+        while self._kept:
+            oldest = next(iter(self._kept.values()))
+            over = len(self._kept) > KEEP_COUNT or self._kept_bytes > KEEP_BYTES
+            expired = oldest.kept_until is not None and oldest.kept_until <= now_s
+            if not (over or expired):
+                return
+            del self._kept[oldest.id]
+            if oldest.ended:
+                self._kept_bytes -= oldest.record.response_bytes
+            oldest.kept_until = None
+
+    def find(self, caller: Caller, call_id: int) -> Call | None:
+        """A running or kept call of this caller; somebody else's is not there."""
+        self._evict()
+        call = self.running.get(call_id) or self._kept.get(call_id)
+        return call if call is not None and call.caller.id == caller.id else None
+
+
+class _Verdict(msgspec.Struct):
+    isError: bool = False
+
+
+def reports_failure(result: Raw) -> bool:
+    """Whether a tool result says `isError: true`; looks closer only where the word occurs at all.
+
+    A large result lives in a mapped file; its verdict is read there, without a copy.
+    """
+    view = memoryview(result)
+    if view.nbytes < 1024 * 1024 and b'"isError"' not in bytes(view):
+        return False
+    try:
+        return msgspec.json.decode(view, type=_Verdict).isError
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+
+
+def facts_of(record: CallRecord) -> dict[str, Any]:
+    """A record as the live feed shows it."""
+    return {
+        "id": call_id_text(record.id),
+        "started": record.started,
+        "caller": record.caller,
+        "face": record.face,
+        "server": record.server,
+        "tool": record.tool,
+        "outcome": record.outcome,
+        "durationMs": round(record.duration_s * 1000, 3),
+        "requestBytes": record.request_bytes,
+        "responseBytes": record.response_bytes,
+        "detail": record.detail,
+    }
+
+
+def unknown_server(server: str) -> GatewayError:
+    return GatewayError(Kind.UNKNOWN, f"There is no server `{server[:MAX_NAME_CHARS]}`")
+
+
+def unknown_tool(server: str, tool: str) -> GatewayError:
+    return GatewayError(
+        Kind.UNKNOWN, f"The server `{server}` has no tool `{tool[:MAX_NAME_CHARS]}`", server=server
+    )

@@ -1,0 +1,107 @@
+"""Bounded fan-out of what changes: states of servers, calls, tool lists.
+
+A slow reader loses its feed, not the gateway its memory: the feed ends and the reader comes back for
+a fresh picture. Costs nothing while nobody listens.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mcp_gateway.wire.envelope import encode
+
+MAX_UNREAD: Final = 1_000
+MAX_FEEDS: Final = 4_096  # every MCP session may hold one
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`kind` is `server`, `call` or `tools`; `data` is a JSON object."""
+
+    kind: str
+    data: bytes
+
+
+class Feed:
+    """One reader's queue. Iterate it; it ends when it was too slow or the gateway stops."""
+
+    def __init__(self, kinds: frozenset[str] | None) -> None:
+        self.kinds = kinds
+        self._unread: deque[Change] = deque()
+        self._bell = asyncio.Event()
+        self._over = False
+
+    def put(self, change: Change) -> None:
+        if len(self._unread) >= MAX_UNREAD:
+            self.end()
+        if not self._over:
+            self._unread.append(change)
+            self._bell.set()
+
+    def end(self) -> None:
+        self._over = True
+        self._bell.set()
+
+    async def next(self, patience_s: float) -> Change | None:
+        """The next change, or None when none came within `patience_s`.
+
+        Raises:
+            StopAsyncIteration: the feed is over.
+        """
+        if not self._unread and not self._over:
+            self._bell.clear()
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._bell.wait()
+            except TimeoutError:
+                return None
+        if self._unread:
+            return self._unread.popleft()
+        if self._over:
+            raise StopAsyncIteration
+        return None
+
+
+class Events:
+    def __init__(self) -> None:
+        self._feeds: set[Feed] = set()
+        self.is_over = False
+
+    def publish(self, kind: str, facts: Callable[[], dict[str, Any]]) -> None:
+        """Tells every reader; `facts` is asked only when there is one."""
+        change = None
+        for feed in self._feeds:
+            if feed.kinds is None or kind in feed.kinds:
+                change = change or Change(kind, encode(facts()))
+                feed.put(change)
+
+    def open_feed(self, kinds: frozenset[str] | None = None) -> Feed | None:
+        """A new reader's feed of these kinds (None: all), or None when there are too many."""
+        if len(self._feeds) >= MAX_FEEDS:
+            return None
+        feed = Feed(kinds)
+        if self.is_over:
+            feed.end()
+        self._feeds.add(feed)
+        return feed
+
+    def close_feed(self, feed: Feed) -> None:
+        self._feeds.discard(feed)
+
+    def end(self) -> None:
+        """Ends every feed; the gateway is stopping."""
+        self.is_over = True
+        for feed in self._feeds:
+            feed.end()
+
+
+async def changes(feed: Feed, patience_s: float) -> AsyncIterator[Change | None]:
+    """The feed's changes; None whenever nothing came for `patience_s`."""
+    while True:
+        try:
+            change = await feed.next(patience_s)
+        except StopAsyncIteration:
+            return
+        yield change
