@@ -1,0 +1,157 @@
+# Everything a newcomer, a reviewer and CI need, each with one word. `make help` lists the words.
+#
+# The recipes install what they need into this clone (.venv, .venv-tools, node_modules) and nowhere else,
+# and leave a stamp, so that the second time costs nothing. Plain enough for GNU make 3.81 (macOS).
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+ROOT := $(CURDIR)
+PKG := pkgs/mcp-gateway
+VENV := .venv
+TOOLS := .venv-tools
+STARTER_NPM := $(PKG)/starter
+TESTS_NPM := $(PKG)/tests/npm
+UV_VERSION := 0.13.8
+
+UV := $(ROOT)/$(TOOLS)/bin/uv
+UV_STAMP := $(TOOLS)/.stamp-uv-$(UV_VERSION)
+BIN := $(ROOT)/$(VENV)/bin
+SOURCES := $(shell find $(PKG)/src -name '*.py')
+
+# What a person may say on the command line: make run ARGS="--port 9000", make test ARGS="-k stdio -x".
+ARGS ?=
+PYTHON ?=
+REQUIRE_ALL ?=
+
+# Interpreters of a person's own choosing only: uv would otherwise fetch a build from elsewhere.
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := $(ROOT)/$(VENV)
+# Somebody else's activated environment must not become ours.
+unexport VIRTUAL_ENV
+unexport PYTHONPATH
+unexport PYTHONHOME
+
+# Sets $$python to an interpreter that really runs, is new enough and can make an environment; a version
+# manager's shim answers to a name without having that version, so each one is tried, not looked up.
+define find_python
+python=; for name in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+		python=$$("$$name" -c 'import sys; print(sys.executable)'); break; fi; done; \
+if [ -z "$$python" ]; then \
+	echo "MCP Gateway needs Python 3.11 or later with venv (on Debian: python3 and python3-venv); none was found." >&2; \
+	echo "If you have one elsewhere, name it: make ... PYTHON=/path/to/python3" >&2; exit 1; fi
+endef
+
+HAVE_NODE := command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo '  Options: ARGS="..." for the program or pytest; PYTHON=... to choose the interpreter.'
+
+.PHONY: run
+run: $(VENV)/.stamp-run $(VENV)/.stamp-compiled starter-node ## set up and serve http://127.0.0.1:8085 with the starter servers
+	@config=$$("$(BIN)"/python $(PKG)/starter/prepare.py) && \
+		exec "$(BIN)"/mcp-gateway serve --config "$$config" $(ARGS)
+
+.PHONY: setup
+setup: $(VENV)/.stamp-dev ## make .venv with everything a developer needs
+
+.PHONY: format
+format: $(VENV)/.stamp-dev ## let ruff rewrite what it can
+	@cd $(PKG) && "$(BIN)"/ruff check --fix --quiet . ; "$(BIN)"/ruff format .
+
+.PHONY: check
+check: $(VENV)/.stamp-dev ## linter, formatter, types, import direction
+	@cd $(PKG) && "$(BIN)"/ruff check .
+	@cd $(PKG) && "$(BIN)"/ruff format --check .
+	@cd $(PKG) && "$(BIN)"/mypy
+	@cd $(PKG) && "$(BIN)"/lint-imports --no-logo
+
+.PHONY: test
+test: check tests-node ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
+	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest -m "not long" $(ARGS)
+
+.PHONY: test-full
+test-full: check tests-node test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
+	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest $(ARGS)
+
+# One environment per interpreter; a version that is not on the machine is named, never passed over in silence.
+.PHONY: test-pythons
+test-pythons: $(VENV)/.stamp-dev tests-node ## the suite on every other Python 3.11-3.13 there is
+	@set -e; for version in 3.11 3.12 3.13; do \
+		if [ -x "$(BIN)/python$$version" ]; then continue; fi; \
+		python=; for name in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
+			if "$$name" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" >/dev/null 2>&1; then \
+				python=$$("$$name" -c 'import sys; print(sys.executable)'); break; fi; done; \
+		if [ -z "$$python" ]; then echo "SKIPPED: Python $$version is not on this machine"; continue; fi; \
+		echo "== Python $$version: $$python"; \
+		(export UV_PROJECT_ENVIRONMENT="$(ROOT)/.venv-$$version"; cd $(PKG); \
+			"$(UV)" sync --locked --group demo --python "$$python" --quiet; \
+			REQUIRE_ALL=$(REQUIRE_ALL) "$(ROOT)"/.venv-$$version/bin/python -m pytest -m "not long" $(ARGS)); \
+	done
+
+.PHONY: bench
+bench: $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against the gateway, in one run; table and plot into bench/results
+	@cd $(PKG) && "$(BIN)"/python -m bench $(ARGS)
+
+.PHONY: clean
+clean: ## remove what the other targets installed or left in this clone (never the state directory)
+	rm -rf $(VENV) $(TOOLS) .venv-3.* $(STARTER_NPM)/node_modules $(TESTS_NPM)/node_modules
+	rm -rf $(PKG)/.mypy_cache $(PKG)/.ruff_cache $(PKG)/.pytest_cache $(PKG)/.hypothesis $(PKG)/.import_linter_cache $(PKG)/dist
+	find $(PKG) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Below: what the words above need.
+
+# uv at one version, so that everybody resolves alike; pip because every venv has it.
+$(UV_STAMP):
+	@$(find_python); echo "Setting up uv $(UV_VERSION) with $$python"; \
+		"$$python" -m venv --clear $(TOOLS) && $(TOOLS)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+# --inexact: the three environments are one directory, and setting up the smaller must not undo the larger.
+$(VENV)/.stamp-run: $(PKG)/pyproject.toml $(PKG)/uv.lock $(UV_STAMP)
+	@$(call sync,--no-dev --group demo)
+	@touch $@
+
+$(VENV)/.stamp-dev: $(PKG)/pyproject.toml $(PKG)/uv.lock $(UV_STAMP)
+	@$(call sync,--group demo)
+	@touch $@ $(VENV)/.stamp-run
+
+$(VENV)/.stamp-bench: $(PKG)/pyproject.toml $(PKG)/uv.lock $(UV_STAMP)
+	@$(call sync,--group demo --group bench)
+	@touch $@ $(VENV)/.stamp-dev $(VENV)/.stamp-run
+
+define sync
+$(find_python); echo "Installing what uv.lock names into $(VENV)"; \
+	cd $(PKG) && "$(UV)" sync --locked --inexact --compile-bytecode --quiet --python "$$python" $(1)
+endef
+
+# The package is installed in place, so uv does not compile it; the port opens in under a second only when it is.
+$(VENV)/.stamp-compiled: $(SOURCES) $(VENV)/.stamp-run
+	@"$(BIN)"/python -m compileall -q $(PKG)/src
+	@touch $@
+
+# Node makes the starter richer, so its absence, or a registry that does not answer, is a word of prepare.py's
+# and not a failure.
+.PHONY: starter-node
+starter-node:
+	@if { $(HAVE_NODE); }; then $(MAKE) -s $(STARTER_NPM)/node_modules/.stamp || true; fi
+
+# The tests need Node: from the system, from apt where that is ours to do, else skipped aloud by each test that needs it.
+.PHONY: tests-node
+tests-node:
+	@if ! { $(HAVE_NODE); } && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "Installing Node from Debian"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs npm; } </dev/null >/dev/null || true; fi; \
+	if { $(HAVE_NODE); }; then $(MAKE) -s $(STARTER_NPM)/node_modules/.stamp $(TESTS_NPM)/node_modules/.stamp; \
+	elif [ "$(REQUIRE_ALL)" = 1 ]; then echo "FAILED: REQUIRE_ALL=1 and Node with npm is not here" >&2; exit 1; \
+	else echo "SKIPPED: Node with npm is not here, so tests with Node servers and clients are skipped" >&2; fi
+
+%/node_modules/.stamp: %/package.json %/package-lock.json %/.npmrc
+	@echo "Installing what $*/package-lock.json names"
+	@cd $* && npm ci --loglevel=error --no-progress </dev/null
+	@touch $@
