@@ -18,10 +18,6 @@ from mcp_gateway.config.model import ToolRules
 from mcp_gateway.names import exposed_names
 from mcp_gateway.wire.envelope import encode, read_members
 
-# Bounds for one server; a list beyond them is cut and the cut is told, with the number.
-MAX_TOOLS: Final = 2_000
-MAX_PAGES: Final = 200
-MAX_LIST_BYTES: Final = 8 * 1024 * 1024
 MAX_NAME_CHARS: Final = 1_024
 
 

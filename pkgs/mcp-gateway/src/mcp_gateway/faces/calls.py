@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote
 from msgspec import Raw
 from starlette.responses import Response
 
+from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller
 from mcp_gateway.errors import CallCancelled, GatewayError, Kind
 from mcp_gateway.faces.http import (
@@ -167,25 +168,24 @@ async def stream(
 ) -> None:
     """Sends a call's `progress` and `log` events as they happen, then `result` or `error`."""
     left = asyncio.create_task(_disconnected(receive))
-    loop = asyncio.get_running_loop()
     headers = [*sse.HEADERS, (_CALL_HEADER, call_id_text(call.id).encode())]
     try:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await _send_part(send, b": call %b\n\n" % call_id_text(call.id).encode())
-        spoke_at = loop.time()
+        spoke_at = clock.now_s()
         while not call.ended:
             await mailbox.wait()
             for note in mailbox.take():
                 if note.kind != "still":
                     await _send_part(send, sse.event(_public(note.kind, note.data), note.kind))
-                    spoke_at = loop.time()
+                    spoke_at = clock.now_s()
             if left.done() and cancel_on_leave:
                 call.cancel("the client went away")
             elif left.done():
                 return
-            elif loop.time() - spoke_at >= KEEP_ALIVE_S:
+            elif clock.now_s() - spoke_at >= KEEP_ALIVE_S:
                 await _send_part(send, sse.KEEP_ALIVE)
-                spoke_at = loop.time()
+                spoke_at = clock.now_s()
         await _send_part(send, ending(call))
         await send({"type": "http.response.body", "body": b""})
     except TimeoutError:

@@ -59,7 +59,7 @@ class Gateway:
         """Ends feeds and servers; calls still running get `unavailable` or `lost`."""
         self.events.end()
         await self.servers.stop()
-        await self._nursery.close()
+        self._nursery.close()
 
     async def _resolve(self, server: ServerConfig) -> Resolved:
         try:

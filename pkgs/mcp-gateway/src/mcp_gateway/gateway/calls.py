@@ -5,7 +5,6 @@ refused ones included, leaves exactly one record with one outcome, written when 
 matter whether the face that opened it is still there. Knows no HTTP and no SQL.
 """
 
-import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -93,7 +92,7 @@ class Call:
 
     def cancel(self, reason: str) -> None:
         """Takes the call back, upstream too; nothing happens when it has ended."""
-        self.upstream.cancel(self.exchange, reason)
+        self.upstream.requests.cancel(self.exchange, reason)
 
 
 class Calls:
@@ -112,10 +111,10 @@ class Calls:
         Raises:
             GatewayError: unknown, refused, unavailable or busy; nothing was sent, the record is written.
         """
-        now_s = clock.wall_s()
+        opened_at, started = clock.now_s(), clock.wall_s()
         record = CallRecord(
-            self._ids.next(now_s),
-            now_s,
+            self._ids.next(started),
+            started,
             request.caller.id,
             request.face,
             request.server,
@@ -126,19 +125,19 @@ class Calls:
         self._journal.begin(record)
         try:
             upstream = self._find(request)
-            loop_now = asyncio.get_running_loop().time()
             config = upstream.config
             idle_s = config.timeout_s if request.timeout_s is None else request.timeout_s
             exchange = Exchange(
                 "tools/call",
                 request.params,
+                loop=upstream.requests.loop,
                 caller=request.caller.id,
-                now=loop_now,
+                now=opened_at,
                 idle_s=min(idle_s, config.max_timeout_s),
                 hard_s=config.max_timeout_s,
                 on_end=self._ended,
             )
-            call = Call(record, request.caller, exchange, upstream, loop_now)
+            call = Call(record, request.caller, exchange, upstream, opened_at)
             exchange.owner = call
             upstream.submit(exchange)
         except GatewayError as problem:
@@ -150,9 +149,9 @@ class Calls:
 
     def refuse(self, caller: Caller, face: str, name: str, request_bytes: int, problem: GatewayError) -> None:
         """Records a call that a face could not even name a tool for."""
-        now_s = clock.wall_s()
+        started = clock.wall_s()
         record = CallRecord(
-            self._ids.next(now_s), now_s, caller.id, face, "", name[:MAX_NAME_CHARS], None, request_bytes
+            self._ids.next(started), started, caller.id, face, "", name[:MAX_NAME_CHARS], None, request_bytes
         )
         problem.call_id = call_id_text(record.id)
         self._journal.begin(record)
@@ -180,7 +179,7 @@ class Calls:
         call = exchange.owner
         assert isinstance(call, Call), "every exchange of a call is owned by it"
         record = call.record
-        record.duration_s = asyncio.get_running_loop().time() - call.opened_at
+        record.duration_s = clock.now_s() - call.opened_at
         error = exchange.error
         if exchange.result is not None:
             size = memoryview(exchange.result).nbytes
@@ -205,7 +204,7 @@ class Calls:
     # Asynchronous calls: kept for their caller after the end
 
     def keep(self, call: Call) -> None:
-        call.kept_until = clock.wall_s() + KEEP_S
+        call.kept_until = clock.now_s() + KEEP_S
         self._kept[call.id] = call
         if call.ended:
             self._count_kept(call)
@@ -216,11 +215,11 @@ class Calls:
         self._evict()
 
     def _evict(self) -> None:
-        now_s = clock.wall_s()
+        now = clock.now_s()
         while self._kept:
             oldest = next(iter(self._kept.values()))
             over = len(self._kept) > KEEP_COUNT or self._kept_bytes > KEEP_BYTES
-            expired = oldest.kept_until is not None and oldest.kept_until <= now_s
+            expired = oldest.kept_until is not None and oldest.kept_until <= now
             if not (over or expired):
                 return
             del self._kept[oldest.id]

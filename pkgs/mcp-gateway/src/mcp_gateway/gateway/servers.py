@@ -126,15 +126,15 @@ class Servers:
 
     def view(self, upstream: Upstream) -> dict[str, Any]:
         """A server as every face shows it. Times are seconds since 1970."""
-        life, config = upstream.life, upstream.config
-        to_wall = clock.wall_s() - asyncio.get_running_loop().time()
+        life, config, requests = upstream.life, upstream.config, upstream.requests
+        to_wall = clock.wall_s() - clock.now_s()
         declared, override = config.enabled, self._switches.overrides().get((config.id, None))
         opened, exited = upstream.opened, upstream.last_exit
         return {
             "id": config.id,
             "title": config.title,
             "state": life.state.value,
-            "reason": life.reason or None,
+            "reason": upstream.reason or None,
             "attempt": life.attempt,
             "since": round(life.since + to_wall, 3) if life.since else None,
             "nextRetry": None if life.retry_at is None else round(life.retry_at + to_wall, 3),
@@ -146,11 +146,11 @@ class Servers:
             "instructions": None if opened is None else opened.instructions or None,
             "pid": upstream.pid,
             "tools": len(self.catalog.by_server.get(config.id, ())),
-            "calls": {"running": upstream.running, "queued": upstream.queued, "total": upstream.calls_total},
+            "calls": {"running": requests.in_flight, "queued": requests.queued, "total": requests.total},
             "lastError": upstream.last_error,
             "exit": None
             if exited is None
             else {"code": exited.code, "signal": exited.signal, "reason": exited.reason},
-            "counters": dict(upstream.counts),
+            "counters": dict(requests.counts),
             "stderr": [line.text for line in upstream.logs.tail(STDERR_TAIL_LINES)],
         }

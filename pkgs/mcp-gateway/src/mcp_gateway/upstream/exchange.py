@@ -39,7 +39,7 @@ class Mailbox:
         """Returns when there are notes to take or the exchange has ended."""
         if self._notes or self._exchange.ended:
             return
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._exchange.loop.create_future()
         try:
             await self._waiter
         finally:
@@ -78,11 +78,13 @@ class Exchange:
         "id",
         "idle_at",
         "idle_s",
+        "loop",
         "mailboxes",
         "method",
         "on_end",
         "owner",
         "params",
+        "progress",
         "result",
         "sent",
         "wants_progress",
@@ -93,6 +95,7 @@ class Exchange:
         method: str,
         params: Params,
         *,
+        loop: asyncio.AbstractEventLoop,
         caller: str,
         now: float,
         idle_s: float,
@@ -103,6 +106,7 @@ class Exchange:
         self.id = 0
         self.method = method
         self.params = params
+        self.loop = loop
         self.caller = caller
         self.idle_s = idle_s
         self.idle_at = now + idle_s
@@ -112,6 +116,7 @@ class Exchange:
         self.owner: object = None  # whoever opened it; for `on_end`
         self.mailboxes: list[Mailbox] = []
         self.sent = False
+        self.progress = float("-inf")
         self.ended = False
         self.result: Raw | None = None
         self.error: Exception | None = None

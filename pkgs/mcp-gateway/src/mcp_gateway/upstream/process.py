@@ -10,11 +10,13 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Protocol, cast
+from functools import partial
+from typing import Final, Protocol
 
 from mcp_gateway.upstream import guardian
 
@@ -22,6 +24,8 @@ from mcp_gateway.upstream import guardian
 STDIN_GRACE_S: Final = 2.0
 TERM_GRACE_S: Final = 2.0
 KILL_GRACE_S: Final = 1.0  # the kernel's time to reap; a process in uninterruptible sleep is given up on
+
+GUARDIAN_END_S: Final = 2.0  # it sweeps once more; on a machine that is very busy it is not needed any more
 
 # What a server may need to find its home, its terminal type and its language; never our own secrets.
 INHERITED: Final = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -73,58 +77,49 @@ class Listener(Protocol):
     def exited(self, how: Exit) -> None: ...
 
 
-class _Pipes(asyncio.SubprocessProtocol):
-    """The event loop's callbacks, passed on by name."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._transport: asyncio.SubprocessTransport | None = None
-        self.exit: Exit | None = None
-        self.gone = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the methods but not the base classes.
-        self._transport = cast(asyncio.SubprocessTransport, transport)
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if fd == 1:
-            self._listener.stdout(data)
-        else:
-            self._listener.stderr(data)
-
-    def pipe_connection_lost(self, fd: int, _problem: Exception | None) -> None:
-        self._listener.pipe_closed(("stdin", "stdout", "stderr")[fd])
-
-    def process_exited(self) -> None:
-        # Not the end of stdout: a helper that inherited the pipe can hold it open for ever.
-        assert self._transport is not None
-        self.exit = Exit.of(self._transport.get_returncode() or 0)
-        self.gone.set()
-        self._listener.exited(self.exit)
-
-
 class Child:
     """One running child. Made by `Nursery.spawn`; ended by `stop`, always."""
 
     def __init__(
-        self, nursery: "Nursery", transport: asyncio.SubprocessTransport, pipes: _Pipes, marker: bytes
+        self, nursery: "Nursery", popen: "subprocess.Popen[bytes]", marker: bytes, listener: Listener
     ) -> None:
         self._nursery = nursery
-        self._transport = transport
-        self._pipes = pipes
+        self._popen = popen
         self._marker = marker
-        self.pid = transport.get_pid()
-        self.stdin = _stdin_of(transport)
+        self._listener = listener
+        self._reading: list[asyncio.BaseTransport] = []
+        self.stdin: asyncio.WriteTransport | None = None
+        self._gone = asyncio.Event()
+        self.pid = popen.pid
+        self.exit: Exit | None = None
+        _when_ended(popen, self._ended)
 
-    @property
-    def exit(self) -> Exit | None:
-        return self._pipes.exit
+    async def connect(self) -> None:
+        """Puts the pipes on the event loop."""
+        loop = asyncio.get_running_loop()
+        hear = self._listener
+        self.stdin, _ = await loop.connect_write_pipe(
+            lambda: _Pipe("stdin", hear.pipe_closed, hear.stdout), self._popen.stdin
+        )
+        for name, pipe, data in (
+            ("stdout", self._popen.stdout, hear.stdout),
+            ("stderr", self._popen.stderr, hear.stderr),
+        ):
+            protocol = _Pipe(name, hear.pipe_closed, data)
+            transport, _ = await loop.connect_read_pipe(partial(_itself, protocol), pipe)
+            self._reading.append(transport)
+
+    def _ended(self, returncode: int) -> None:
+        # Not the end of stdout: a helper that inherited the pipe can hold it open for ever.
+        self.exit = Exit.of(returncode)
+        self._gone.set()
+        self._listener.exited(self.exit)
 
     async def stop(self, *, gently: bool = True) -> None:
         """Ends the child and everything it started. Returns within 5.5 s, whatever the child does."""
         family = await asyncio.to_thread(guardian.descendants, self.pid)
         if gently and self.exit is None:
-            self.stdin.close()
+            self._close_stdin()
             await self._wait(STDIN_GRACE_S)
             if self.exit is None:
                 guardian.send_group(self.pid, signal.SIGTERM)
@@ -135,8 +130,19 @@ class Child:
         guardian.send_group(self.pid, signal.SIGKILL)
         await asyncio.to_thread(self._end_family, family)
         await self._wait(KILL_GRACE_S)
-        self._transport.close()
+        self._close_stdin()
+        for transport in self._reading:
+            transport.close()
+        for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr)[1 + len(self._reading) :]:
+            if pipe is not None:  # stopped before it was connected
+                pipe.close()
         self._nursery.forget(self.pid)
+
+    def _close_stdin(self) -> None:
+        if self.stdin is not None:
+            self.stdin.close()
+        elif self._popen.stdin is not None:
+            self._popen.stdin.close()
 
     def _end_family(self, family: list[int]) -> None:
         carriers = set(guardian.carriers(self._marker))
@@ -147,14 +153,50 @@ class Child:
         guardian.sweep(self._marker)
 
     async def _wait(self, limit_s: float) -> None:
-        # Not transport.wait(): that waits for the pipes as well.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                await self._pipes.gone.wait()
+                await self._gone.wait()
 
 
-def _stdin_of(transport: asyncio.SubprocessTransport) -> asyncio.WriteTransport:
-    return cast(asyncio.WriteTransport, transport.get_pipe_transport(0))
+class _Pipe(asyncio.Protocol):
+    """One pipe of a child: its data and its end, passed on."""
+
+    def __init__(self, name: str, closed: Callable[[str], None], data: Callable[[bytes], None]) -> None:
+        self._name = name
+        self._closed = closed
+        self._data = data
+
+    def data_received(self, data: bytes) -> None:
+        self._data(data)
+
+    def connection_lost(self, _problem: Exception | None) -> None:
+        self._closed(self._name)
+
+
+def _itself(protocol: _Pipe) -> _Pipe:
+    return protocol
+
+
+def _when_ended(popen: "subprocess.Popen[bytes]", ended: Callable[[int], None]) -> None:
+    """Calls `ended` with the return code once the process is gone, and reaps it."""
+    loop = asyncio.get_running_loop()
+    if not hasattr(os, "pidfd_open"):  # macOS
+
+        def wait() -> None:
+            returncode = popen.wait()
+            with contextlib.suppress(RuntimeError):  # the loop has ended first
+                loop.call_soon_threadsafe(ended, returncode)
+
+        threading.Thread(target=wait, daemon=True, name=f"child {popen.pid}").start()
+        return
+    watch = os.pidfd_open(popen.pid)
+
+    def reap() -> None:
+        loop.remove_reader(watch)
+        os.close(watch)
+        ended(popen.wait())
+
+    loop.add_reader(watch, reap)
 
 
 def _group_of(pid: int) -> int | None:
@@ -175,56 +217,58 @@ class Nursery:
         self._instance = instance
         self._environment = environment
         self._setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-        self._guardian: asyncio.SubprocessTransport | None = None
+        self._guardian: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
         self._spawned = 0
-        self._closing = False
 
     async def start(self) -> None:
         """Sweeps what an earlier gateway on this state directory left, then starts the guardian."""
         await asyncio.to_thread(guardian.sweep, self._family_marker())
-        await self._start_guardian()
+        self._start_guardian()
 
-    async def close(self) -> None:
-        """Ends the guardian; all children have been stopped before."""
-        self._closing = True
-        if self._guardian is not None:
-            _stdin_of(self._guardian).close()
+    def close(self) -> None:
+        """Lets the guardian end; all children have been stopped before."""
+        ending, self._guardian = self._guardian, None
+        if ending is not None and ending.stdin is not None:
+            ending.stdin.close()
+            try:
+                ending.wait(GUARDIAN_END_S)
+            except subprocess.TimeoutExpired:
+                ending.kill()
+                ending.wait()
 
     def _family_marker(self) -> bytes:
         return f"{MARKER}={self._instance}/".encode()
 
-    async def _start_guardian(self) -> None:
-        loop = asyncio.get_running_loop()
-        command = (sys.executable, "-I", "-S", str(Path(guardian.__file__)))
-        transport, _ = await loop.subprocess_exec(
-            lambda: _GuardianWatch(self._guardian_ended),
-            *command,
-            self._family_marker().decode(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+    def _start_guardian(self) -> None:
+        # Unbuffered: what is told must be known at once, for we may be killed at once.
+        self._guardian = subprocess.Popen(
+            (sys.executable, "-I", "-S", guardian.__file__, self._family_marker()),
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             env={},
             start_new_session=True,
         )
-        self._guardian = transport
+        _when_ended(self._guardian, self._guardian_ended)
         for group in self._groups:
             self._tell_guardian(b"+", group)
 
-    def _guardian_ended(self) -> None:
-        self._guardian = None
-        if not self._closing:
-            self._restarting = asyncio.ensure_future(self._start_guardian())
+    def _guardian_ended(self, _returncode: int) -> None:
+        if self._guardian is not None:
+            self._start_guardian()
 
     def _tell_guardian(self, sign: bytes, group: int) -> None:
-        if self._guardian is not None:
-            _stdin_of(self._guardian).write(b"%b%d\n" % (sign, group))
+        if self._guardian is not None and self._guardian.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # its successor is told everything
+                self._guardian.stdin.write(b"%b%d\n" % (sign, group))
 
     def forget(self, group: int) -> None:
         self._groups.discard(group)
         self._tell_guardian(b"-", group)
 
-    async def spawn(
+    def spawn(
         self,
         name: str,
         command: str,
@@ -246,27 +290,29 @@ class Nursery:
         argv = (_locate(command, child_env.get("PATH"), cwd), *args)
         if self._setpriv is not None:
             argv = (self._setpriv, "--pdeathsig", "KILL", "--", *argv)
-        loop = asyncio.get_running_loop()
         try:
-            transport, pipes = await loop.subprocess_exec(
-                lambda: _Pipes(listener), *argv, env=child_env, cwd=cwd, start_new_session=True
+            popen = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=child_env,
+                cwd=cwd,
+                start_new_session=True,
             )
         except OSError as problem:
             raise SpawnError(
                 f"cannot start `{command}`: {problem.strerror or problem}", permanent=False
             ) from None
-        child = Child(self, transport, pipes, f"{MARKER}={mark}\0".encode())
+        try:
+            child = Child(self, popen, f"{MARKER}={mark}\0".encode(), listener)
+        except OSError as problem:  # no file descriptor left to watch it with
+            popen.kill()
+            popen.communicate()
+            raise SpawnError(f"cannot watch `{command}`: {problem.strerror}", permanent=False) from None
         self._groups.add(child.pid)
         self._tell_guardian(b"+", child.pid)
         return child
-
-
-class _GuardianWatch(asyncio.SubprocessProtocol):
-    def __init__(self, ended: Callable[[], None]) -> None:
-        self._ended = ended
-
-    def process_exited(self) -> None:
-        self._ended()
 
 
 def _locate(command: str, path: str | None, cwd: str | None) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from mcp_gateway.upstream.logring import LogRing
-from mcp_gateway.upstream.process import Child, Exit, Nursery
+from mcp_gateway.upstream.process import Child, Exit, Nursery, SpawnError
 from mcp_gateway.wire.envelope import Head, NotAMessage, read_head
 
 SPOOL_ABOVE_BYTES: Final = 10 * 1024 * 1024  # product.md, answer 5: beyond this a message lives on disk
@@ -122,6 +122,7 @@ class StdioLink:
 
     def __init__(self, peer: Peer, logs: LogRing, spool_dir: Path, cap_bytes: int) -> None:
         self._peer = peer
+        self._loop = asyncio.get_running_loop()
         self._logs = logs
         self._splitter = LineSplitter(self._line, spool_dir, cap_bytes)
         self._child: Child | None = None
@@ -130,6 +131,7 @@ class StdioLink:
         self._stdout_open = True
         self._stalled_since: float | None = None
         self._outbox: list[bytes] = []
+        self.has_spoken = False
 
     @property
     def pid(self) -> int | None:
@@ -157,7 +159,11 @@ class StdioLink:
         Raises:
             SpawnError: see `Nursery.spawn`.
         """
-        self._child = await nursery.spawn(name, command, args, env, cwd, self)
+        self._child = nursery.spawn(name, command, args, env, cwd, self)
+        try:
+            await self._child.connect()
+        except OSError as problem:
+            raise SpawnError(f"cannot connect the pipes: {problem.strerror}", permanent=False) from None
 
     def send(self, line: bytes) -> None:
         """Queues one line. A lost link takes it silently: `lost` has been or will be heard.
@@ -165,19 +171,21 @@ class StdioLink:
         What one turn of the event loop has to say goes out in one write.
         """
         if not self._outbox:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
         self._outbox.append(line)
 
     def _flush(self) -> None:
         lines, self._outbox = self._outbox, []
-        if self._child is not None and self._lost is None and not self._child.stdin.is_closing():
-            self._child.stdin.write(b"".join(lines))
+        stdin = None if self._child is None else self._child.stdin
+        if lines and stdin is not None and self._lost is None and not stdin.is_closing():
+            stdin.write(b"".join(lines))
 
     def check(self, now: float) -> None:
         """Called now and then while calls wait: a server that stopped reading its stdin is lost."""
-        if self._child is None or self._lost is not None:
+        stdin = None if self._child is None else self._child.stdin
+        if stdin is None or self._lost is not None:
             return
-        if self._child.stdin.is_closing() or self._child.stdin.get_write_buffer_size() == 0:
+        if stdin.is_closing() or stdin.get_write_buffer_size() == 0:
             self._stalled_since = None
         elif self._stalled_since is None:
             self._stalled_since = now
@@ -200,6 +208,7 @@ class StdioLink:
     # Listener of the child
 
     def stdout(self, data: bytes) -> None:
+        self.has_spoken = True
         if self._lost is None:
             try:
                 self._splitter.feed(data)
@@ -220,11 +229,11 @@ class StdioLink:
             self._lose(f"it {self.exit.reason}")
         elif not self._closing:
             # Usually the exit itself, heard a moment later; a server without its pipes is of no use.
-            asyncio.get_running_loop().call_later(DRAIN_AFTER_EXIT_S, self._give_up, f"it closed its {name}")
+            self._loop.call_later(DRAIN_AFTER_EXIT_S, self._give_up, f"it closed its {name}")
 
     def exited(self, how: Exit) -> None:
         if self._stdout_open and not self._closing:
-            asyncio.get_running_loop().call_later(DRAIN_AFTER_EXIT_S, self._give_up, "")
+            self._loop.call_later(DRAIN_AFTER_EXIT_S, self._give_up, "")
         else:
             self._lose(f"it {how.reason}")
 

@@ -1,30 +1,28 @@
-"""The owner of one server: runs its life, holds its one link, answers requests over it.
+"""The owner of one server: lives its life, opens and closes its one link, keeps its tool list.
 
-All callers' requests share the link, told apart by ids and progress tokens of our own. Everything
-happens on the event loop: `submit` and the link's callbacks never wait; only the owner's task (`run`)
-and the one opening or closing it has started do. Knows nothing of callers' rights, faces or SQL.
+Others put wishes into its inbox (`tell`) and requests into `requests`; only the owner's task (`run`)
+and the one opening or closing that it has started touch the link. Knows nothing of callers' rights,
+faces or SQL. `gateway/servers.py` makes one for each server.
 """
 
 import asyncio
 import contextlib
 import hashlib
-import itertools
 import logging
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
-from mcp_gateway.access.limits import FairQueue
-from mcp_gateway.catalog import MAX_LIST_BYTES, MAX_PAGES, MAX_TOOLS, Tool, read_page
+from mcp_gateway.catalog import Tool
+from mcp_gateway.clock import now_s
 from mcp_gateway.config.model import ServerConfig
-from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
-from mcp_gateway.upstream.exchange import Exchange, Note
+from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.lifecycle import (
     AT_REST,
     Closed,
@@ -32,6 +30,7 @@ from mcp_gateway.upstream.lifecycle import (
     Ended,
     Event,
     Failed,
+    ImpossibleEvent,
     Life,
     Opened,
     Restart,
@@ -42,26 +41,16 @@ from mcp_gateway.upstream.lifecycle import (
     Stop,
     advance,
 )
+from mcp_gateway.upstream.listing import read_tools
 from mcp_gateway.upstream.logring import LogRing, printable
 from mcp_gateway.upstream.opening import NotUnderstood, open_server
 from mcp_gateway.upstream.opening import Opened as Opening
 from mcp_gateway.upstream.process import NOT_EXECUTABLE, NOT_FOUND, Exit, Nursery, SpawnError
+from mcp_gateway.upstream.requests import Requests
 from mcp_gateway.upstream.stdio import StdioLink
-from mcp_gateway.wire.envelope import (
-    Head,
-    Params,
-    encode,
-    error_response,
-    notification,
-    read_error,
-    read_members,
-    request_line,
-    response,
-)
+from mcp_gateway.wire.envelope import Params
 from mcp_gateway.wire.revisions import Era, modern_meta
 
-# Deadlines are looked at this often: no timer per call. Also how soon a face hears `still`.
-TICK_S: Final = 0.25
 # A call that meets a back-off shorter than this waits for it instead of failing (faults.md F005).
 WAIT_FOR_RETRY_S: Final = 2.0
 LIST_S: Final = 30.0
@@ -74,11 +63,6 @@ QUIET_S: Final = 30.0  # without any word from the server, it is asked for a sig
 PING_S: Final = 10.0
 REFRESH_AFTER_S: Final = 0.5  # list_changed comes in bursts
 REFRESH_EVERY_S: Final = 5.0
-QUEUE_RETRY_S: Final = 1.0
-
-MAX_MESSAGE_CHARS: Final = 500
-
-_STILL: Final = Note("still")
 
 logger = logging.getLogger(__name__)
 
@@ -120,10 +104,6 @@ class Surroundings:
     changed: "Callable[[Upstream], None]"
 
 
-class _ProgressToken(msgspec.Struct):
-    progressToken: int | str
-
-
 class Upstream:
     """One server. `config` never changes; a changed configuration is another Upstream."""
 
@@ -132,30 +112,22 @@ class Upstream:
         self.id = config.id
         self.life = Life()
         self.logs = LogRing()
+        self.requests = Requests(
+            config.id, config.concurrency, config.queue, config.max_result_bytes, self.logs, self
+        )
         self.tools: tuple[Tool, ...] = ()
         self.has_listed = False
         self.opened: Opening | None = None
         self.last_error: str | None = None
         self.last_exit: Exit | None = None
-        self.calls_total = 0
-        self.counts: Counter[str] = Counter()
         self._around = around
         self._fingerprint = _fingerprint(config)
-        self._link: StdioLink | None = None
-        self._ids = itertools.count(1)
-        self._pending: dict[int, Exchange] = {}
-        self._in_flight = 0
-        self._queue: FairQueue[Exchange] = FairQueue(config.queue)
-        self._ticking: asyncio.TimerHandle | None = None
         # What the opening, the closing or the link reports holds for that one only; wishes hold always.
         self._inbox: deque[tuple[int | None, Event]] = deque()
         self._link_number = 0
         self._bell = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
-        self._meta = b'{"progressToken":%d}'
-        self._modern_meta: dict[str, Any] = {}
-        self._heard_at = 0.0
         self._suspect = False
         self._ping_at = 0.0
         self._refresh_at: float | None = None
@@ -166,15 +138,15 @@ class Upstream:
 
     @property
     def pid(self) -> int | None:
-        return None if self._link is None else self._link.pid
+        return None if self.requests.link is None else self.requests.link.pid
 
     @property
-    def running(self) -> int:
-        return self._in_flight
-
-    @property
-    def queued(self) -> int:
-        return len(self._queue)
+    def reason(self) -> str:
+        """Why it is in its state, in words."""
+        link = self.requests.link
+        if self.life.state is State.STARTING and self._is_package_runner and not (link and link.has_spoken):
+            return "installing"
+        return self.life.reason
 
     @property
     def knows_its_tools(self) -> bool:
@@ -183,48 +155,18 @@ class Upstream:
 
     def tell(self, event: Start | Stop | Restart) -> None:
         """A wish for the owner; it is met in order, and a stop beats a retry."""
-        self._post(event, None)
+        self._post(None, event)
 
     def retire(self) -> None:
         """The last wish: stop, and let `run` end."""
         self._retiring = True
-        self._post(Stop(), None)
+        self._post(None, Stop())
 
     def submit(self, exchange: Exchange) -> None:
-        """Sends a call now, or queues it until the server is ready and has room.
-
-        Raises:
-            GatewayError: `unavailable` or `busy`; nothing was sent.
-        """
-        self.calls_total += 1
-        if self._can_send and self._in_flight < self.config.concurrency:
-            self._send(exchange)
-            return
-        self._refuse_unless_coming()
-        if self._queue.is_full:
-            raise GatewayError(
-                Kind.BUSY,
-                f"The server `{self.id}` has {self._in_flight} calls running and {len(self._queue)} waiting",
-                server=self.id,
-                retry_after_s=QUEUE_RETRY_S,
-            )
-        self._queue.put(exchange)
-        self._keep_ticking()
+        """See `Requests.submit`; an idle server is started."""
+        self.requests.submit(exchange)
         if self.life.state is State.IDLE:
-            self._post(Start(), None)
-
-    def cancel(self, exchange: Exchange, reason: str) -> None:
-        """Takes a call back and tells the server; does nothing once it has ended."""
-        if not exchange.ended:
-            self._abandon(exchange, CallCancelled(reason), reason)
-
-    def release_queue(self) -> None:
-        """Ends the calls that wait for a server that is not coming."""
-        try:
-            self._refuse_unless_coming()
-        except GatewayError:
-            while (exchange := self._queue.take()) is not None:
-                exchange.end(None, self._unavailable())
+            self._post(None, Start())
 
     # The owner
 
@@ -237,58 +179,64 @@ class Upstream:
                     self._step(event)
         finally:
             await self._drop_chores()
-            if self._work is not None and not self._work.done():
+            if self._work is not None:
                 await asyncio.gather(self._work, return_exceptions=True)
 
-    def _post(self, event: Event, link_number: int | None) -> None:
+    def _post(self, link_number: int | None, event: Event) -> None:
         self._inbox.append((link_number, event))
         self._bell.set()
-
-    def _report(self, event: Event) -> None:
-        self._post(event, self._link_number)
 
     async def _next_event(self) -> Event | None:
         """The next thing that happens: a wish, news of the link, or the clock."""
         if not self._inbox:
             self._bell.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._wakes_at()):
+                async with asyncio.timeout(self._sleeps_s()):
                     await self._bell.wait()
         if self._inbox:
             link_number, event = self._inbox.popleft()
             return event if link_number in (None, self._link_number) else None
-        now = _now()
+        now = now_s()
         if self.life.wakes_at is not None and now >= self.life.wakes_at:
             return RetryDue() if self.life.state is State.WAITING else Stable()
         if self.life.state is State.READY:
             self._do_chores(now)
         return None
 
-    def _wakes_at(self) -> float | None:
+    def _sleeps_s(self) -> float | None:
+        """How long nothing is due; None when only news can be."""
         times = [self.life.wakes_at]
         if self.life.state is State.READY:
             times += [self._ping_at, self._refresh_at]
-        return min((at for at in times if at is not None), default=None)
+        due = min((at for at in times if at is not None), default=None)
+        return None if due is None else max(0.0, due - now_s())
 
     def _step(self, event: Event) -> None:
         before = self.life
-        self.life, effects = advance(self.life, event, _now(), random.random())
+        try:
+            self.life, effects = advance(self.life, event, now_s(), random.random())
+        except ImpossibleEvent:  # a bug of ours; the server must not lose its owner over it
+            logger.exception("server %s", self.id)
+            return
         if isinstance(event, Failed | Ended):
             self.last_error = event.reason
+        self.requests.open = self.life.state is State.READY
         for effect in effects:
             self._link_number += 1
-            work = self._open() if effect is Effect.OPEN else self._close(self._work)
+            number = self._link_number
+            work = self._open(number) if effect is Effect.OPEN else self._close(number, self._work)
             self._work = asyncio.create_task(work, name=f"{effect} {self.id}")
+        if self.life.state is not before.state:
+            why = f": {printable(self.life.reason)}" if self.life.reason else ""
+            logger.info("server %s: %s -> %s%s", self.id, before.state, self.life.state, why)
         if self.life != before:
-            if self.life.state is State.READY:
-                self._send_queued()
-            else:
-                self.release_queue()
+            self.requests.send_queued()
+            self._release_queue()
             self._around.changed(self)
 
     # Opening and closing: one task at a time, started by the owner
 
-    async def _open(self) -> None:
+    async def _open(self, number: int) -> None:
         try:
             async with asyncio.timeout(self._start_limit_s()):
                 await self._open_now()
@@ -299,17 +247,14 @@ class Upstream:
         except (NotUnderstood, Unresolvable) as problem:
             failure = Failed(str(problem), State.FAILED)
         except GatewayError as problem:
-            if isinstance(problem, UpstreamAnswered) and self._around.eras.eras(self._fingerprint):
-                await self._around.eras.forget_eras(self._fingerprint)  # it may have been upgraded
-            lost_because = self._link.lost_because if self._link is not None else None
-            failure = Failed(lost_because or problem.detail, self._after_failed_start())
+            failure = await self._failed_answer(problem)
         except Exception as problem:  # a bug of ours must not leave the server starting for ever
             logger.exception("opening server %s", self.id)
             failure = Failed(f"the gateway made a mistake: {problem!r}")
         else:
-            self._report(Opened())
+            self._post(number, Opened())
             return
-        self._report(failure)
+        self._post(number, failure)
 
     async def _open_now(self) -> None:
         if self.config.command is None:
@@ -317,31 +262,35 @@ class Upstream:
         remembered = self._around.eras.eras(self._fingerprint)
         known = frozenset(Era(era) for era in remembered) if remembered else None
         self.opened = opened = await open_server(_Door(self), known, self._around.client_info)
-        self._modern_meta = modern_meta(self._around.client_info) if opened.era is Era.MODERN else {}
-        own = encode({"progressToken": 0, **self._modern_meta}).replace(b"%", b"%%")
-        self._meta = own.replace(b'"progressToken":0', b'"progressToken":%d', 1)
+        self.requests.speak(modern_meta(self._around.client_info) if opened.era is Era.MODERN else {})
         if known is None:
             await self._around.eras.remember_eras(self._fingerprint, frozenset(opened.eras))
         self._refresh_at = None  # what it announced so far is covered by the list that is read now
         await self._read_tools()
-        self._heard_at = self._refreshed_at = _now()
-        self._ping_at = self._heard_at + QUIET_S
+        self._refreshed_at = now_s()
+        self._ping_at = self._refreshed_at + QUIET_S
         self._suspect = False
 
+    @property
+    def _is_package_runner(self) -> bool:
+        return (self.config.command or "").rpartition("/")[2] in PACKAGE_RUNNERS
+
     def _start_limit_s(self) -> float:
-        runner = (self.config.command or "").rpartition("/")[2]
-        if runner in PACKAGE_RUNNERS and "start_timeout_s" not in self.config.model_fields_set:
+        if self._is_package_runner and "start_timeout_s" not in self.config.model_fields_set:
             return INSTALL_TIMEOUT_S
         return self.config.start_timeout_s
 
-    def _after_failed_start(self) -> State:
-        """An exit code that says "cannot be run" will say so again."""
-        exited = self._link.exit if self._link is not None else None
-        if exited is not None and exited.code in (NOT_FOUND, NOT_EXECUTABLE):
-            return State.FAILED
-        return State.WAITING
+    async def _failed_answer(self, problem: GatewayError) -> Failed:
+        link = self.requests.link
+        if isinstance(problem, UpstreamAnswered) and self._around.eras.eras(self._fingerprint):
+            await self._around.eras.forget_eras(self._fingerprint)  # it may have been upgraded
+        if link is None or link.lost_because is None:
+            return Failed(problem.detail)
+        # A shell's codes for "cannot be run" will be the same next time.
+        hopeless = link.exit is not None and link.exit.code in (NOT_FOUND, NOT_EXECUTABLE)
+        return Failed(link.lost_because, State.FAILED if hopeless else State.WAITING)
 
-    async def _close(self, opening: asyncio.Task[None] | None) -> None:
+    async def _close(self, number: int, opening: asyncio.Task[None] | None) -> None:
         try:
             if opening is not None and not opening.done():
                 opening.cancel()
@@ -351,99 +300,65 @@ class Upstream:
         except Exception:
             logger.exception("closing server %s", self.id)
         finally:
-            self._report(Closed())
+            self._post(number, Closed())
 
     async def _new_link(self) -> None:
         await self._end_link("the process was replaced")
         resolved = await self._around.resolve(self.config)
         self.logs.guard(resolved.env.values())
-        link = StdioLink(self, self.logs, self._around.spool_dir, self.config.max_result_bytes)
-        self._link = link
+        link = StdioLink(self.requests, self.logs, self._around.spool_dir, self.config.max_result_bytes)
+        self.requests.link = link
+        self.requests.speak({})
         await link.open(
             self._around.nursery, self.id, resolved.command, resolved.args, resolved.env, resolved.cwd
         )
 
     async def _end_link(self, reason: str) -> None:
-        link, self._link = self._link, None
-        self._fail_pending(reason)
+        link, self.requests.link = self.requests.link, None
+        self.requests.end_pending(reason)
         if link is not None:
             await link.close()
             self.last_exit = link.exit or self.last_exit
 
-    # Calls
+    # What the requests report
 
-    @property
-    def _can_send(self) -> bool:
-        """A lost link stays until the owner closes it; nothing more may be sent into it."""
-        return self.life.state is State.READY and self._link is not None and self._link.lost_because is None
-
-    def _send(self, exchange: Exchange) -> None:
-        assert self._link is not None, "ready means that there is a link"
-        exchange.sent = True
-        exchange.idle_at = _now() + exchange.idle_s
-        self._in_flight += 1
-        self._put_on_wire(exchange)
-        self._keep_ticking()
-
-    def _put_on_wire(self, exchange: Exchange) -> None:
-        assert self._link is not None, "requests are made only while there is a link"
-        exchange.id = number = next(self._ids)
-        params = exchange.params
-        if exchange.wants_progress:
-            params["_meta"] = self._with_token(params.get("_meta"), number)
-        elif self._modern_meta:
-            params.setdefault("_meta", self._modern_meta)
-        self._pending[number] = exchange
-        self._link.send(request_line(number, exchange.method, params))
-
-    def _with_token(self, meta: Raw | None, token: int) -> Raw:
-        if meta is None:
-            return Raw(self._meta % token)
-        return Raw(encode(read_members(meta) | {"progressToken": token} | self._modern_meta))
-
-    def _send_queued(self) -> None:
-        while self._in_flight < self.config.concurrency and (exchange := self._queue.take()) is not None:
-            self._send(exchange)
-
-    def _finish(self, exchange: Exchange, result: Raw | None, error: Exception | None) -> None:
-        """The one way a request that was sent ends; its slot goes to the next in the queue."""
-        self._pending.pop(exchange.id, None)
-        if exchange.sent:
-            self._in_flight -= 1
-        exchange.end(result, error)
-        if len(self._queue) and self._can_send:
-            self._send_queued()
-
-    def _abandon(self, exchange: Exchange, error: Exception, reason: str) -> None:
-        if exchange.id in self._pending:
-            if self._link is not None:
-                params: Params = {"requestId": exchange.id, "reason": reason}
-                self._link.send(notification("notifications/cancelled", params) + b"\n")
-            self._finish(exchange, None, error)
-        elif self._queue.remove(exchange):
-            exchange.end(None, error)
-
-    def _fail_pending(self, reason: str) -> None:
-        for exchange in list(self._pending.values()):
-            self._finish(exchange, None, self._lost_error(reason))
-
-    def _lost_error(self, reason: str) -> GatewayError:
-        return GatewayError(
-            Kind.LOST, f"The server `{self.id}` was lost during the call: {reason}", server=self.id
-        )
-
-    def _refuse_unless_coming(self) -> None:
-        """Raises `unavailable` unless the server is ready or about to be."""
+    def check_coming(self) -> None:
+        """Raises:
+        GatewayError: `unavailable`, unless the server is ready or about to be.
+        """
         life = self.life
         match life.state:
             case State.READY | State.STARTING | State.IDLE:
                 return
             case State.STOPPING if life.after in (State.STARTING, State.WAITING, State.IDLE):
                 return
-            case State.WAITING if life.retry_at is not None and life.retry_at - _now() <= WAIT_FOR_RETRY_S:
+            case State.WAITING if life.retry_at is not None and life.retry_at - now_s() <= WAIT_FOR_RETRY_S:
                 return
             case _:
                 raise self._unavailable()
+
+    def heard(self, method: str) -> None:
+        if method != "notifications/tools/list_changed":
+            self.requests.counts["other notifications"] += 1
+        elif self._refresh_at is None and self.life.state is State.READY:
+            self._refresh_at = max(now_s() + REFRESH_AFTER_S, self._refreshed_at + REFRESH_EVERY_S)
+            self._bell.set()
+
+    def call_timed_out(self) -> None:
+        self._suspect = True
+        self._ping_at = now_s()
+        self._bell.set()
+
+    def lost(self, reason: str) -> None:
+        if self.life.state is State.READY:
+            self._post(self._link_number, Ended(reason))
+
+    def _release_queue(self) -> None:
+        """Ends the calls that wait for a server that is not coming."""
+        try:
+            self.check_coming()
+        except GatewayError:
+            self.requests.end_queued(self._unavailable)
 
     def _unavailable(self) -> GatewayError:
         life = self.life
@@ -452,7 +367,7 @@ class Upstream:
             case State.OFF:
                 why = "is switched off"
             case State.WAITING:
-                retry_after_s = max(0.0, (life.retry_at or 0.0) - _now())
+                retry_after_s = max(0.0, (life.retry_at or 0.0) - now_s())
                 why = f"is down: {life.reason}; attempt {life.attempt + 1} follows in {retry_after_s:.0f} s"
             case State.STOPPING:
                 why = f"is stopping: {life.reason}"
@@ -462,183 +377,18 @@ class Upstream:
             Kind.UNAVAILABLE, f"The server `{self.id}` {why}", server=self.id, retry_after_s=retry_after_s
         )
 
-    # The clock of the calls
-
-    def _keep_ticking(self) -> None:
-        if self._ticking is None:
-            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
-    def _tick(self) -> None:
-        self._ticking = None
-        now = _now()
-        if self._link is not None:
-            self._link.check(now)
-        for exchange in (*self._pending.values(), *self._queue.items()):
-            if now >= exchange.idle_at or now >= exchange.hard_at:
-                self._time_out(exchange, now)
-            else:
-                exchange.note(_STILL)
-        if self._pending or len(self._queue):
-            self._keep_ticking()
-
-    def _time_out(self, exchange: Exchange, now: float) -> None:
-        if now >= exchange.hard_at:
-            what = "had not finished when its time was up"
-        elif exchange.sent:
-            what = f"sent neither an answer nor progress for {exchange.idle_s:g} s"
-            self._suspect = True
-            self._ping_at = now
-            self._bell.set()
-        else:
-            what = f"was not ready for the call within {exchange.idle_s:g} s"
-        error = GatewayError(Kind.TIMED_OUT, f"The server `{self.id}` {what}", server=self.id)
-        self._abandon(exchange, error, "timed out")
-
-    # What the link says
-
-    def message(self, head: Head) -> None:
-        if head.method is not UNSET:
-            self._heard_at = _now()
-            if head.id is UNSET:
-                self._notification(head.method, head.params)
-            else:
-                self._request(head)
-            return
-        exchange = self._pending.get(head.id) if isinstance(head.id, int) else self._by_text(head.id)
-        if exchange is None:
-            self.counts["unknown answers"] += 1  # late after a cancel or a timeout, or made up
-            return
-        if head.error:
-            problem = read_error(head.error)
-            message = printable(problem.message[:MAX_MESSAGE_CHARS])
-            self._finish(exchange, None, UpstreamAnswered(self.id, problem.code, message, bytes(head.error)))
-        elif head.result and memoryview(head.result)[0] == 0x7B:  # {
-            self._finish(exchange, head.result, None)
-        else:
-            # An empty or absent result must never become an empty success.
-            self._finish(exchange, None, self._lost_error("its answer holds no result"))
-
-    def _by_text(self, answered: Any) -> Exchange | None:
-        """Some servers answer with the id as a string; ours are decimal numbers, so that is unambiguous."""
-        if isinstance(answered, str) and answered.isascii() and answered.isdigit() and len(answered) < 16:
-            return self._pending.get(int(answered))
-        return None
-
-    def garbage(self, line: bytes | memoryview, reason: str) -> None:
-        """A line that is no message. If it was to be the answer to a call, that call must not hang."""
-        start = bytes(line[:512])
-        if not start.strip():
-            return
-        self.counts["garbage lines"] += 1
-        self.logs.add("stdout", start)
-        number = _id_in(start) or _id_in(bytes(line[-128:]))
-        exchange = None if number is None else self._pending.get(number)
-        if exchange is not None and start.lstrip().startswith(b"{"):
-            self._finish(exchange, None, self._lost_error(f"its answer is not valid: {reason}"))
-
-    def lost(self, reason: str) -> None:
-        self.logs.add("gateway", f"lost: {reason}".encode())
-        self._fail_pending(reason)
-        if self.life.state is State.READY:
-            self._report(Ended(reason))
-
-    def _request(self, head: Head) -> None:
-        """On a shared link a question has no owner: it is declined, never guessed at."""
-        if self._link is None or head.id is None:
-            return
-        raw_id = encode(head.id)
-        if head.method == "ping":
-            self._link.send(response(raw_id, b"{}") + b"\n")
-            return
-        self.counts["declined requests"] += 1
-        error = encode({"code": METHOD_NOT_FOUND, "message": "This client offers no such method"})
-        self._link.send(error_response(raw_id, error) + b"\n")
-
-    def _notification(self, method: str, params: Raw) -> None:
-        match method:
-            case "notifications/progress":
-                self._progress(params)
-            case "notifications/tools/list_changed":
-                if self._refresh_at is None and self.life.state is State.READY:
-                    self._refresh_at = max(_now() + REFRESH_AFTER_S, self._refreshed_at + REFRESH_EVERY_S)
-                    self._bell.set()
-            case "notifications/message":
-                # It carries no request id. Only while one call is alone on the link is it that call's.
-                if len(self._pending) == 1:
-                    next(iter(self._pending.values())).note(Note("log", bytes(params)))
-            case _:
-                self.counts["other notifications"] += 1
-
-    def _progress(self, params: Raw) -> None:
-        try:
-            token = msgspec.json.decode(params, type=_ProgressToken).progressToken
-        except (msgspec.MsgspecError, RecursionError):
-            self.counts["stray progress"] += 1
-            return
-        exchange = self._pending.get(token) if isinstance(token, int) else self._by_text(token)
-        if exchange is None or not exchange.sent:
-            self.counts["stray progress"] += 1
-            return
-        exchange.idle_at = _now() + exchange.idle_s
-        exchange.note(Note("progress", bytes(params)))
-
-    # Requests of our own
-
-    async def ask(self, method: str, params: Params, limit_s: float) -> Raw:
-        """One request of the gateway itself, outside the queue.
-
-        Raises:
-            GatewayError: however it failed.
-        """
-        if self._link is None or self._link.lost_because is not None:
-            raise self._lost_error("it is not running")
-        exchange = Exchange(
-            method, params, caller="", now=_now(), idle_s=limit_s, hard_s=limit_s, wants_progress=False
-        )
-        self._put_on_wire(exchange)
-        self._keep_ticking()
-        try:
-            return await exchange.answer()
-        finally:
-            self.cancel(exchange, "no longer needed")
-
-    def announce(self, method: str) -> None:
-        if self._link is not None:
-            self._link.send(notification(method) + b"\n")
-
     async def _read_tools(self) -> None:
-        """Reads all pages; the list changes only when every page was readable."""
         assert self.opened is not None, "tools are read after opening"
-        if "tools" not in self.opened.capabilities:
-            self.tools, self.has_listed = (), True
-            return
-        tools: dict[str, Tool] = {}
-        told: list[str] = []
-        size = 0
-        cursor: str | None = None
-        seen: set[str] = set()
-        for _ in range(MAX_PAGES):
-            result = await self.ask("tools/list", {} if cursor is None else {"cursor": cursor}, LIST_S)
-            try:
-                page, cursor, left_out = read_page(result)
-            except ValueError as problem:
-                raise NotUnderstood(str(problem)) from None
-            told += left_out
-            for tool in page:
-                size += len(tool.definition)
-                tools.setdefault(tool.name, tool)
-            if cursor is None or cursor in seen or len(tools) > MAX_TOOLS or size > MAX_LIST_BYTES:
-                break
-            seen.add(cursor)
-        kept = tuple(tools.values())
-        if len(kept) > MAX_TOOLS or size > MAX_LIST_BYTES:
-            kept = kept[: min(MAX_TOOLS, max(1, len(kept) * MAX_LIST_BYTES // max(size, 1)))]
-            told.append(f"its list of {len(tools)} tools is cut to {len(kept)}")
-        if cursor is not None and cursor in seen:
-            told.append("its list of tools does not end: a cursor came twice")
-        for sentence in told[:20]:
-            self.logs.add("gateway", sentence.encode())
-        self.tools, self.has_listed = kept, True
+        if "tools" in self.opened.capabilities:
+            self.tools, remarks = await read_tools(self._ask_for_tools)
+            for remark in remarks:
+                self.logs.add("gateway", remark.encode())
+        else:
+            self.tools = ()
+        self.has_listed = True
+
+    async def _ask_for_tools(self, params: Params) -> Raw:
+        return await self.requests.ask("tools/list", params, LIST_S)
 
     # Chores of a ready server
 
@@ -648,7 +398,7 @@ class Upstream:
             self._begin_chore(self._refresh())
         if now >= self._ping_at:
             self._ping_at = now + QUIET_S
-            quiet = now - self._heard_at >= QUIET_S and self._in_flight == 0
+            quiet = now - self.requests.heard_at >= QUIET_S and self.requests.in_flight == 0
             if quiet or self._suspect:
                 self._begin_chore(self._prove_alive())
 
@@ -676,17 +426,15 @@ class Upstream:
         """A ping on the live link. The modern era has none: there, process and pipe are the proof."""
         if self.opened is None or self.opened.era is Era.MODERN:
             return
-        asked_at = _now()
+        asked_at = now_s()
         self._suspect = False
         try:
-            await self.ask("ping", {}, PING_S)
+            await self.requests.ask("ping", {}, PING_S)
         except UpstreamAnswered:
-            pass  # a refusal is a sign of life
+            return  # a refusal is a sign of life
         except GatewayError:
-            if self._heard_at < asked_at and self.life.state is State.READY:
-                self._report(Ended(f"it did not answer a ping for {PING_S:.0f} s"))
-            return
-        self._heard_at = _now()
+            if self.requests.heard_at < asked_at and self.life.state is State.READY:
+                self._post(self._link_number, Ended(f"it did not answer a ping for {PING_S:.0f} s"))
 
 
 class _Door:
@@ -699,22 +447,10 @@ class _Door:
         await self._upstream._new_link()
 
     async def ask(self, method: str, params: Params) -> Raw:
-        return await self._upstream.ask(method, params, INSTALL_TIMEOUT_S)
+        return await self._upstream.requests.ask(method, params, INSTALL_TIMEOUT_S)
 
     def tell(self, method: str) -> None:
-        self._upstream.announce(method)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def _id_in(text: bytes) -> int | None:
-    """The id in a broken answer, if it can be made out."""
-    _, found, rest = text.partition(b'"id"')
-    digits = rest.lstrip(b" \t:")[:16] if found else b""
-    number = digits[: len(digits) - len(digits.lstrip(b"0123456789"))]
-    return int(number) if number else None
+        self._upstream.requests.announce(method)
 
 
 def _fingerprint(config: ServerConfig) -> str:

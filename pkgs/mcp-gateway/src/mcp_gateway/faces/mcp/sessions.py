@@ -78,8 +78,13 @@ class Sessions:
         return now - session.seen_at > IDLE_S and not session.calls and not session.has_stream
 
     def _expire(self, now: float) -> None:
-        for session in list(self._sessions.values()):
-            if now - session.seen_at <= IDLE_S:
-                return  # they are in the order in which they were seen
-            if self._is_idle(session, now):
-                self.close(session)
+        """Closes what has been idle too long; the ones least recently seen come first."""
+        while self._sessions:
+            oldest = next(iter(self._sessions.values()))
+            if now - oldest.seen_at <= IDLE_S:
+                return
+            if self._is_idle(oldest, now):
+                self.close(oldest)
+            else:  # a call or a stream is open: that is being seen, too
+                oldest.seen_at = now
+                self._sessions.move_to_end(oldest.id)

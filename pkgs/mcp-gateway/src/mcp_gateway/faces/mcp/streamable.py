@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from mcp_gateway import clock
 from mcp_gateway.errors import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -115,7 +116,7 @@ class StreamableHttp:
                 "The header Mcp-Session-Id is missing; begin with `initialize`",
                 rpc_code=INVALID_REQUEST,
             )
-        now = asyncio.get_running_loop().time()
+        now = clock.now_s()
         session = self.sessions.find(session_id.decode("latin-1"), visit.caller, endpoint, now)
         if session is None:
             raise GatewayError(
@@ -135,7 +136,7 @@ class StreamableHttp:
             await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
             return
         revision = asked.protocolVersion if is_handshake(asked.protocolVersion) else LATEST_HANDSHAKE
-        now = asyncio.get_running_loop().time()
+        now = clock.now_s()
         session = self.sessions.open(visit.caller, endpoint, revision, asked.clientInfo, now)
         result = encode(
             {
@@ -281,7 +282,7 @@ class _Reply:
         accept = visit.headers.get(b"accept", b"*/*").lower()
         self._may_stream = b"text/event-stream" in accept or b"*/*" in accept
         self._is_stream = False
-        self._spoke_at = asyncio.get_running_loop().time()
+        self._spoke_at = clock.now_s()
 
     async def run(self) -> None:
         call, mailbox = self._call, self._call.mailbox
@@ -302,7 +303,7 @@ class _Reply:
     async def _tell(self, kind: str, data: bytes) -> None:
         if not self._may_stream:
             return
-        now = asyncio.get_running_loop().time()
+        now = clock.now_s()
         if kind == "progress" and self._token is not None:
             params: Params = read_members(data)
             params["progressToken"] = self._token

@@ -1,0 +1,359 @@
+"""Requests to one server: ids and progress tokens of our own, the queue, deadlines, answers.
+
+All callers' calls share one link and are told apart here. Nothing in this file waits: `submit` and
+the link's callbacks return at once, deadlines are looked at by one timer. Knows no state machine; the
+owner in `upstream.py` says when calls may be sent (`open`) and what to say when they may not.
+"""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from mcp_gateway.access.limits import FairQueue
+from mcp_gateway.clock import now_s
+from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.upstream.exchange import Exchange, Note
+from mcp_gateway.upstream.logring import LogRing, printable
+from mcp_gateway.upstream.stdio import StdioLink
+from mcp_gateway.wire.envelope import (
+    Head,
+    Params,
+    encode,
+    error_response,
+    notification,
+    read_error,
+    read_members,
+    request_line,
+    response,
+)
+
+# Deadlines are looked at this often: no timer per call. Also how soon a face hears `still`.
+TICK_S: Final = 0.25
+QUEUE_RETRY_S: Final = 1.0
+MAX_MESSAGE_CHARS: Final = 500  # of a server's error message, where we repeat it in a sentence of ours
+
+_STILL: Final = Note("still")
+_PLAIN_META: Final = b'{"progressToken":%d}'
+
+
+class Owner(Protocol):
+    """Who is told what the answers do not tell."""
+
+    def check_coming(self) -> None:
+        """Raises `unavailable` unless calls may wait for the server."""
+
+    def heard(self, method: str) -> None:
+        """A notification that belongs to no request."""
+
+    def call_timed_out(self) -> None:
+        """A call that was sent has met its deadline."""
+
+    def lost(self, reason: str) -> None:
+        """The link broke; every request on it has ended."""
+
+
+class _Progress(msgspec.Struct):
+    progressToken: int | str
+    progress: float = 0.0
+
+
+class Requests:
+    """The requests of one server; `link` is the one of the moment, put in and taken out by the owner."""
+
+    def __init__(
+        self, server: str, concurrency: int, queue: int, max_result_bytes: int, logs: LogRing, owner: Owner
+    ) -> None:
+        self._server = server
+        self._concurrency = concurrency
+        self._logs = logs
+        self._owner = owner
+        self.loop = asyncio.get_running_loop()
+        self.link: StdioLink | None = None
+        self.open = False
+        self.heard_at = 0.0
+        self.total = 0
+        self.in_flight = 0
+        self.counts: Counter[str] = Counter()
+        self._max_result_bytes = max_result_bytes
+        self._ids = itertools.count(1)
+        self._pending: dict[int, Exchange] = {}
+        self._queue: FairQueue[Exchange] = FairQueue(queue)
+        self._ticking: asyncio.TimerHandle | None = None
+        self._meta = _PLAIN_META
+        self._era_meta: dict[str, Any] = {}
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    def speak(self, era_meta: dict[str, Any]) -> None:
+        """From now on every request carries these members of `_meta`; the modern era asks for that."""
+        self._era_meta = era_meta
+        if era_meta:
+            rest = encode(era_meta)[1:].replace(b"%", b"%%")
+            self._meta = b'{"progressToken":%d,' + rest
+        else:
+            self._meta = _PLAIN_META
+
+    # Calls
+
+    def submit(self, exchange: Exchange) -> None:
+        """Sends a call now, or queues it until the server is ready and has room.
+
+        Raises:
+            GatewayError: `unavailable` or `busy`; nothing was sent.
+        """
+        self.total += 1
+        if self._can_send and self.in_flight < self._concurrency:
+            self._send(exchange)
+            return
+        self._owner.check_coming()
+        if self._queue.is_full:
+            raise self._busy(f"{self.in_flight} calls running and {len(self._queue)} waiting")
+        self._queue.put(exchange)
+        self._keep_ticking()
+
+    def cancel(self, exchange: Exchange, reason: str) -> None:
+        """Takes a request back and tells the server; does nothing once it has ended."""
+        if not exchange.ended:
+            self._abandon(exchange, CallCancelled(reason), reason)
+
+    def send_queued(self) -> None:
+        """Sends what waits, as far as there is room."""
+        while self._can_send and self.in_flight < self._concurrency:
+            exchange = self._queue.take()
+            if exchange is None:
+                return
+            self._send(exchange)
+
+    def end_queued(self, error: Callable[[], GatewayError]) -> None:
+        """Ends what waits for a server that is not coming."""
+        while (exchange := self._queue.take()) is not None:
+            exchange.end(None, error())
+
+    def end_pending(self, reason: str) -> None:
+        """Ends what was sent over a link that is gone."""
+        for exchange in list(self._pending.values()):
+            self._finish(exchange, None, self.lost_error(reason))
+
+    @property
+    def _can_send(self) -> bool:
+        """A lost link stays until the owner closes it; nothing more may be sent into it."""
+        return self.open and self.link is not None and self.link.lost_because is None
+
+    def _send(self, exchange: Exchange) -> None:
+        exchange.sent = True
+        exchange.idle_at = now_s() + exchange.idle_s
+        self.in_flight += 1
+        self._put_on_wire(exchange)
+
+    def _put_on_wire(self, exchange: Exchange) -> None:
+        assert self.link is not None, "requests are made only while there is a link"
+        exchange.id = number = next(self._ids)
+        params = exchange.params
+        if exchange.wants_progress:
+            params["_meta"] = self._with_token(params.get("_meta"), number)
+        elif self._era_meta:
+            params.setdefault("_meta", self._era_meta)
+        self._pending[number] = exchange
+        self.link.send(request_line(number, exchange.method, params))
+        self._keep_ticking()
+
+    def _with_token(self, meta: Raw | None, token: int) -> Raw:
+        if meta is None:
+            return Raw(self._meta % token)
+        return Raw(encode(read_members(meta) | {"progressToken": token} | self._era_meta))
+
+    def _finish(self, exchange: Exchange, result: Raw | None, error: Exception | None) -> None:
+        """The one way a request that was sent ends; its place goes to the next in the queue."""
+        self._pending.pop(exchange.id, None)
+        if exchange.sent:
+            self.in_flight -= 1
+        exchange.end(result, error)
+        if len(self._queue):
+            self.send_queued()
+
+    def _abandon(self, exchange: Exchange, error: Exception, reason: str) -> None:
+        if exchange.id in self._pending:
+            if self.link is not None:
+                params: Params = {"requestId": exchange.id, "reason": reason}
+                self.link.send(notification("notifications/cancelled", params) + b"\n")
+            self._finish(exchange, None, error)
+        elif self._queue.remove(exchange):
+            exchange.end(None, error)
+
+    def lost_error(self, reason: str) -> GatewayError:
+        detail = f"The server `{self._server}` was lost during the call: {reason}"
+        return GatewayError(Kind.LOST, detail, server=self._server)
+
+    def _busy(self, how: str) -> GatewayError:
+        detail = f"The server `{self._server}` has {how}"
+        return GatewayError(Kind.BUSY, detail, server=self._server, retry_after_s=QUEUE_RETRY_S)
+
+    # Requests of our own
+
+    async def ask(self, method: str, params: Params, limit_s: float) -> Raw:
+        """One request of the gateway itself, outside the queue.
+
+        Raises:
+            GatewayError: however it failed.
+        """
+        if self.link is None or self.link.lost_because is not None:
+            raise self.lost_error("it is not running")
+        exchange = Exchange(
+            method,
+            params,
+            loop=self.loop,
+            caller="",
+            now=now_s(),
+            idle_s=limit_s,
+            hard_s=limit_s,
+            wants_progress=False,
+        )
+        self._put_on_wire(exchange)
+        try:
+            return await exchange.answer()
+        finally:
+            self.cancel(exchange, "no longer needed")
+
+    def announce(self, method: str) -> None:
+        if self.link is not None:
+            self.link.send(notification(method) + b"\n")
+
+    # The clock
+
+    def _keep_ticking(self) -> None:
+        if self._ticking is None:
+            self._ticking = self.loop.call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = None
+        now = now_s()
+        if self.link is not None:
+            self.link.check(now)
+        for exchange in (*self._pending.values(), *self._queue.items()):
+            if exchange.ended:
+                continue  # by what a neighbour's end set off
+            if now >= exchange.idle_at or now >= exchange.hard_at:
+                self._time_out(exchange, now)
+            else:
+                exchange.note(_STILL)
+        if self._pending or len(self._queue):
+            self._keep_ticking()
+
+    def _time_out(self, exchange: Exchange, now: float) -> None:
+        if exchange.id in self._pending:
+            what = "had not finished when its time was up"
+            if now < exchange.hard_at:
+                what = f"sent neither an answer nor progress for {exchange.idle_s:g} s"
+            error = GatewayError(Kind.TIMED_OUT, f"The server `{self._server}` {what}", server=self._server)
+            self._abandon(exchange, error, "timed out")
+            self._owner.call_timed_out()
+        elif self.open:
+            self._abandon(exchange, self._busy(f"had no room for the call for {exchange.idle_s:g} s"), "")
+        else:
+            detail = f"The server `{self._server}` was not ready for the call within {exchange.idle_s:g} s"
+            self._abandon(exchange, GatewayError(Kind.UNAVAILABLE, detail, server=self._server), "")
+
+    # What the link says
+
+    def message(self, head: Head) -> None:
+        self.heard_at = now_s()
+        if head.method is not UNSET:
+            if head.id is UNSET:
+                self._notification(head.method, head.params)
+            else:
+                self._decline(head)
+            return
+        exchange = self._by_id(head.id)
+        if exchange is None:
+            self.counts["unknown answers"] += 1  # late after a cancel or a timeout, or made up
+        elif head.error:
+            problem = read_error(head.error)
+            message = printable(problem.message[:MAX_MESSAGE_CHARS])
+            answered = UpstreamAnswered(self._server, problem.code, message, bytes(head.error))
+            self._finish(exchange, None, answered)
+        elif not head.result or memoryview(head.result)[0] != 0x7B:  # {
+            # An empty or absent result must never become an empty success.
+            self._finish(exchange, None, self.lost_error("its answer holds no result"))
+        elif memoryview(head.result).nbytes > self._max_result_bytes:
+            too_long = f"its answer is longer than {self._max_result_bytes} bytes"
+            self._finish(exchange, None, self.lost_error(too_long))
+        else:
+            self._finish(exchange, head.result, None)
+
+    def garbage(self, line: bytes | memoryview, reason: str) -> None:
+        """A line that is no message. If it was to be the answer to a call, that call must not hang."""
+        start = bytes(line[:512])
+        if not start.strip():
+            return
+        self.counts["garbage lines"] += 1
+        self._logs.add("stdout", start)
+        number = _id_in(start) or _id_in(bytes(line[-128:]))
+        exchange = None if number is None else self._pending.get(number)
+        if exchange is not None and start.lstrip().startswith(b"{"):
+            self._finish(exchange, None, self.lost_error(f"its answer is not valid: {reason}"))
+
+    def lost(self, reason: str) -> None:
+        self._logs.add("gateway", f"lost: {reason}".encode())
+        self.end_pending(reason)
+        self._owner.lost(reason)
+
+    def _by_id(self, answered: Any) -> Exchange | None:
+        """Some servers answer with the id as a string; ours are decimal numbers, so that is unambiguous."""
+        if isinstance(answered, int):
+            return self._pending.get(answered)
+        if isinstance(answered, str) and answered.isascii() and answered.isdigit() and len(answered) < 16:
+            return self._pending.get(int(answered))
+        return None
+
+    def _decline(self, head: Head) -> None:
+        """On a shared link a question has no owner: it is declined, never guessed at."""
+        if self.link is None or head.id is None:
+            return
+        raw_id = encode(head.id)
+        if head.method == "ping":
+            self.link.send(response(raw_id, b"{}") + b"\n")
+            return
+        self.counts["declined requests"] += 1
+        error = encode({"code": METHOD_NOT_FOUND, "message": "This client offers no such method"})
+        self.link.send(error_response(raw_id, error) + b"\n")
+
+    def _notification(self, method: str, params: Raw) -> None:
+        match method:
+            case "notifications/progress":
+                self._progress(params)
+            case "notifications/message":
+                # It carries no request id. Only while one call is alone on the link is it that call's.
+                if len(self._pending) == 1:
+                    next(iter(self._pending.values())).note(Note("log", bytes(params)))
+            case _:
+                self._owner.heard(method)
+
+    def _progress(self, params: Raw) -> None:
+        try:
+            progress = msgspec.json.decode(params, type=_Progress)
+        except (msgspec.MsgspecError, RecursionError):
+            exchange = None
+        else:
+            exchange = self._by_id(progress.progressToken)
+        # The value must grow (2025-11-25, utilities/progress); one that falls is noise or a trick.
+        if exchange is None or not exchange.sent or progress.progress < exchange.progress:
+            self.counts["stray progress"] += 1
+            return
+        exchange.progress = progress.progress
+        exchange.idle_at = now_s() + exchange.idle_s
+        exchange.note(Note("progress", bytes(params)))
+
+
+def _id_in(text: bytes) -> int | None:
+    """The id in a broken answer, if it can be made out."""
+    _, found, rest = text.partition(b'"id"')
+    digits = rest.lstrip(b" \t:")[:16] if found else b""
+    number = digits[: len(digits) - len(digits.lstrip(b"0123456789"))]
+    return int(number) if number else None
