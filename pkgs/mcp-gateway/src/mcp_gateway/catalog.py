@@ -19,6 +19,9 @@ from mcp_gateway.names import exposed_names
 from mcp_gateway.wire.envelope import encode, read_members
 
 MAX_NAME_CHARS: Final = 1_024
+# Decoding happens on the event loop: a page beyond these would hold up everybody.
+MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
+MAX_PAGE_TOOLS: Final = 2_001  # one more than a whole list may have, so that the cut is told with the list
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,16 @@ def read_page(result: Raw) -> tuple[list[Tool], str | None, list[str]]:
     Raises:
         ValueError: the page as a whole is not readable.
     """
+    if memoryview(result).nbytes > MAX_PAGE_BYTES:
+        raise ValueError(f"a page of its tool list is larger than {MAX_PAGE_BYTES} bytes")
     try:
         page = msgspec.json.decode(result, type=_Page)
     except (msgspec.MsgspecError, RecursionError) as problem:
         raise ValueError(f"its answer to `tools/list` is not valid: {problem}") from None
     tools, left_out = [], []
-    for number, raw in enumerate(page.tools, 1):
+    if len(page.tools) > MAX_PAGE_TOOLS:
+        left_out.append(f"of a page of {len(page.tools)} tools the first {MAX_PAGE_TOOLS} are read")
+    for number, raw in enumerate(page.tools[:MAX_PAGE_TOOLS], 1):
         definition = bytes(raw)
         try:
             head = msgspec.json.decode(definition, type=_ToolHead)

@@ -130,13 +130,16 @@ def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping
         click.echo(f"warning: {store.notice}", err=True)
     code = secrets.token_hex(_CODE_BYTES)
     _write_private(state_dir / "one-time-code", code)
-    host, port = bound.getsockname()[:2]
-    _write_private(state_dir / "port", str(port))
-    shown = f"[{host}]" if ":" in host else host
-    click.echo(f"Open http://{shown}:{port}")
-    click.echo(f"One-time code for administration: {code} (also in {state_dir / 'one-time-code'})")
+
+    def announce() -> None:
+        host, port = bound.getsockname()[:2]
+        _write_private(state_dir / "port", str(port))
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"Open http://{shown}:{port}")
+        click.echo(f"One-time code for administration: {code} (also in {state_dir / 'one-time-code'})")
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings, store, bound, state_dir, env))
+        runner.run(run(settings, store, bound, state_dir, env, announce))
     return 0
 
 

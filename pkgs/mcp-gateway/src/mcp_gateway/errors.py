@@ -4,10 +4,12 @@ Raised anywhere below the faces with the facts as fields; turned into words for 
 `faces/` (RFC 9457 problems on REST, `error.data` on MCP). Knows no HTTP library and no transport.
 
     GatewayError            one of the ten kinds of product.md, with its facts
+      InputRequired         the tool asks back; what it asked travels on
       UpstreamAnswered      the server itself answered with a JSON-RPC error; its bytes travel on
     CallCancelled           the caller (or the operator) took the call back; nobody waits for an answer
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,7 +68,8 @@ INTERNAL_ERROR = -32603
 class GatewayError(Exception):
     """A failure with a kind and the facts a caller needs to act on it.
 
-    `detail` is a sentence for a person, free of secrets and of upstream text that was not escaped;
+    `detail` is a sentence for a person; text of a server in it has been made printable and its secrets
+    replaced by whoever raised the error;
     `status` and `rpc_code` refine the table's row (413 and 415 are `invalid`, too).
     """
 
@@ -102,7 +105,7 @@ class GatewayError(Exception):
         if self.call_id is not None:
             facts["callId"] = self.call_id
         if self.retry_after_s is not None:
-            facts["retryAfter"] = max(1, round(self.retry_after_s))
+            facts["retryAfter"] = max(1, math.ceil(self.retry_after_s))
         return facts
 
 
@@ -126,9 +129,19 @@ class UpstreamAnswered(GatewayError):
         self.error = error
 
 
+class InputRequired(GatewayError):
+    """The tool asks for something before it can go on; `asked` is its `inputRequests`, unchanged."""
+
+    def __init__(self, server: str, asked: bytes) -> None:
+        detail = "The tool asks for something before it can go on"
+        super().__init__(Kind.INPUT_REQUIRED, detail, server=server)
+        self.asked = asked
+
+
 class CallCancelled(Exception):
     """The call was taken back; the reason says by whom."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, answered: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.answered = answered  # False: who took it back wants no answer (MCP, utilities/cancellation)

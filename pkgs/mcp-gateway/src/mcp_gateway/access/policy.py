@@ -17,6 +17,11 @@ def require(caller: Caller, right: Right) -> None:
 
 def offers(rules: ToolRules, tool: str) -> bool:
     """Whether the operator's `tools.allow` and `tools.deny` let a tool (native name) be seen and called."""
-    if any(fnmatchcase(tool, pattern) for pattern in rules.deny):
+    if _is_named(tool, rules.deny):
         return False
-    return rules.allow is None or any(fnmatchcase(tool, pattern) for pattern in rules.allow)
+    return rules.allow is None or _is_named(tool, rules.allow)
+
+
+def _is_named(tool: str, patterns: tuple[str, ...]) -> bool:
+    # Equality first: a name may itself hold the characters of a pattern.
+    return any(tool == pattern or fnmatchcase(tool, pattern) for pattern in patterns)

@@ -6,10 +6,12 @@ name of the variable, file, credential or program. Called by the upstream that i
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import stat
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -90,18 +92,48 @@ async def _value(place: str, value: str | SecretRef, env: Mapping[str, str]) -> 
         return _expand(place, value, env)
     if value.file is not None:
         path = Path(_at_home(_expand(f"{place}.file", value.file, env), env))
-        secret = await asyncio.to_thread(_read, place, f"file {path}", path)
+        secret = await _in_own_thread(_read, place, f"file {path}", path)
     elif value.credential is not None:
         if not (folder := env.get("CREDENTIALS_DIRECTORY")):
             raise SecretError(
                 f"{place}: credential {value.credential}: systemd passed no credentials to the gateway"
             )
         path = Path(folder, value.credential)
-        secret = await asyncio.to_thread(_read, place, f"credential {value.credential}", path)
+        secret = await _in_own_thread(_read, place, f"credential {value.credential}", path)
     else:
         assert value.command, "the model lets no other reference through"
         secret = await _run(place, value.command, env)
     return secret
+
+
+async def _in_own_thread(read: Callable[[str, str, Path], str], place: str, what: str, path: Path) -> str:
+    """A read that may hang, on a file system that is gone: nobody else's thread, and none to wait for."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    def settle(secret: str | None, problem: Exception | None) -> None:
+        if answer.done():
+            return
+        if problem is not None:
+            answer.set_exception(problem)
+        else:
+            answer.set_result(secret or "")
+
+    def work() -> None:
+        secret, problem = None, None
+        try:
+            secret = read(place, what, path)
+        except Exception as error:  # told to whoever waits
+            problem = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended first
+            loop.call_soon_threadsafe(settle, secret, problem)
+
+    threading.Thread(target=work, daemon=True, name="secret").start()
+    try:
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            return await answer
+    except TimeoutError:
+        raise SecretError(f"{place}: {what} could not be read within {COMMAND_TIMEOUT_S:.0f} s") from None
 
 
 def _read(place: str, what: str, path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, rest
-from mcp_gateway.faces.http import Receive, Scope, Send, Visit, admit, respond_problem
+from mcp_gateway.faces.http import MISTAKE, Receive, Scope, Send, Visit, admit, respond_problem
 from mcp_gateway.faces.mcp.streamable import ALL_SERVERS, StreamableHttp
 from mcp_gateway.gateway import Gateway
 
@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 _SERVERS: Final = b"/servers/"
 _MCP: Final = b"/mcp"
-_MISTAKE: Final = "The gateway made a mistake; its log says more"
 
 
 class Application:
@@ -39,7 +38,7 @@ class Application:
         except Exception:
             logger.exception("a request to %s failed", scope.get("raw_path"))
             with contextlib.suppress(RuntimeError):  # too late when an answer has begun
-                await respond_problem(send, GatewayError(Kind.INTERNAL, _MISTAKE))
+                await respond_problem(send, GatewayError(Kind.INTERNAL, MISTAKE))
 
     async def _route(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
         path = visit.path
@@ -51,7 +50,10 @@ class Application:
             await self._mcp.serve(endpoint, visit, receive, send)
             return
         scope["mcp_gateway.visit"] = visit
-        await self._rest(scope, receive, send)
+        try:
+            await self._rest(scope, receive, send)
+        except Exception:  # answered already, by the handler in `rest.py`
+            logger.exception("a request to %s failed", scope["raw_path"])
 
 
 def _mcp_endpoint(path: bytes) -> str | None:

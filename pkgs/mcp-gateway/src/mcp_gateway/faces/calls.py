@@ -6,7 +6,6 @@ goes away cancels its call.
 """
 
 import asyncio
-import contextlib
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
@@ -19,7 +18,6 @@ from mcp_gateway.errors import CallCancelled, GatewayError, Kind
 from mcp_gateway.faces.http import (
     JSON_TYPE,
     LARGE_BYTES,
-    SEND_TIMEOUT_S,
     Receive,
     Scope,
     Send,
@@ -30,6 +28,8 @@ from mcp_gateway.faces.http import (
     respond,
     respond_in_slices,
     respond_problem,
+    send_event,
+    send_part,
 )
 from mcp_gateway.gateway import Call, Gateway, Mailbox, Request, call_id_text, facts_of
 from mcp_gateway.wire import sse
@@ -48,7 +48,7 @@ async def serve_call(gateway: Gateway, visit: Visit, receive: Receive, send: Sen
         await respond_problem(send, error)
         return
     if is_async:
-        gateway.calls.keep(call)
+        gateway.keep_call(call)
         where = b"/api/calls/" + call_id_text(call.id).encode()
         body = encode({"id": call_id_text(call.id), "state": "running"})
         await respond(
@@ -62,23 +62,20 @@ async def serve_call(gateway: Gateway, visit: Visit, receive: Receive, send: Sen
 
 async def _open(gateway: Gateway, visit: Visit, receive: Receive) -> tuple[Call, bool]:
     server, tool = split_path(visit.path)
-    require_json(visit.headers)
-    body = await read_body(visit, receive, gateway.config.gateway.limits.body_bytes)
+    body = b""
+    try:
+        body = await read_body(visit, receive, gateway.config.gateway.limits.body_bytes)
+        if body:  # a tool without arguments may be called without a body
+            require_json(visit.headers)
+            scan_object(body)
+        timeout_s = _timeout_s(visit.query)
+    except GatewayError as error:
+        gateway.refuse_call(visit.caller, "rest", server, tool, len(body), error)
+        raise
     arguments = body or b"{}"
-    scan_object(arguments)
-    call = gateway.open_call(
-        Request(
-            visit.caller,
-            "rest",
-            server,
-            tool,
-            {"name": tool, "arguments": Raw(arguments)},
-            arguments,
-            len(body),
-            _timeout_s(visit.query),
-        )
-    )
-    return call, b"respond-async" in visit.headers.get(b"prefer", b"").lower()
+    params = {"name": tool, "arguments": Raw(arguments)}
+    request = Request(visit.caller, "rest", server, tool, params, arguments, len(body), timeout_s)
+    return gateway.open_call(request), b"respond-async" in visit.headers.get(b"prefer", b"").lower()
 
 
 def split_path(path: bytes) -> tuple[str, str]:
@@ -142,8 +139,7 @@ async def _answer(call: Call, receive: Receive, send: Send) -> None:
         await respond_problem(send, cancelled_problem(call, cancelled))
     else:
         if memoryview(result).nbytes > LARGE_BYTES:
-            with contextlib.suppress(TimeoutError):
-                await respond_in_slices(send, b"", result, b"", JSON_TYPE, called)
+            await respond_in_slices(send, b"", result, b"", JSON_TYPE, called)
         else:
             await respond(send, 200, bytes(result), JSON_TYPE, called)
 
@@ -158,8 +154,7 @@ def cancelled_problem(call: Call, cancelled: CallCancelled) -> GatewayError:
 
 
 async def _cancel_when_gone(call: Call, receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await until_gone(receive)
     call.cancel("the client went away")
 
 
@@ -167,44 +162,38 @@ async def stream(
     call: Call, mailbox: Mailbox, receive: Receive, send: Send, *, cancel_on_leave: bool
 ) -> None:
     """Sends a call's `progress` and `log` events as they happen, then `result` or `error`."""
-    left = asyncio.create_task(_disconnected(receive))
+    left = asyncio.create_task(until_gone(receive))
     headers = [*sse.HEADERS, (_CALL_HEADER, call_id_text(call.id).encode())]
     try:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await _send_part(send, b": call %b\n\n" % call_id_text(call.id).encode())
+        await send_part(send, b": call %b\n\n" % call_id_text(call.id).encode())
         spoke_at = clock.now_s()
         while not call.ended:
             await mailbox.wait()
             for note in mailbox.take():
                 if note.kind != "still":
-                    await _send_part(send, sse.event(_public(note.kind, note.data), note.kind))
+                    await send_part(send, sse.event(_public(note.kind, note.data), note.kind))
                     spoke_at = clock.now_s()
             if left.done() and cancel_on_leave:
                 call.cancel("the client went away")
             elif left.done():
                 return
             elif clock.now_s() - spoke_at >= KEEP_ALIVE_S:
-                await _send_part(send, sse.KEEP_ALIVE)
+                await send_part(send, sse.KEEP_ALIVE)
                 spoke_at = clock.now_s()
-        await _send_part(send, ending(call))
+        await _send_ending(call, send)
         await send({"type": "http.response.body", "body": b""})
-    except TimeoutError:
-        pass  # it reads nothing any more; what follows is the same as for one that left
     finally:
         left.cancel()
-        call.exchange.unlisten(mailbox)
+        call.unlisten(mailbox)
         if cancel_on_leave:
             call.cancel("the client went away")
 
 
-async def _disconnected(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Returns when the client has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _send_part(send: Send, part: bytes) -> None:
-    async with asyncio.timeout(SEND_TIMEOUT_S):
-        await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
 def _public(kind: str, data: bytes) -> bytes:
@@ -216,14 +205,16 @@ def _public(kind: str, data: bytes) -> bytes:
     return encode(members)
 
 
-def ending(call: Call) -> bytes:
+async def _send_ending(call: Call, send: Send) -> None:
     """The last event of a call's stream."""
     try:
-        return sse.event(bytes(call.result()), "result")
+        result = call.result()
     except GatewayError as error:
-        return sse.event(problem_document(error), "error")
+        await send_part(send, sse.event(problem_document(error), "error"))
     except CallCancelled as cancelled:
-        return sse.event(problem_document(cancelled_problem(call, cancelled)), "error")
+        await send_part(send, sse.event(problem_document(cancelled_problem(call, cancelled)), "error"))
+    else:
+        await send_event(send, "result", b"", result, b"")
 
 
 async def state_of(gateway: Gateway, caller: Caller, text: str, call: Call | None) -> dict[str, Any]:

@@ -6,16 +6,16 @@ the local operator; everything else is refused. The check never looks at `reques
 crafted Host header can bend (CVE-2026-48710).
 """
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from msgspec import Raw
 
 from mcp_gateway.access.caller import LOCAL_OPERATOR, Caller
-from mcp_gateway.errors import TABLE, GatewayError, Kind
+from mcp_gateway.errors import TABLE, GatewayError, InputRequired, Kind, UpstreamAnswered
+from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import encode
 
 Scope = MutableMapping[str, Any]
@@ -24,29 +24,29 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = dict[bytes, bytes]
 
-BODY_TIMEOUT_S: Final = 30.0  # a body that dribbles in slower than this is nobody's request
 LARGE_BYTES: Final = 1024 * 1024  # from here on an answer is sent in slices, at the client's pace
 SEND_SLICE_BYTES: Final = 256 * 1024
-SEND_TIMEOUT_S: Final = 30.0  # a client that reads nothing for so long is gone
 
 # Any of these says that something forwarded the request: then "from loopback" says nothing about who.
 _PROXY_MARKS: Final = frozenset(
-    b"forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-server "
-    b"x-forwarded-prefix x-forwarded-user x-forwarded-email x-real-ip x-client-ip x-cluster-client-ip "
+    b"forwarded via x-real-ip x-client-ip x-cluster-client-ip "
     b"x-original-host x-original-forwarded-for x-original-url x-rewrite-url true-client-ip cf-connecting-ip "
     b"cf-ray cf-visitor cf-ipcountry fastly-client-ip fly-client-ip x-envoy-external-address "
     b"x-appengine-user-ip x-azure-clientip x-amzn-trace-id tailscale-user-login tailscale-user-name "
     b"tailscale-user-profile-pic tailscale-funnel-request tailscale-headers-info "
-    b"tailscale-app-capabilities x-authenticated-user x-remote-user remote-user".split()
+    b"tailscale-app-capabilities x-authenticated-user x-remote-user remote-user "
+    b"x-auth-request-user x-auth-request-email x-scheme cdn-loop".split()
 )
+_PROXY_FAMILY: Final = b"x-forwarded"
 # A second one of these would let two readers see two requests.
 _ONCE: Final = frozenset(
-    {b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-length", b"authorization", b"accept"}
+    {b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-length", b"authorization"}
     | {b"mcp-session-id", b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"last-event-id"}
 )
 _LOOPBACK_HOST: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _OWN_PAGE: Final = (b"same-origin", b"none")
 
+MISTAKE: Final = "The gateway made a mistake; its log says more"
 JSON_TYPE: Final = b"application/json"
 PROBLEM_TYPE: Final = b"application/problem+json"
 # `type` of RFC 9457: a name, not an address to fetch.
@@ -73,15 +73,19 @@ def admit(scope: Scope) -> Visit:
     pairs = scope["headers"]
     headers: Headers = dict(pairs)
     if len(headers) != len(pairs):
-        _refuse_repeated(pairs)
+        headers = _joined(pairs)
     host = headers.get(b"host", b"")
     if _LOOPBACK_HOST.fullmatch(host) is None:
         raise _refused(
             f"the Host header is `{_shown(host)}`; this gateway answers direct requests to localhost only"
         )
     if not _PROXY_MARKS.isdisjoint(headers):
-        mark = min(_PROXY_MARKS.intersection(headers))
-        raise _refused(f"the header `{_shown(mark)}` says that a proxy forwarded it, and none is configured")
+        raise _proxied(min(_PROXY_MARKS.intersection(headers)))
+    if _PROXY_FAMILY in b"\n".join(headers):
+        raise _proxied(_PROXY_FAMILY)
+    if scope["http_version"] == "1.0":
+        # A proxy that was set up by nobody speaks 1.0 to what is behind it and may add no other mark.
+        raise _refused("it was sent as HTTP/1.0, as proxies do that say nothing else of themselves")
     origin = headers.get(b"origin")
     if origin is not None and origin not in (b"http://" + host, b"https://" + host):
         raise _refused(f"it comes from a page of another origin, `{_shown(origin)}`")
@@ -90,16 +94,22 @@ def admit(scope: Scope) -> Visit:
     return Visit(scope["method"], scope["raw_path"], scope["query_string"], headers, LOCAL_OPERATOR)
 
 
+def _proxied(mark: bytes) -> GatewayError:
+    return _refused(f"the header `{_shown(mark)}` says that a proxy forwarded it, and none is configured")
+
+
 def _refused(why: str) -> GatewayError:
     return GatewayError(Kind.REFUSED, f"The request was refused: {why}")
 
 
-def _refuse_repeated(pairs: list[tuple[bytes, bytes]]) -> None:
-    seen: set[bytes] = set()
-    for name, _ in pairs:
-        if name in _ONCE and name in seen:
+def _joined(pairs: list[tuple[bytes, bytes]]) -> Headers:
+    """Headers of which some were sent in several lines: those that are lists (RFC 9110, section 5.3)."""
+    headers: Headers = {}
+    for name, value in pairs:
+        if name in headers and name in _ONCE:
             raise GatewayError(Kind.INVALID, f"The header `{_shown(name)}` may be sent only once")
-        seen.add(name)
+        headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers
 
 
 def _shown(value: bytes) -> str:
@@ -107,10 +117,10 @@ def _shown(value: bytes) -> str:
 
 
 async def read_body(visit: Visit, receive: Receive, limit: int) -> bytes:
-    """The whole body.
+    """The whole body. How long it may take is the connection's business.
 
     Raises:
-        GatewayError: `invalid` when it is too large or too slow, or the client left.
+        GatewayError: `invalid` when it is too large, or the client left.
     """
     announced = visit.headers.get(b"content-length", b"0")
     if not announced.isdigit() or int(announced[:20]) > limit:
@@ -123,22 +133,17 @@ async def read_body(visit: Visit, receive: Receive, limit: int) -> bytes:
         return body
     parts: list[bytes] = []
     size = 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while True:
-                if message["type"] != "http.request":
-                    raise GatewayError(Kind.INVALID, "The client left while sending the body")
-                part = message.get("body", b"")
-                size += len(part)
-                if size > limit:
-                    raise _too_large(limit)
-                parts.append(part)
-                if not message.get("more_body", False):
-                    return b"".join(parts)
-                message = await receive()
-    except TimeoutError:
-        detail = f"The body did not arrive within {BODY_TIMEOUT_S:.0f} s"
-        raise GatewayError(Kind.INVALID, detail, status=408) from None
+    while True:
+        if message["type"] != "http.request":
+            raise GatewayError(Kind.INVALID, "The client left while sending the body")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
 
 
 def _too_large(limit: int) -> GatewayError:
@@ -173,16 +178,34 @@ async def respond_in_slices(
     send: Send, head: bytes, large: Raw, tail: bytes, content_type: bytes, *more: tuple[bytes, bytes]
 ) -> None:
     """A body around a large result, in slices as fast as the client reads."""
-    view = memoryview(large)
-    length = len(head) + view.nbytes + len(tail)
+    length = len(head) + memoryview(large).nbytes + len(tail)
     headers = [(b"content-type", content_type), (b"content-length", b"%d" % length), *more]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    slices = (view[at : at + SEND_SLICE_BYTES] for at in range(0, view.nbytes, SEND_SLICE_BYTES))
-    for part in (head, *slices, tail):
-        if len(part):
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                await send({"type": "http.response.body", "body": bytes(part), "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    await send_part(send, head)
+    for part in slices(large):
+        await send_part(send, part)
+    await send({"type": "http.response.body", "body": tail})
+
+
+async def send_part(send: Send, part: bytes) -> None:
+    await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+def slices(large: Raw) -> Iterator[bytes]:
+    view = memoryview(large)
+    for at in range(0, view.nbytes, SEND_SLICE_BYTES):
+        yield bytes(view[at : at + SEND_SLICE_BYTES])
+
+
+async def send_event(send: Send, name: str, before: bytes, result: Raw, after: bytes) -> None:
+    """An event around a result, in slices where that is large."""
+    if memoryview(result).nbytes <= LARGE_BYTES:
+        await send_part(send, sse.event(b"".join((before, result, after)), name))
+        return
+    await send_part(send, b"event: %b\ndata: %b" % (name.encode(), before))
+    for part in slices(result):
+        await send_part(send, part.replace(b"\r", b" "))
+    await send_part(send, after + b"\n\n")
 
 
 def problem_document(error: GatewayError) -> bytes:
@@ -195,9 +218,10 @@ def problem_document(error: GatewayError) -> bytes:
         "status": error.status,
         **facts,
     }
-    rpc_error = getattr(error, "error", None)
-    if isinstance(rpc_error, bytes):
-        document["rpcError"] = Raw(rpc_error)
+    if isinstance(error, UpstreamAnswered):
+        document["rpcError"] = Raw(error.error)
+    if isinstance(error, InputRequired) and error.asked:
+        document["inputRequests"] = Raw(error.asked)
     return encode(document)
 
 

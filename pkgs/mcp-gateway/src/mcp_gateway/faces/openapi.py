@@ -21,6 +21,7 @@ _PROBLEM = {
         "server": {"type": "string"},
         "callId": {"type": "string"},
         "retryAfter": {"type": "integer", "description": "Seconds"},
+        "inputRequests": {"type": "object", "description": "What the tool asks for (input_required)"},
         "rpcError": {"type": "object", "description": "The server's own JSON-RPC error, unchanged"},
     },
 }

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from mcp_gateway.catalog import api_list
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, status
-from mcp_gateway.faces.http import Visit, problem_document, require_json, retry_header
+from mcp_gateway.faces.http import MISTAKE, Visit, problem_document, require_json, retry_header
 from mcp_gateway.faces.openapi import Described
 from mcp_gateway.gateway import CallQuery, Gateway
 from mcp_gateway.gateway.events import changes
@@ -27,6 +27,7 @@ from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import encode, scan_object
 
 KEEP_ALIVE_S: Final = 15.0
+LOOK_UP_S: Final = 1.0  # how soon a reader of a log notices that the gateway stops
 LOG_LINES: Final = 1_000
 _LOG_WAIT: Final = 1_000  # unread log lines of one reader
 
@@ -106,6 +107,11 @@ def _handle_errors(app: FastAPI) -> None:
     async def _(_request: Request, error: GatewayError) -> Response:
         return problem(error)
 
+    @app.exception_handler(Exception)
+    async def _(_request: Request, _error: Exception) -> Response:
+        # Raised again after this answer, and logged where every face's mistakes are (`asgi.py`).
+        return problem(GatewayError(Kind.INTERNAL, MISTAKE))
+
     @app.exception_handler(RequestValidationError)
     async def _(_request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
@@ -143,7 +149,7 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
                 async for change in changes(feed, KEEP_ALIVE_S):
                     yield sse.KEEP_ALIVE if change is None else sse.event(change.data, change.kind)
             finally:
-                gateway.events.close_feed(feed)
+                gateway.close_feed(feed)
 
         return event_stream(parts())
 
@@ -181,12 +187,16 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
             try:
                 for line in lines:
                     yield sse.event(encode(line), "log")
-                while not gateway.events.is_over:
+                quiet_s = 0.0
+                while not gateway.is_stopping:
                     try:
-                        async with asyncio.timeout(KEEP_ALIVE_S):
+                        async with asyncio.timeout(LOOK_UP_S):
                             line = await fresh.get()
                     except TimeoutError:
-                        yield sse.KEEP_ALIVE
+                        quiet_s += LOOK_UP_S
+                        if quiet_s >= KEEP_ALIVE_S:
+                            yield sse.KEEP_ALIVE
+                            quiet_s = 0.0
                     else:
                         yield sse.event(encode(line), "log")
             finally:
@@ -225,7 +235,7 @@ def _add_calls(app: FastAPI, gateway: Gateway) -> None:
     async def show_call(visit: Let, id: str, request: Request) -> Response:
         call = gateway.find_call(visit.caller, id)
         if call is not None and calls.wants_stream(visit):
-            mailbox = call.exchange.listen()
+            mailbox = call.listen()
             return calls.StreamResponse(call, mailbox)
         return json_response(await calls.state_of(gateway, visit.caller, id, call))
 

@@ -7,6 +7,7 @@
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, unknown_server, unknown_tool
 from mcp_gateway.gateway.events import Events, Feed
 from mcp_gateway.gateway.servers import Servers
-from mcp_gateway.store import Store
-from mcp_gateway.store.calls import CallQuery, call_id_text, parse_call_id
+from mcp_gateway.store import Store, StoreError
+from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
 from mcp_gateway.upstream.exchange import Mailbox
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import Nursery
@@ -29,6 +30,9 @@ from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
 
 __all__ = ["Call", "CallQuery", "Gateway", "Mailbox", "Request", "call_id_text", "facts_of"]
+
+
+logger = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -41,23 +45,34 @@ class Gateway:
         self._store = store
         self._nursery = nursery
         self.config = config
+        self.is_stopping = False
         self.events = Events()
         self.servers = Servers(config.servers.values(), store, self.events)
         self.calls = Calls(self.servers, store, self.events)
 
     async def start(self, spool_dir: Path) -> None:
-        """Brings up the guardian, then every enabled server in parallel; returns before they are ready."""
+        """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
+        eras = _Eras(self._store)
         self.servers.prepare(
-            Surroundings(
-                self._nursery, self._resolve, self._store, spool_dir, CLIENT_INFO, self.servers.changed
-            )
+            Surroundings(self._nursery, self._resolve, eras, spool_dir, CLIENT_INFO, self.servers.changed)
         )
-        await self._nursery.start()
         self.servers.start()
+        await self._nursery.start()
+
+    def end_feeds(self) -> None:
+        """The gateway is stopping: no new calls, and live feeds end."""
+        self.is_stopping = True
+        self.calls.stopping = True
+        self.events.end()
+
+    def end_calls(self) -> None:
+        """Ends the calls that are still running, while their callers can still be answered."""
+        self.calls.end_running()
 
     async def stop(self) -> None:
-        """Ends feeds and servers; calls still running get `unavailable` or `lost`."""
-        self.events.end()
+        """Ends calls and servers; returns within seconds, whatever the servers do."""
+        self.end_feeds()
+        self.end_calls()
         await self.servers.stop()
         self._nursery.close()
 
@@ -72,6 +87,22 @@ class Gateway:
     def list_servers(self, caller: Caller) -> list[dict[str, Any]]:
         require(caller, Right.READ)
         return [self.servers.view(upstream) for upstream in self.servers.all()]
+
+    def has_server(self, caller: Caller, server: str) -> bool:
+        require(caller, Right.READ)
+        return self.servers.get(server) is not None
+
+    def instructions(self, caller: Caller, server: str | None) -> str:
+        """What a server, or each of them under a heading, tells models about itself."""
+        require(caller, Right.READ)
+        told = [
+            (up.config.title, up.opened.instructions)
+            for up in self.servers.all()
+            if up.opened and up.opened.instructions and server in (None, up.id)
+        ]
+        if server is not None:
+            return told[0][1] if told else ""
+        return "\n\n".join(f"# {title}\n\n{instructions}" for title, instructions in told)
 
     def show_server(self, caller: Caller, server: str) -> dict[str, Any]:
         require(caller, Right.READ)
@@ -130,12 +161,25 @@ class Gateway:
 
     async def list_calls(self, caller: Caller, query: CallQuery) -> dict[str, Any]:
         require(caller, Right.READ)
-        page = await self._store.calls(query)
+        try:
+            page = await self._store.calls(query)
+        except CursorError as problem:
+            raise GatewayError(Kind.INVALID, str(problem)) from None
         return {"calls": page.rows, "cursor": page.cursor}
 
     def open_call(self, request: Request) -> Call:
         """See `Calls.open`."""
         return self.calls.open(request)
+
+    def refuse_call(
+        self, caller: Caller, face: str, server: str, tool: str, request_bytes: int, problem: GatewayError
+    ) -> None:
+        """See `Calls.refuse`."""
+        self.calls.refuse(caller, face, server, tool, request_bytes, problem)
+
+    def keep_call(self, call: Call) -> None:
+        """See `Calls.keep`."""
+        self.calls.keep(call)
 
     def find_call(self, caller: Caller, text: str) -> Call | None:
         """The caller's own running or kept call, or None."""
@@ -168,9 +212,36 @@ class Gateway:
             return facts_of(call.record)
         return await self.show_call(caller, text)
 
+    # Feeds and the end
+
     def open_feed(self, caller: Caller, kinds: frozenset[str] | None = None) -> Feed:
         require(caller, Right.READ)
         feed = self.events.open_feed(kinds)
         if feed is None:
             raise GatewayError(Kind.BUSY, "Too many live feeds are open", retry_after_s=5.0)
         return feed
+
+    def close_feed(self, feed: Feed) -> None:
+        self.events.close_feed(feed)
+
+
+class _Eras:
+    """The memory of eras without its troubles: a full disk must not keep a server from starting."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def eras(self, fingerprint: str) -> frozenset[str] | None:
+        return self._store.eras(fingerprint)
+
+    async def remember_eras(self, fingerprint: str, eras: frozenset[str]) -> None:
+        try:
+            await self._store.remember_eras(fingerprint, eras)
+        except StoreError as problem:
+            logger.warning("what a server speaks could not be remembered: %s", problem)
+
+    async def forget_eras(self, fingerprint: str) -> None:
+        try:
+            await self._store.forget_eras(fingerprint)
+        except StoreError as problem:
+            logger.warning("what a server speaks could not be forgotten: %s", problem)

@@ -15,7 +15,7 @@ from msgspec import Raw
 from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import offers, require
-from mcp_gateway.errors import CallCancelled, GatewayError, Kind
+from mcp_gateway.errors import CallCancelled, GatewayError, InputRequired, Kind
 from mcp_gateway.gateway.events import Events
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord, call_id_text
@@ -27,6 +27,7 @@ from mcp_gateway.wire.envelope import Params
 KEEP_S: Final = 3600.0
 KEEP_COUNT: Final = 1_000
 KEEP_BYTES: Final = 256 * 1024 * 1024
+LARGE_BYTES: Final = 1024 * 1024
 MAX_NAME_CHARS: Final = 200  # of a name nobody knows, in an error and in its record
 
 
@@ -90,9 +91,18 @@ class Call:
         assert self.exchange.result is not None, "result() is asked after the end"
         return self.exchange.result
 
-    def cancel(self, reason: str) -> None:
-        """Takes the call back, upstream too; nothing happens when it has ended."""
-        self.upstream.requests.cancel(self.exchange, reason)
+    def cancel(self, reason: str, *, answered: bool = True) -> None:
+        """Takes the call back, upstream too; nothing happens when it has ended.
+
+        `answered` False: who took it back wants to hear nothing more of it.
+        """
+        self.upstream.requests.abandon(self.exchange, CallCancelled(reason, answered=answered), reason)
+
+    def listen(self) -> Mailbox:
+        return self.exchange.listen()
+
+    def unlisten(self, mailbox: Mailbox) -> None:
+        self.exchange.unlisten(mailbox)
 
 
 class Calls:
@@ -102,6 +112,7 @@ class Calls:
         self._events = events
         self._ids = clock.CallIds()
         self.running: dict[int, Call] = {}
+        self.stopping = False
         self._kept: OrderedDict[int, Call] = OrderedDict()
         self._kept_bytes = 0
 
@@ -147,32 +158,49 @@ class Calls:
         self.running[record.id] = call
         return call
 
-    def refuse(self, caller: Caller, face: str, name: str, request_bytes: int, problem: GatewayError) -> None:
-        """Records a call that a face could not even name a tool for."""
+    def refuse(
+        self, caller: Caller, face: str, server: str, tool: str, request_bytes: int, problem: GatewayError
+    ) -> None:
+        """Records a call that its face could not read, or could name no tool for."""
         started = clock.wall_s()
         record = CallRecord(
-            self._ids.next(started), started, caller.id, face, "", name[:MAX_NAME_CHARS], None, request_bytes
+            self._ids.next(started),
+            started,
+            caller.id,
+            face,
+            server[:MAX_NAME_CHARS],
+            tool[:MAX_NAME_CHARS],
+            None,
+            request_bytes,
         )
         problem.call_id = call_id_text(record.id)
         self._journal.begin(record)
         self._close(record, problem.kind.value, problem.detail, 0)
 
+    def end_running(self) -> None:
+        """Ends every call with an answer; the gateway is stopping."""
+        for call in list(self.running.values()):
+            server = call.record.server
+            error = GatewayError(Kind.LOST, "The gateway was stopped during the call", server=server)
+            call.upstream.requests.abandon(call.exchange, error, "the gateway is stopping")
+
     def _find(self, request: Request) -> Upstream:
         """The server that may be asked; what may not be seen is unknown, in the same words."""
         require(request.caller, Right.CALL)
+        if self.stopping:
+            raise GatewayError(Kind.UNAVAILABLE, "The gateway is stopping", retry_after_s=5.0)
         upstream = self._servers.get(request.server)
         if upstream is None:
             raise unknown_server(request.server)
         entries = self._servers.catalog.by_server.get(request.server)
         entry = None if entries is None else entries.get(request.tool)
-        if entry is None:
-            if upstream.knows_its_tools or not offers(upstream.config.tools, request.tool):
-                raise unknown_tool(request.server, request.tool)
-            # Never listed, or not there: `submit` waits for the server or says what is wrong with it.
-        elif not entry.enabled:
-            raise GatewayError(
-                Kind.UNAVAILABLE, f"The tool `{request.tool}` is switched off", server=request.server
-            )
+        # One that was never listed, or is not there: `submit` waits for it or says what is wrong with it.
+        may_come = not upstream.knows_its_tools and offers(upstream.config.tools, request.tool)
+        if entry is None and not may_come:
+            raise unknown_tool(request.server, request.tool)
+        if not self._servers.is_tool_on(request.server, request.tool):
+            detail = f"The tool `{request.tool[:MAX_NAME_CHARS]}` is switched off"
+            raise GatewayError(Kind.UNAVAILABLE, detail, server=request.server)
         return upstream
 
     def _ended(self, exchange: Exchange) -> None:
@@ -183,7 +211,14 @@ class Calls:
         error = exchange.error
         if exchange.result is not None:
             size = memoryview(exchange.result).nbytes
-            self._close(record, "tool_error" if reports_failure(exchange.result) else "ok", None, size)
+            said = verdict(exchange.result)
+            if said.resultType == "input_required":
+                # None of today's faces can carry a question back: typed, never an empty success.
+                asks = InputRequired(record.server, bytes(said.inputRequests))
+                exchange.result, exchange.error = None, asks
+                self._close(record, asks.kind.value, asks.detail, size)
+            else:
+                self._close(record, "tool_error" if said.isError else "ok", None, size)
         elif isinstance(error, GatewayError):
             self._close(record, error.kind.value, error.detail, 0)
         else:
@@ -205,6 +240,7 @@ class Calls:
 
     def keep(self, call: Call) -> None:
         call.kept_until = clock.now_s() + KEEP_S
+        call.unlisten(call.mailbox)  # nobody reads it; a later reader brings one of its own
         self._kept[call.id] = call
         if call.ended:
             self._count_kept(call)
@@ -218,7 +254,7 @@ class Calls:
         now = clock.now_s()
         while self._kept:
             oldest = next(iter(self._kept.values()))
-            over = len(self._kept) > KEEP_COUNT or self._kept_bytes > KEEP_BYTES
+            over = len(self._kept) > KEEP_COUNT or (self._kept_bytes > KEEP_BYTES and len(self._kept) > 1)
             expired = oldest.kept_until is not None and oldest.kept_until <= now
             if not (over or expired):
                 return
@@ -236,20 +272,27 @@ class Calls:
 
 class _Verdict(msgspec.Struct):
     isError: bool = False
+    resultType: str = "complete"
+    inputRequests: Raw = Raw(b"")
 
 
-def reports_failure(result: Raw) -> bool:
-    """Whether a tool result says `isError: true`; looks closer only where the word occurs at all.
+_SUCCESS: Final = _Verdict()
+
+
+def verdict(result: Raw) -> _Verdict:
+    """What a tool result says of itself; looks closer only where one of the words occurs at all.
 
     A large result lives in a mapped file; its verdict is read there, without a copy.
     """
     view = memoryview(result)
-    if view.nbytes < 1024 * 1024 and b'"isError"' not in bytes(view):
-        return False
+    if view.nbytes < LARGE_BYTES:
+        text = bytes(view)
+        if b'"isError"' not in text and b'"input_required"' not in text:
+            return _SUCCESS
     try:
-        return msgspec.json.decode(view, type=_Verdict).isError
+        return msgspec.json.decode(view, type=_Verdict)
     except (msgspec.MsgspecError, RecursionError):
-        return False
+        return _SUCCESS
 
 
 def facts_of(record: CallRecord) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Feed:
             self._unread.append(change)
             self._bell.set()
 
+    def skip(self) -> None:
+        """Forgets what is unread; for a reader to whom several changes are as one."""
+        self._unread.clear()
+
     def end(self) -> None:
         self._over = True
         self._bell.set()

@@ -5,6 +5,7 @@ two processes for one server. Knows no caller and no face.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
@@ -15,6 +16,8 @@ from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.gateway.events import Events
 from mcp_gateway.upstream.lifecycle import Restart, Start, State, Stop
 from mcp_gateway.upstream.upstream import Surroundings, Upstream
+
+logger = logging.getLogger(__name__)
 
 Scope = str
 SHARED: Final[Scope] = "shared"  # links per session or caller will have scopes of their own
@@ -32,6 +35,11 @@ class Switches(Protocol):
 
     def overrides(self) -> Mapping[tuple[str, str | None], bool]: ...
     async def set_override(self, server: str, tool: str | None, enabled: bool | None) -> None: ...
+
+
+def _report_crash(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("the owner of a %s ended", task.get_name(), exc_info=task.exception())
 
 
 class Servers:
@@ -53,7 +61,8 @@ class Servers:
     def start(self) -> None:
         """Starts everything that is enabled, all at once; none waits for another."""
         for key, upstream in self._upstreams.items():
-            self._tasks[key] = asyncio.create_task(upstream.run(), name=f"server {upstream.id}")
+            self._tasks[key] = task = asyncio.create_task(upstream.run(), name=f"server {upstream.id}")
+            task.add_done_callback(_report_crash)
             if self.is_enabled(upstream.id):
                 upstream.tell(Start())
 
@@ -86,6 +95,9 @@ class Servers:
         # Tools are on unless switched off, so "on" is the absence of an override.
         await self._switches.set_override(server, tool, None if enabled else False)
         self._rebuild()
+
+    def is_tool_on(self, server: str, tool: str) -> bool:
+        return self._switches.overrides().get((server, tool), True)
 
     def restart(self, upstream: Upstream) -> None:
         upstream.tell(Restart() if self.is_enabled(upstream.id) else Stop())

@@ -13,8 +13,9 @@ from msgspec import Raw
 
 from mcp_gateway.wire.envelope import Params
 
-# Unread notes of one listener; a slow reader loses the oldest progress, never the end.
+# Unread notes of one listener; a slow reader loses the oldest, never the end.
 MAX_NOTES: Final = 256
+MAX_NOTES_BYTES: Final = 4 * 1024 * 1024
 
 
 class Note(NamedTuple):
@@ -28,11 +29,12 @@ class Note(NamedTuple):
 class Mailbox:
     """One reader of an exchange."""
 
-    __slots__ = ("_exchange", "_notes", "_waiter")
+    __slots__ = ("_bytes", "_exchange", "_notes", "_waiter")
 
     def __init__(self, exchange: "Exchange") -> None:
         self._exchange = exchange
         self._notes: deque[Note] | None = None  # most calls have none
+        self._bytes = 0
         self._waiter: asyncio.Future[None] | None = None
 
     async def wait(self) -> None:
@@ -50,12 +52,16 @@ class Mailbox:
             return ()
         notes = tuple(self._notes)
         self._notes.clear()
+        self._bytes = 0
         return notes
 
     def put(self, note: Note) -> None:
         if self._notes is None:
-            self._notes = deque(maxlen=MAX_NOTES)
+            self._notes = deque()
         self._notes.append(note)
+        self._bytes += len(note.data)
+        while len(self._notes) > MAX_NOTES or self._bytes > MAX_NOTES_BYTES:
+            self._bytes -= len(self._notes.popleft().data)
         self.wake()
 
     def wake(self) -> None:
@@ -146,6 +152,7 @@ class Exchange:
             mailbox.wake()
         # Calls come by the thousand; without cycles they go the moment they are answered.
         self.mailboxes = []
+        self.params = {}  # a call may be kept for its result; its arguments are done with
         self.on_end = self.owner = None
 
     async def answer(self) -> Raw:

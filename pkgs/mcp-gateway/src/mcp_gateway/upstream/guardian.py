@@ -14,12 +14,20 @@ import sys
 SWEEP_ROUNDS = 20  # a process may fork while it is being swept; each round is a few milliseconds
 
 
+def _processes() -> list[str]:
+    """The numbers in /proc; none where there is no /proc, or no descriptor left to look at it."""
+    try:
+        return [entry for entry in os.listdir("/proc") if entry.isdigit()]
+    except OSError:
+        return []
+
+
 def carriers(marker: bytes) -> list[int]:
     """Process ids whose environment holds `marker`, as far as this user may look; Linux only."""
     found = []
     own = os.getpid()
-    for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
-        if not entry.isdigit() or int(entry) == own:
+    for entry in _processes():
+        if int(entry) == own:
             continue
         try:
             with open(f"/proc/{entry}/environ", "rb") as file:
@@ -30,22 +38,32 @@ def carriers(marker: bytes) -> list[int]:
     return found
 
 
-def descendants(root: int) -> list[int]:
-    """Process ids below `root` by parenthood, deepest last; empty where there is no /proc."""
+def birth(pid: int) -> bytes | None:
+    """When a process was started, in ticks since boot: with its number, its name. None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def descendants(root: int) -> dict[int, bytes]:
+    """Process id -> birth of everything below `root` by parenthood; empty where there is no /proc."""
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat", "rb") as file:
-                    parent = int(file.read().rpartition(b")")[2].split()[1])
-            except (OSError, ValueError, IndexError):
-                continue
-            children.setdefault(parent, []).append(int(entry))
-    found = []
+    births: dict[int, bytes] = {}
+    for entry in _processes():
+        try:
+            with open(f"/proc/{entry}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(entry))
+            births[int(entry)] = fields[19]
+        except (OSError, ValueError, IndexError):
+            continue
+    found = {}
     todo = [root]
     while todo:
         for child in children.pop(todo.pop(), []):
-            found.append(child)
+            found[child] = births[child]
             todo.append(child)
     return found
 
@@ -79,9 +97,9 @@ def sweep(marker: bytes) -> int:
     return len(killed)
 
 
-def watch(marker: bytes) -> None:
+def watch(marker: bytes, first: list[int]) -> None:
     """Reads the list until the gateway is gone, then ends what is on it."""
-    groups: set[int] = set()
+    groups = set(first)
     for line in sys.stdin.buffer:
         group = int(line[1:])
         if line.startswith(b"+"):
@@ -97,4 +115,4 @@ if __name__ == "__main__":
     # Ctrl-C and a terminal that closes reach the gateway, which stops its servers itself.
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    watch(sys.argv[1].encode())
+    watch(sys.argv[1].encode(), [int(group) for group in sys.argv[2:]])

@@ -173,7 +173,7 @@ def _close(life: Life, event: Event, now: float, _chance: float) -> Step:
         case Stop(into):
             reason, after = "switched off" if into is State.OFF else "idle", into
         case Restart(why):
-            reason, after = why, State.STARTING
+            reason, after, attempt = why, State.STARTING, 0
         case Failed(why, into):
             reason, after, attempt = why, into, attempt + 1
         case Ended(why):
@@ -189,16 +189,16 @@ def _change_after(life: Life, event: Event, _now: float, _chance: float) -> Step
         case Stop(into):
             return replace(life, after=into, reason="switched off" if into is State.OFF else "idle"), ()
         case Restart(why):
-            return replace(life, after=State.STARTING, reason=why), ()
-        case _:  # Start: wanted after all, unless it was to come back anyway
-            after = State.STARTING if life.after in (State.OFF, State.IDLE) else life.after
+            return replace(life, after=State.STARTING, reason=why, attempt=0), ()
+        case _:  # Start: wanted after all; one that backs off comes back anyway, in its own time
+            after = State.WAITING if life.after is State.WAITING else State.STARTING
             return replace(life, after=after), ()
 
 
 def _closed(life: Life, _event: Event, now: float, chance: float) -> Step:
     after = life.after or State.OFF
     if after is State.STARTING:
-        return Life(State.STARTING, now, life.reason, 0), (Effect.OPEN,)
+        return Life(State.STARTING, now, life.reason, life.attempt), (Effect.OPEN,)
     if after is State.WAITING:
         retry_at = now + backoff_s(life.attempt, chance)
         return Life(State.WAITING, now, life.reason, life.attempt, retry_at=retry_at), ()

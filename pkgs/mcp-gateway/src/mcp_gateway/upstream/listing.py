@@ -27,7 +27,7 @@ async def read_tools(ask: Ask) -> tuple[tuple[Tool, ...], list[str]]:
     """
     tools: dict[str, Tool] = {}
     remarks: list[str] = []
-    size = 0
+    size = twice = 0
     cursor: str | None = None
     seen: set[str] = set()
     for _ in range(MAX_PAGES):
@@ -39,13 +39,16 @@ async def read_tools(ask: Ask) -> tuple[tuple[Tool, ...], list[str]]:
         remarks += left_out
         for tool in page:
             if tool.name in tools:
-                remarks.append(f"the tool `{tool.name[:80]}` is listed twice; the first is kept")
+                twice += 1
             elif len(tools) < MAX_TOOLS and size + len(tool.definition) <= MAX_LIST_BYTES:
                 tools[tool.name] = tool
                 size += len(tool.definition)
             else:
                 remarks.insert(0, f"its list is cut to {len(tools)} tools")
                 return tuple(tools.values()), remarks[:MAX_REMARKS]
+        if twice:
+            remarks.append(f"{twice} tools are listed twice; the first of each name is kept")
+            twice = 0
         if cursor is None:
             return tuple(tools.values()), remarks[:MAX_REMARKS]
         if cursor in seen:

@@ -7,12 +7,15 @@ secrets of the server are replaced, lines are cut. Never on the call path.
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from mcp_gateway import clock
 
 RING_BYTES: Final = 256 * 1024
 LINE_BYTES: Final = 8 * 1024  # a longer line is cut; what was cut is counted in the line itself
+OVERLAP_BYTES: Final = 4 * 1024  # read beyond the cut, so that a secret across it is still recognised
+OVERHEAD_BYTES: Final = 200  # of one entry in memory; a flood of short lines counts as what it holds
 # Shorter values are words that happen to be configured ("true", "8080"), not secrets.
 SECRET_MIN_CHARS: Final = 6
 REDACTED: Final = "•••"
@@ -62,41 +65,56 @@ class LogRing:
         """Takes a chunk of stderr; cost is linear in the chunk however long the line."""
         *lines, rest = data.split(b"\n")
         for line in lines:
+            self._take(line)
             if self._skipping:
-                self._cut(len(line))
-            else:
-                self.add("stderr", self._partial + line)
+                self.add("gateway", b"(%d more bytes of that line)" % self._skipping)
+            elif self._partial:
+                self._show(self._partial)
             self._partial, self._skipping = b"", 0
+        self._take(rest)
+
+    def _take(self, piece: bytes) -> None:
+        """Adds to the line that is being read; shows it once it is longer than what is shown of one."""
         if self._skipping:
-            self._skipping += len(rest)
-        elif len(self._partial) + len(rest) > LINE_BYTES:
-            self.add("stderr", self._partial + rest[:LINE_BYTES])
-            self._partial, self._skipping = b"", len(rest)
-        else:
-            self._partial += rest
-
-    def _cut(self, more: int) -> None:
-        self.add("gateway", f"({self._skipping + more} more bytes of that line)".encode())
-
-    def add(self, source: str, line: bytes) -> None:
-        if not line.strip():
+            self._skipping += len(piece)
             return
-        text = line[:LINE_BYTES].rstrip(b"\r").decode("utf-8", "replace")
+        self._partial += piece
+        if len(self._partial) > LINE_BYTES + OVERLAP_BYTES:
+            self._skipping = len(self._partial) - LINE_BYTES
+            self.add("stderr", self._partial)
+            self._partial = b""
+
+    def _show(self, line: bytes) -> None:
+        self.add("stderr", line)
+        if len(line) > LINE_BYTES:
+            self.add("gateway", b"(%d more bytes of that line)" % (len(line) - LINE_BYTES))
+
+    def redact(self, text: str) -> str:
+        """A text of the server, safe to show: printable, its secrets replaced."""
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
+        return printable(text)
+
+    def add(self, source: str, line: bytes, limit: int = LINE_BYTES) -> None:
+        """Keeps one line, of which `limit` bytes are shown.
+
+        Callers pass up to `OVERLAP_BYTES` more, so that a secret across the cut is recognised.
+        """
+        if not line.strip():
+            return
+        whole = line[: limit + OVERLAP_BYTES].rstrip(b"\r").decode("utf-8", "replace")
         self.count += 1
-        entry = LogLine(self.count, clock.wall_s(), source, printable(text))
+        entry = LogLine(self.count, clock.wall_s(), source, self.redact(whole)[:limit])
         self._lines.append(entry)
-        self._bytes += len(entry.text)
+        self._bytes += len(entry.text) + OVERHEAD_BYTES
         while self._bytes > RING_BYTES:
-            self._bytes -= len(self._lines.popleft().text)
-        for listener in self._listeners:
+            self._bytes -= len(self._lines.popleft().text) + OVERHEAD_BYTES
+        for listener in tuple(self._listeners):
             listener(entry)
 
     def tail(self, limit: int) -> list[LogLine]:
         """The last lines, oldest first."""
-        lines = list(self._lines)
-        return lines[-limit:] if limit else []
+        return list(islice(reversed(self._lines), limit))[::-1]
 
     def listen(self, listener: Callable[[LogLine], None]) -> Callable[[], None]:
         """Calls `listener` with every new line until the answered function is called."""

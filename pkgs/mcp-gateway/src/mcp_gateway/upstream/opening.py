@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import Raw
 
+from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.wire.envelope import Params
 from mcp_gateway.wire.revisions import (
@@ -85,6 +86,7 @@ async def open_server(door: Door, known: Eras | None, client_info: dict[str, str
         GatewayError: the server answered with an error or was lost.
         NotUnderstood: its answer is not one of MCP.
     """
+    began = now_s()
     await door.fresh()
     if known is not None:
         if Era.HANDSHAKE in known:
@@ -93,19 +95,27 @@ async def open_server(door: Door, known: Eras | None, client_info: dict[str, str
     try:
         answered = await _first_answer(door, client_info)
     except GatewayError as problem:
-        if problem.kind is not Kind.LOST or isinstance(problem, UpstreamAnswered):
+        if (problem.kind is not Kind.LOST and not _is_other_modern(problem)) or _is_refusal(problem):
             raise
-        # Some servers leave when their first message is not `initialize`.
+        # Some servers leave when their first message is not `initialize`; one that answered in the modern
+        # era, but in none of its revisions that we know, may know the handshake as well.
         await door.fresh()
-        return await _initialize(door, frozenset({Era.HANDSHAKE}), client_info)
+        try:
+            return await _initialize(door, frozenset({Era.HANDSHAKE}), client_info)
+        except UpstreamAnswered as second:
+            if _is_other_modern(problem):
+                raise NotUnderstood(f"it speaks no revision we know: {problem.detail}") from second
+            raise
     if answered.era is Era.HANDSHAKE:
         return answered
     # It speaks the modern era. The era of a process is settled by its first request, so whether it
     # knows `initialize` as well takes another process.
+    took_s = now_s() - began
     await door.fresh()
     try:
-        return await _initialize(door, frozenset(Era), client_info)
-    except GatewayError:
+        async with asyncio.timeout(max(SILENT_PROBE_S, 2 * took_s)):
+            return await _initialize(door, frozenset(Era), client_info)
+    except (GatewayError, NotUnderstood, TimeoutError):
         await door.fresh()
         return await _discover(door, frozenset({Era.MODERN}), client_info)
 
@@ -118,8 +128,8 @@ async def _first_answer(door: Door, client_info: dict[str, str]) -> Opened:
         await asyncio.wait({discover}, timeout=SILENT_PROBE_S)
         if discover.done() and not _refused(discover):
             return discover.result()
-        if discover.done() and _speaks_another_modern(discover):
-            raise NotUnderstood(f"it speaks no revision we know: {discover.exception()}")
+        if discover.done() and _is_other_modern(discover.exception()):
+            return discover.result()
         initialize = asyncio.ensure_future(_initialize(door, frozenset({Era.HANDSHAKE}), client_info))
         await asyncio.wait({initialize, discover}, return_when=asyncio.FIRST_COMPLETED)
         if discover.done() and not _refused(discover):
@@ -140,8 +150,11 @@ def _refused(task: "asyncio.Task[Opened]") -> bool:
     return isinstance(problem, UpstreamAnswered | NotUnderstood)
 
 
-def _speaks_another_modern(task: "asyncio.Task[Opened]") -> bool:
-    problem = task.exception()
+def _is_refusal(problem: GatewayError) -> bool:
+    return isinstance(problem, UpstreamAnswered) and not _is_other_modern(problem)
+
+
+def _is_other_modern(problem: BaseException | None) -> bool:
     return isinstance(problem, UpstreamAnswered) and problem.rpc_code == UNSUPPORTED_VERSION
 
 

@@ -7,6 +7,7 @@ the whole tree. Knows nothing of MCP or of what the pipes carry. `stdio.py` hold
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -14,9 +15,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import IO, Final, Protocol, TypeVar
 
 from mcp_gateway.upstream import guardian
 
@@ -25,6 +27,8 @@ STDIN_GRACE_S: Final = 2.0
 TERM_GRACE_S: Final = 2.0
 KILL_GRACE_S: Final = 1.0  # the kernel's time to reap; a process in uninterruptible sleep is given up on
 
+GUARDIAN_RESTART_S: Final = 1.0  # where none can live, not more than one attempt a second
+POOL_THREADS: Final = 2  # a look through /proc takes milliseconds; stops queue for it
 GUARDIAN_END_S: Final = 2.0  # it sweeps once more; on a machine that is very busy it is not needed any more
 
 # What a server may need to find its home, its terminal type and its language; never our own secrets.
@@ -33,6 +37,10 @@ MARKER: Final = "MCP_GATEWAY_SPAWN"
 # A shell's exit codes for a command that could not be run; setpriv uses the same.
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
+
+
+_A = TypeVar("_A")
+_R = TypeVar("_R")
 
 
 class SpawnError(Exception):
@@ -99,14 +107,14 @@ class Child:
         loop = asyncio.get_running_loop()
         hear = self._listener
         self.stdin, _ = await loop.connect_write_pipe(
-            lambda: _Pipe("stdin", hear.pipe_closed, hear.stdout), self._popen.stdin
+            partial(_Pipe, "stdin", hear.pipe_closed, hear.stdout), _Descriptor(self._popen.stdin)
         )
         for name, pipe, data in (
             ("stdout", self._popen.stdout, hear.stdout),
             ("stderr", self._popen.stderr, hear.stderr),
         ):
-            protocol = _Pipe(name, hear.pipe_closed, data)
-            transport, _ = await loop.connect_read_pipe(partial(_itself, protocol), pipe)
+            protocol = partial(_Pipe, name, hear.pipe_closed, data)
+            transport, _ = await loop.connect_read_pipe(protocol, _Descriptor(pipe))
             self._reading.append(transport)
 
     def _ended(self, returncode: int) -> None:
@@ -117,7 +125,7 @@ class Child:
 
     async def stop(self, *, gently: bool = True) -> None:
         """Ends the child and everything it started. Returns within 5.5 s, whatever the child does."""
-        family = await asyncio.to_thread(guardian.descendants, self.pid)
+        family = await self._nursery.look(guardian.descendants, self.pid)
         if gently and self.exit is None:
             self._close_stdin()
             await self._wait(STDIN_GRACE_S)
@@ -125,16 +133,16 @@ class Child:
                 guardian.send_group(self.pid, signal.SIGTERM)
                 await self._wait(TERM_GRACE_S)
         if self.exit is None:
-            family += await asyncio.to_thread(guardian.descendants, self.pid)
+            family |= await self._nursery.look(guardian.descendants, self.pid)
         # The group, whoever still has a parent among us, and whoever left both but kept its environment.
         guardian.send_group(self.pid, signal.SIGKILL)
-        await asyncio.to_thread(self._end_family, family)
+        await self._nursery.look(self._end_family, family)
         await self._wait(KILL_GRACE_S)
         self._close_stdin()
         for transport in self._reading:
             transport.close()
-        for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr)[1 + len(self._reading) :]:
-            if pipe is not None:  # stopped before it was connected
+        for pipe in (self._popen.stdout, self._popen.stderr):
+            if pipe is not None:  # stopped before it was connected; else closed already
                 pipe.close()
         self._nursery.forget(self.pid)
 
@@ -144,11 +152,10 @@ class Child:
         elif self._popen.stdin is not None:
             self._popen.stdin.close()
 
-    def _end_family(self, family: list[int]) -> None:
-        carriers = set(guardian.carriers(self._marker))
-        for pid in family:
-            # A number from the snapshot may belong to somebody else by now; the marker or the group tells.
-            if pid in carriers or _group_of(pid) == self.pid:
+    def _end_family(self, family: dict[int, bytes]) -> None:
+        for pid, born in family.items():
+            # A number from the snapshot may belong to somebody else by now; the time of birth tells.
+            if guardian.birth(pid) == born:
                 guardian.send(pid, signal.SIGKILL)
         guardian.sweep(self._marker)
 
@@ -156,6 +163,25 @@ class Child:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await self._gone.wait()
+
+
+class _Descriptor:
+    """A pipe handed over to the event loop, which closes it.
+
+    uvloop closes the descriptor and then the file around it: by then the number may be somebody else's.
+    """
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None, "spawn asked for all three"
+        self._number = os.dup(pipe.fileno())
+        pipe.close()
+
+    def fileno(self) -> int:
+        return self._number
+
+    def close(self) -> None:
+        if not type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+            os.close(self._number)
 
 
 class _Pipe(asyncio.Protocol):
@@ -173,23 +199,16 @@ class _Pipe(asyncio.Protocol):
         self._closed(self._name)
 
 
-def _itself(protocol: _Pipe) -> _Pipe:
-    return protocol
-
-
 def _when_ended(popen: "subprocess.Popen[bytes]", ended: Callable[[int], None]) -> None:
     """Calls `ended` with the return code once the process is gone, and reaps it."""
     loop = asyncio.get_running_loop()
-    if not hasattr(os, "pidfd_open"):  # macOS
-
-        def wait() -> None:
-            returncode = popen.wait()
-            with contextlib.suppress(RuntimeError):  # the loop has ended first
-                loop.call_soon_threadsafe(ended, returncode)
-
-        threading.Thread(target=wait, daemon=True, name=f"child {popen.pid}").start()
+    try:
+        watch = os.pidfd_open(popen.pid)
+    except (AttributeError, OSError) as problem:  # not Linux, an old kernel, or a fence that forbids it
+        if getattr(problem, "errno", errno.ENOSYS) not in (errno.ENOSYS, errno.EPERM):
+            raise
+        threading.Thread(target=_wait_for, args=(popen, loop, ended), daemon=True).start()
         return
-    watch = os.pidfd_open(popen.pid)
 
     def reap() -> None:
         loop.remove_reader(watch)
@@ -199,11 +218,12 @@ def _when_ended(popen: "subprocess.Popen[bytes]", ended: Callable[[int], None]) 
     loop.add_reader(watch, reap)
 
 
-def _group_of(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return None
+def _wait_for(
+    popen: "subprocess.Popen[bytes]", loop: asyncio.AbstractEventLoop, ended: Callable[[int], None]
+) -> None:
+    returncode = popen.wait()
+    with contextlib.suppress(RuntimeError):  # the loop has ended first
+        loop.call_soon_threadsafe(ended, returncode)
 
 
 class Nursery:
@@ -218,16 +238,35 @@ class Nursery:
         self._environment = environment
         self._setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
         self._guardian: subprocess.Popen[bytes] | None = None
+        self._restart: asyncio.TimerHandle | None = None
         self._groups: set[int] = set()
         self._spawned = 0
+        self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="look")
+        self.started = asyncio.Event()
 
     async def start(self) -> None:
-        """Sweeps what an earlier gateway on this state directory left, then starts the guardian."""
-        await asyncio.to_thread(guardian.sweep, self._family_marker())
+        """Sweeps what an earlier gateway on this state directory left, then starts the guardian.
+
+        `started` is set after that; nothing may be spawned before.
+        """
+        await self.look(guardian.sweep, self._family_marker())
         self._start_guardian()
+        self.started.set()
+
+    async def look(self, work: Callable[[_A], _R], about: _A) -> _R:
+        """Runs a look through /proc beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, about)
+
+    def kill_all(self) -> None:
+        """Ends every child now; for a stop that shall not wait."""
+        for group in self._groups:
+            guardian.send_group(group, signal.SIGKILL)
 
     def close(self) -> None:
         """Lets the guardian end; all children have been stopped before."""
+        if self._restart is not None:
+            self._restart.cancel()
+        self._pool.shutdown(wait=False)
         ending, self._guardian = self._guardian, None
         if ending is not None and ending.stdin is not None:
             ending.stdin.close()
@@ -243,7 +282,7 @@ class Nursery:
     def _start_guardian(self) -> None:
         # Unbuffered: what is told must be known at once, for we may be killed at once.
         self._guardian = subprocess.Popen(
-            (sys.executable, "-I", "-S", guardian.__file__, self._family_marker()),
+            (sys.executable, "-I", "-S", guardian.__file__, self._family_marker(), *map(str, self._groups)),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -251,18 +290,24 @@ class Nursery:
             env={},
             start_new_session=True,
         )
+        assert self._guardian.stdin is not None, "it was asked for"
+        os.set_blocking(self._guardian.stdin.fileno(), False)
         _when_ended(self._guardian, self._guardian_ended)
-        for group in self._groups:
-            self._tell_guardian(b"+", group)
 
     def _guardian_ended(self, _returncode: int) -> None:
         if self._guardian is not None:
-            self._start_guardian()
+            if self._guardian.stdin is not None:
+                self._guardian.stdin.close()
+            self._guardian = None
+            loop = asyncio.get_running_loop()
+            self._restart = loop.call_later(GUARDIAN_RESTART_S, self._start_guardian)
 
     def _tell_guardian(self, sign: bytes, group: int) -> None:
         if self._guardian is not None and self._guardian.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # its successor is told everything
+            try:
                 self._guardian.stdin.write(b"%b%d\n" % (sign, group))
+            except OSError:  # dead, or stopped with a full pipe: its successor is told everything
+                self._guardian.kill()
 
     def forget(self, group: int) -> None:
         self._groups.discard(group)

@@ -7,6 +7,7 @@ owner in `upstream.py` says when calls may be sent (`open`) and what to say when
 
 import asyncio
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -18,7 +19,7 @@ from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.exchange import Exchange, Note
-from mcp_gateway.upstream.logring import LogRing, printable
+from mcp_gateway.upstream.logring import OVERLAP_BYTES, LogRing
 from mcp_gateway.upstream.stdio import StdioLink
 from mcp_gateway.wire.envelope import (
     Head,
@@ -35,9 +36,15 @@ from mcp_gateway.wire.envelope import (
 # Deadlines are looked at this often: no timer per call. Also how soon a face hears `still`.
 TICK_S: Final = 0.25
 QUEUE_RETRY_S: Final = 1.0
+GARBAGE_BYTES: Final = 512  # of a line that is no message: what is shown, and where its id is looked for
+MAX_ABANDONED: Final = 4_096
 MAX_MESSAGE_CHARS: Final = 500  # of a server's error message, where we repeat it in a sentence of ours
 
+# The id of an answer that cannot be read: a member of the envelope, first or last, as SDKs write it.
+_ID_FIRST: Final = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,15})\s*,')
+_ID_LAST: Final = re.compile(rb',\s*"id"\s*:\s*(\d{1,15})\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 _STILL: Final = Note("still")
+_NULL: Final = Raw(b"null")
 _PLAIN_META: Final = b'{"progressToken":%d}'
 
 
@@ -84,6 +91,7 @@ class Requests:
         self._pending: dict[int, Exchange] = {}
         self._queue: FairQueue[Exchange] = FairQueue(queue)
         self._ticking: asyncio.TimerHandle | None = None
+        self._abandoned: set[int] = set()  # ids whose answers, and log messages, may still come
         self._meta = _PLAIN_META
         self._era_meta: dict[str, Any] = {}
 
@@ -118,10 +126,19 @@ class Requests:
         self._queue.put(exchange)
         self._keep_ticking()
 
-    def cancel(self, exchange: Exchange, reason: str) -> None:
-        """Takes a request back and tells the server; does nothing once it has ended."""
-        if not exchange.ended:
-            self._abandon(exchange, CallCancelled(reason), reason)
+    def abandon(self, exchange: Exchange, error: Exception, reason: str) -> None:
+        """Ends a request with `error` and tells the server why; does nothing once it has ended."""
+        if exchange.ended:
+            return
+        if exchange.id in self._pending:
+            # The specification forbids to cancel `initialize`.
+            if self.link is not None and exchange.method != "initialize":
+                params: Params = {"requestId": exchange.id, "reason": reason}
+                self.link.send(notification("notifications/cancelled", params) + b"\n")
+            self._note_abandoned(exchange.id)
+            self._finish(exchange, None, error)
+        elif self._queue.remove(exchange):
+            exchange.end(None, error)
 
     def send_queued(self) -> None:
         """Sends what waits, as far as there is room."""
@@ -138,6 +155,7 @@ class Requests:
 
     def end_pending(self, reason: str) -> None:
         """Ends what was sent over a link that is gone."""
+        self._abandoned.clear()
         for exchange in list(self._pending.values()):
             self._finish(exchange, None, self.lost_error(reason))
 
@@ -178,14 +196,10 @@ class Requests:
         if len(self._queue):
             self.send_queued()
 
-    def _abandon(self, exchange: Exchange, error: Exception, reason: str) -> None:
-        if exchange.id in self._pending:
-            if self.link is not None:
-                params: Params = {"requestId": exchange.id, "reason": reason}
-                self.link.send(notification("notifications/cancelled", params) + b"\n")
-            self._finish(exchange, None, error)
-        elif self._queue.remove(exchange):
-            exchange.end(None, error)
+    def _note_abandoned(self, number: int) -> None:
+        self._abandoned.add(number)
+        if len(self._abandoned) > MAX_ABANDONED:
+            self._abandoned.discard(min(self._abandoned))
 
     def lost_error(self, reason: str) -> GatewayError:
         detail = f"The server `{self._server}` was lost during the call: {reason}"
@@ -219,7 +233,7 @@ class Requests:
         try:
             return await exchange.answer()
         finally:
-            self.cancel(exchange, "no longer needed")
+            self.abandon(exchange, CallCancelled("no longer needed"), "no longer needed")
 
     def announce(self, method: str) -> None:
         if self.link is not None:
@@ -252,13 +266,13 @@ class Requests:
             if now < exchange.hard_at:
                 what = f"sent neither an answer nor progress for {exchange.idle_s:g} s"
             error = GatewayError(Kind.TIMED_OUT, f"The server `{self._server}` {what}", server=self._server)
-            self._abandon(exchange, error, "timed out")
+            self.abandon(exchange, error, "timed out")
             self._owner.call_timed_out()
         elif self.open:
-            self._abandon(exchange, self._busy(f"had no room for the call for {exchange.idle_s:g} s"), "")
+            self.abandon(exchange, self._busy(f"had no room for the call for {exchange.idle_s:g} s"), "")
         else:
             detail = f"The server `{self._server}` was not ready for the call within {exchange.idle_s:g} s"
-            self._abandon(exchange, GatewayError(Kind.UNAVAILABLE, detail, server=self._server), "")
+            self.abandon(exchange, GatewayError(Kind.UNAVAILABLE, detail, server=self._server), "")
 
     # What the link says
 
@@ -273,11 +287,9 @@ class Requests:
         exchange = self._by_id(head.id)
         if exchange is None:
             self.counts["unknown answers"] += 1  # late after a cancel or a timeout, or made up
-        elif head.error:
-            problem = read_error(head.error)
-            message = printable(problem.message[:MAX_MESSAGE_CHARS])
-            answered = UpstreamAnswered(self._server, problem.code, message, bytes(head.error))
-            self._finish(exchange, None, answered)
+            self._abandoned.discard(head.id if isinstance(head.id, int) else -1)
+        elif head.error and head.error != _NULL:
+            self._finish(exchange, None, self._answered_error(head.error))
         elif not head.result or memoryview(head.result)[0] != 0x7B:  # {
             # An empty or absent result must never become an empty success.
             self._finish(exchange, None, self.lost_error("its answer holds no result"))
@@ -287,16 +299,23 @@ class Requests:
         else:
             self._finish(exchange, head.result, None)
 
+    def _answered_error(self, raw: Raw) -> GatewayError:
+        problem = read_error(raw)
+        if problem is None:
+            return self.lost_error("its answer holds neither a result nor a readable error")
+        message = self._logs.redact(problem.message[: MAX_MESSAGE_CHARS + OVERLAP_BYTES])[:MAX_MESSAGE_CHARS]
+        return UpstreamAnswered(self._server, problem.code, message, bytes(raw))
+
     def garbage(self, line: bytes | memoryview, reason: str) -> None:
         """A line that is no message. If it was to be the answer to a call, that call must not hang."""
-        start = bytes(line[:512])
+        start = bytes(line[: GARBAGE_BYTES + OVERLAP_BYTES])
         if not start.strip():
             return
         self.counts["garbage lines"] += 1
-        self._logs.add("stdout", start)
-        number = _id_in(start) or _id_in(bytes(line[-128:]))
-        exchange = None if number is None else self._pending.get(number)
-        if exchange is not None and start.lstrip().startswith(b"{"):
+        self._logs.add("stdout", start, GARBAGE_BYTES)
+        answered = _ID_FIRST.match(start) or _ID_LAST.search(bytes(line[-128:]))
+        exchange = None if answered is None else self._pending.get(int(answered[1]))
+        if exchange is not None and b'"method"' not in start:
             self._finish(exchange, None, self.lost_error(f"its answer is not valid: {reason}"))
 
     def lost(self, reason: str) -> None:
@@ -329,8 +348,9 @@ class Requests:
             case "notifications/progress":
                 self._progress(params)
             case "notifications/message":
-                # It carries no request id. Only while one call is alone on the link is it that call's.
-                if len(self._pending) == 1:
+                # It carries no request id. It is a call's only while that call is alone on the link and
+                # nothing abandoned before it can still be talking.
+                if len(self._pending) == 1 and not self._abandoned:
                     next(iter(self._pending.values())).note(Note("log", bytes(params)))
             case _:
                 self._owner.heard(method)
@@ -349,11 +369,3 @@ class Requests:
         exchange.progress = progress.progress
         exchange.idle_at = now_s() + exchange.idle_s
         exchange.note(Note("progress", bytes(params)))
-
-
-def _id_in(text: bytes) -> int | None:
-    """The id in a broken answer, if it can be made out."""
-    _, found, rest = text.partition(b'"id"')
-    digits = rest.lstrip(b" \t:")[:16] if found else b""
-    number = digits[: len(digits) - len(digits.lstrip(b"0123456789"))]
-    return int(number) if number else None

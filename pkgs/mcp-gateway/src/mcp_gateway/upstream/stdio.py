@@ -18,6 +18,7 @@ from mcp_gateway.wire.envelope import Head, NotAMessage, read_head
 
 SPOOL_ABOVE_BYTES: Final = 10 * 1024 * 1024  # product.md, answer 5: beyond this a message lives on disk
 DRAIN_AFTER_EXIT_S: Final = 0.25  # an answer written just before the exit is still in the pipe
+WRITE_BUFFER_BYTES: Final = 64 * 1024 * 1024  # more than every caller's largest body at once is not a burst
 WRITE_STALL_S: Final = 10.0  # a server that reads nothing for so long will not read again
 
 
@@ -61,6 +62,8 @@ class LineSplitter:
             if self._size:
                 self._keep(line)
                 self._finish()
+            elif len(line) > self._cap_bytes:
+                raise self._too_long()
             elif line:
                 self._emit(line)
         if rest:
@@ -69,8 +72,7 @@ class LineSplitter:
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._size > self._cap_bytes:
-            self.close()
-            raise TooLong(f"a message of more than {self._cap_bytes} bytes")
+            raise self._too_long()
         if self._spool is None and self._size > self._spool_above_bytes:
             self._spool = tempfile.TemporaryFile(dir=self._spool_dir, prefix="spool-")
             self._spool.writelines(self._parts)
@@ -89,6 +91,10 @@ class LineSplitter:
         with spool:
             spool.flush()
             self._emit(memoryview(mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ)))
+
+    def _too_long(self) -> TooLong:
+        self.close()
+        return TooLong(f"a message of more than {self._cap_bytes} bytes")
 
     def close(self) -> None:
         """Drops a half line; a spool file has no name and goes with its handle."""
@@ -179,6 +185,8 @@ class StdioLink:
         stdin = None if self._child is None else self._child.stdin
         if lines and stdin is not None and self._lost is None and not stdin.is_closing():
             stdin.write(b"".join(lines))
+            if stdin.get_write_buffer_size() > WRITE_BUFFER_BYTES:
+                self._lose(f"it does not read its stdin: more than {WRITE_BUFFER_BYTES} bytes wait")
 
     def check(self, now: float) -> None:
         """Called now and then while calls wait: a server that stopped reading its stdin is lost."""

@@ -180,6 +180,7 @@ class Upstream:
         finally:
             await self._drop_chores()
             if self._work is not None:
+                self._work.cancel()
                 await asyncio.gather(self._work, return_exceptions=True)
 
     def _post(self, link_number: int | None, event: Event) -> None:
@@ -229,10 +230,19 @@ class Upstream:
         if self.life.state is not before.state:
             why = f": {printable(self.life.reason)}" if self.life.reason else ""
             logger.info("server %s: %s -> %s%s", self.id, before.state, self.life.state, why)
-        if self.life != before:
-            self.requests.send_queued()
-            self._release_queue()
+        if self.life == before:
+            return
+        link = self.requests.link
+        if self.life.state is State.READY and link is not None and link.lost_because is not None:
+            self._post(self._link_number, Ended(link.lost_because))  # it went while it was being opened
+        if self.life.state in (State.OFF, State.FAILED, State.NEEDS_LOGIN):
+            self.opened = None
+        self.requests.send_queued()
+        self._release_queue()
+        try:
             self._around.changed(self)
+        except Exception:  # a bug of ours; the server must not lose its owner over it
+            logger.exception("server %s", self.id)
 
     # Opening and closing: one task at a time, started by the owner
 
@@ -241,11 +251,15 @@ class Upstream:
             async with asyncio.timeout(self._start_limit_s()):
                 await self._open_now()
         except TimeoutError:
-            failure = Failed(f"it did not become ready within {self._start_limit_s():.0f} s")
+            await self._forget_eras()
+            failure = Failed(f"it did not become ready within {self._start_limit_s():g} s")
         except SpawnError as problem:
             failure = Failed(problem.reason, State.FAILED if problem.permanent else State.WAITING)
-        except (NotUnderstood, Unresolvable) as problem:
+        except Unresolvable as problem:
             failure = Failed(str(problem), State.FAILED)
+        except NotUnderstood as problem:
+            await self._forget_eras()
+            failure = Failed(self.logs.redact(str(problem)), State.FAILED)
         except GatewayError as problem:
             failure = await self._failed_answer(problem)
         except Exception as problem:  # a bug of ours must not leave the server starting for ever
@@ -282,13 +296,17 @@ class Upstream:
 
     async def _failed_answer(self, problem: GatewayError) -> Failed:
         link = self.requests.link
-        if isinstance(problem, UpstreamAnswered) and self._around.eras.eras(self._fingerprint):
-            await self._around.eras.forget_eras(self._fingerprint)  # it may have been upgraded
+        await self._forget_eras()
         if link is None or link.lost_because is None:
             return Failed(problem.detail)
         # A shell's codes for "cannot be run" will be the same next time.
         hopeless = link.exit is not None and link.exit.code in (NOT_FOUND, NOT_EXECUTABLE)
         return Failed(link.lost_because, State.FAILED if hopeless else State.WAITING)
+
+    async def _forget_eras(self) -> None:
+        """The same command may be another version by now: what failed is probed anew next time."""
+        if self._around.eras.eras(self._fingerprint) is not None:
+            await self._around.eras.forget_eras(self._fingerprint)
 
     async def _close(self, number: int, opening: asyncio.Task[None] | None) -> None:
         try:
@@ -304,6 +322,7 @@ class Upstream:
 
     async def _new_link(self) -> None:
         await self._end_link("the process was replaced")
+        await self._around.nursery.started.wait()
         resolved = await self._around.resolve(self.config)
         self.logs.guard(resolved.env.values())
         link = StdioLink(self.requests, self.logs, self._around.spool_dir, self.config.max_result_bytes)
@@ -314,11 +333,13 @@ class Upstream:
         )
 
     async def _end_link(self, reason: str) -> None:
-        link, self.requests.link = self.requests.link, None
         self.requests.end_pending(reason)
+        link = self.requests.link
         if link is not None:
+            # Taken out only once it is closed: whoever cancels this close must be able to finish it.
             await link.close()
             self.last_exit = link.exit or self.last_exit
+            self.requests.link = None
 
     # What the requests report
 
@@ -340,7 +361,7 @@ class Upstream:
     def heard(self, method: str) -> None:
         if method != "notifications/tools/list_changed":
             self.requests.counts["other notifications"] += 1
-        elif self._refresh_at is None and self.life.state is State.READY:
+        elif self._refresh_at is None and self.life.state in (State.STARTING, State.READY):
             self._refresh_at = max(now_s() + REFRESH_AFTER_S, self._refreshed_at + REFRESH_EVERY_S)
             self._bell.set()
 
@@ -425,6 +446,7 @@ class Upstream:
     async def _prove_alive(self) -> None:
         """A ping on the live link. The modern era has none: there, process and pipe are the proof."""
         if self.opened is None or self.opened.era is Era.MODERN:
+            self._suspect = False
             return
         asked_at = now_s()
         self._suspect = False

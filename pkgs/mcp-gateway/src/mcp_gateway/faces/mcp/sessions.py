@@ -1,4 +1,4 @@
-"""Sessions of the handshake era: what a client said of itself, and its calls in flight.
+"""Sessions of the handshake era, and their calls in flight.
 
 A session belongs to one caller and one endpoint; to anybody else it does not exist. Bounded in
 number; idle ones expire. Lost with the process: a client that comes back gets the specification's
@@ -8,11 +8,12 @@ number; idle ones expire. Lost with the process: a client that comes back gets t
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from mcp_gateway.access.caller import Caller
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway import Call
+from mcp_gateway.gateway.events import Feed
 from mcp_gateway.wire.envelope import RequestId
 
 MAX_SESSIONS: Final = 10_000
@@ -28,11 +29,9 @@ class Session:
     caller: Caller
     endpoint: str
     revision: str
-    client: dict[str, Any]
     seen_at: float
     calls: dict[tuple[type, RequestId], Call] = field(default_factory=dict)
-    has_stream: bool = False
-    ended: bool = False
+    stream: Feed | None = None
 
 
 class Sessions:
@@ -44,22 +43,20 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def open(
-        self, caller: Caller, endpoint: str, revision: str, client: dict[str, Any], now: float
-    ) -> Session:
+    def open(self, caller: Caller, endpoint: str, revision: str, now: float) -> Session:
         """Raises:
         GatewayError: `busy` when there are too many live sessions.
         """
         self._expire(now)
         if len(self._sessions) >= MAX_SESSIONS:
             raise GatewayError(Kind.BUSY, "Too many sessions are open", status=503, retry_after_s=60.0)
-        session = Session(secrets.token_hex(_ID_BYTES), caller, endpoint, revision, client, now)
+        session = Session(secrets.token_hex(_ID_BYTES), caller, endpoint, revision, now)
         self._sessions[session.id] = session
         return session
 
     def find(self, session_id: str, caller: Caller, endpoint: str, now: float) -> Session | None:
         session = self._sessions.get(session_id)
-        if session is None or session.caller != caller or session.endpoint != endpoint:
+        if session is None or session.caller.id != caller.id or session.endpoint != endpoint:
             return None
         if self._is_idle(session, now):
             self.close(session)
@@ -69,13 +66,14 @@ class Sessions:
         return session
 
     def close(self, session: Session) -> None:
-        session.ended = True
         self._sessions.pop(session.id, None)
         for call in list(session.calls.values()):
             call.cancel("the session was closed")
+        if session.stream is not None:
+            session.stream.end()
 
     def _is_idle(self, session: Session, now: float) -> bool:
-        return now - session.seen_at > IDLE_S and not session.calls and not session.has_stream
+        return now - session.seen_at > IDLE_S and not session.calls and session.stream is None
 
     def _expire(self, now: float) -> None:
         """Closes what has been idle too long; the ones least recently seen come first."""

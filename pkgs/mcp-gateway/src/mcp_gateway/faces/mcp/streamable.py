@@ -23,10 +23,10 @@ from mcp_gateway.errors import (
     Kind,
     UpstreamAnswered,
 )
+from mcp_gateway.faces.calls import cancelled_problem, until_gone
 from mcp_gateway.faces.http import (
     JSON_TYPE,
     LARGE_BYTES,
-    SEND_TIMEOUT_S,
     Receive,
     Send,
     Visit,
@@ -34,8 +34,9 @@ from mcp_gateway.faces.http import (
     require_json,
     respond,
     respond_in_slices,
-    respond_problem,
     retry_header,
+    send_event,
+    send_part,
 )
 from mcp_gateway.faces.mcp.sessions import Session, Sessions
 from mcp_gateway.gateway import Call, Gateway, Request, call_id_text
@@ -54,11 +55,13 @@ from mcp_gateway.wire.envelope import (
 )
 from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, is_handshake
 
+OFFERED: Final = ("2025-06-18", LATEST_HANDSHAKE)  # without batches, which 2025-03-26 demands
 ALL_SERVERS: Final = ""  # the endpoint of `/mcp`; any other endpoint is a server id
 KEEP_ALIVE_S: Final = 15.0
 LIST_CHANGED_AFTER_S: Final = 0.5  # servers come up and go down in bursts
 _SESSION: Final = b"mcp-session-id"
 _REVISION: Final = b"mcp-protocol-version"
+_NULL: Final = b"null"
 _LIST_CHANGED: Final = notification("notifications/tools/list_changed")
 
 
@@ -72,20 +75,24 @@ class StreamableHttp:
     async def serve(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
         """Answers one HTTP request to an endpoint."""
         try:
-            if endpoint != ALL_SERVERS:
-                self._gateway.show_server(visit.caller, endpoint)
+            if endpoint != ALL_SERVERS and not self._gateway.has_server(visit.caller, endpoint):
+                raise GatewayError(Kind.UNKNOWN, f"There is no server `{endpoint[:200]}`")
             if visit.method == "POST":
                 await self._post(endpoint, visit, receive, send)
             elif visit.method == "GET":
-                await self._listen(self._session(endpoint, visit), visit, send)
+                await self._listen(self._session(endpoint, visit), visit, receive, send)
             elif visit.method == "DELETE":
                 self.sessions.close(self._session(endpoint, visit))
-                await respond(send, 204, b"", JSON_TYPE)
+                await send({"type": "http.response.start", "status": 204, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
             else:
-                detail = "MCP is spoken with POST, GET and DELETE"
-                await respond_problem(send, GatewayError(Kind.INVALID, detail, status=405))
+                error = GatewayError(Kind.INVALID, "MCP is spoken with POST, GET and DELETE", status=405)
+                body = _error_body(b"", error)
+                await respond(send, 405, body, JSON_TYPE, (b"allow", b"POST, GET, DELETE"))
         except GatewayError as error:
             # Nothing could be read of a JSON-RPC message: the answer has no id (JSON-RPC 2.0 section 5).
+            if error.rpc_code == INVALID_PARAMS:
+                error.rpc_code = INVALID_REQUEST
             await respond(send, error.status, _error_body(b"", error), JSON_TYPE, *retry_header(error))
 
     async def _post(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
@@ -135,31 +142,19 @@ class StreamableHttp:
             )
             await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
             return
-        revision = asked.protocolVersion if is_handshake(asked.protocolVersion) else LATEST_HANDSHAKE
-        now = clock.now_s()
-        session = self.sessions.open(visit.caller, endpoint, revision, asked.clientInfo, now)
+        revision = asked.protocolVersion if asked.protocolVersion in OFFERED else LATEST_HANDSHAKE
+        session = self.sessions.open(visit.caller, endpoint, revision, clock.now_s())
+        told = self._gateway.instructions(visit.caller, endpoint or None)
         result = encode(
             {
                 "protocolVersion": revision,
                 "capabilities": {"tools": {"listChanged": True}},
                 "serverInfo": CLIENT_INFO,
-                **self._instructions(endpoint),
+                **({"instructions": told} if told else {}),
             }
         )
         headers = (_SESSION, session.id.encode())
         await respond(send, 200, response(message.id_raw, result), JSON_TYPE, headers)
-
-    def _instructions(self, endpoint: str) -> dict[str, str]:
-        """What the server, or each of them under a heading, tells models about itself."""
-        servers = self._gateway.servers.all()
-        if endpoint != ALL_SERVERS:
-            own = next((s.opened for s in servers if s.id == endpoint), None)
-            return {"instructions": own.instructions} if own is not None and own.instructions else {}
-        told = [
-            (s.config.title, s.opened.instructions) for s in servers if s.opened and s.opened.instructions
-        ]
-        text = "\n\n".join(f"# {title}\n\n{instructions}" for title, instructions in told)
-        return {"instructions": text} if text else {}
 
     # Messages
 
@@ -170,14 +165,14 @@ class StreamableHttp:
                 request_id = msgspec.json.decode(encode(message.params), type=_Cancelled).requestId
                 call = session.calls.get((type(request_id), request_id))
                 if call is not None:
-                    call.cancel("cancelled by the client")
+                    call.cancel("cancelled by the client", answered=False)
 
     def _answer(self, session: Session, message: Message) -> bytes:
         """The answer to a request that needs no server."""
         if message.method == "ping":
             return response(message.id_raw, b"{}")
         if message.method == "tools/list":
-            if "cursor" in message.params:
+            if bytes(message.params.get("cursor", _NULL)) != _NULL:
                 problem = GatewayError(Kind.INVALID, "This cursor is not one of ours: the list has one page")
                 return _error_body(message.id_raw, problem)
             return response(message.id_raw, self._tools(session))
@@ -203,6 +198,9 @@ class StreamableHttp:
                 raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
             call = self._open(session, message, request_bytes)
         except GatewayError as error:
+            if error.call_id is None:
+                server = session.endpoint
+                self._gateway.refuse_call(session.caller, "mcp", server, _name(message), request_bytes, error)
             await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
             return
         session.calls[key] = call
@@ -214,16 +212,16 @@ class StreamableHttp:
     def _open(self, session: Session, message: Message, request_bytes: int) -> Call:
         params = message.params
         try:
-            name = msgspec.json.decode(params["name"], type=str)
+            name = tool = msgspec.json.decode(params["name"], type=str)
         except (KeyError, msgspec.MsgspecError):
             raise GatewayError(Kind.INVALID, "`params.name` must be a string") from None
-        server, tool = session.endpoint, name
+        if bytes(params.get("arguments", b"{}"))[:1] != b"{":
+            raise GatewayError(Kind.INVALID, "`params.arguments` must be an object")
+        server = session.endpoint
         if session.endpoint == ALL_SERVERS:
             entry = self._gateway.catalog(session.caller).by_exposed.get(name)
             if entry is None:
-                problem = GatewayError(Kind.UNKNOWN, f"There is no tool `{name[:200]}`")
-                self._gateway.calls.refuse(session.caller, "mcp", name, request_bytes, problem)
-                raise problem
+                raise GatewayError(Kind.UNKNOWN, f"There is no tool `{name[:200]}`")
             server, tool = entry.server, entry.tool
             params["name"] = tool
         arguments = bytes(params.get("arguments", b"{}"))
@@ -233,38 +231,42 @@ class StreamableHttp:
 
     # The client's own stream
 
-    async def _listen(self, session: Session, visit: Visit, send: Send) -> None:
+    async def _listen(self, session: Session, visit: Visit, receive: Receive, send: Send) -> None:
         """The GET stream: tells that lists have changed, and keeps the line warm."""
         if b"text/event-stream" not in visit.headers.get(b"accept", b"*/*").lower():
             raise GatewayError(Kind.INVALID, "This stream is text/event-stream", status=406)
-        if session.has_stream:
-            raise GatewayError(Kind.INVALID, "This session has a stream already", status=409)
         feed = self._gateway.open_feed(session.caller, frozenset({"tools"}))
-        session.has_stream = True
+        if session.stream is not None:
+            session.stream.end()  # of a connection that is likely dead: the client came back
+        session.stream = feed
+        left = asyncio.create_task(until_gone(receive))
+        left.add_done_callback(lambda _: feed.end())
         try:
             await send({"type": "http.response.start", "status": 200, "headers": sse.HEADERS})
-            await _send_part(send, sse.KEEP_ALIVE)
+            await send_part(send, sse.KEEP_ALIVE)
             async for change in changes(feed, KEEP_ALIVE_S):
-                if session.ended:
-                    break
                 if change is None:
-                    await _send_part(send, sse.KEEP_ALIVE)
+                    await send_part(send, sse.KEEP_ALIVE)
                     continue
-                while await feed.next(LIST_CHANGED_AFTER_S) is not None:
-                    pass
-                await _send_part(send, sse.event(_LIST_CHANGED, "message"))
-        except (TimeoutError, StopAsyncIteration):
-            pass
+                await asyncio.sleep(LIST_CHANGED_AFTER_S)
+                feed.skip()
+                await send_part(send, sse.event(_LIST_CHANGED, "message"))
+            await send({"type": "http.response.body", "body": b""})
         finally:
-            session.has_stream = False
-            self._gateway.events.close_feed(feed)
-        await send({"type": "http.response.body", "body": b""})
+            left.cancel()
+            if session.stream is feed:
+                session.stream = None
+            self._gateway.close_feed(feed)
+
+
+def _name(message: Message) -> str:
+    """What a refused call named, for its record."""
+    return bytes(message.params.get("name", b"")).decode().strip('"')
 
 
 class _Initialize(msgspec.Struct):
     protocolVersion: str
     capabilities: dict[str, Raw] = {}
-    clientInfo: dict[str, Any] = {}
 
 
 class _Cancelled(msgspec.Struct):
@@ -287,15 +289,11 @@ class _Reply:
     async def run(self) -> None:
         call, mailbox = self._call, self._call.mailbox
         try:
+            # A client that leaves does not cancel in this era (2025-11-25, transports): nobody looks.
             while not call.ended:
                 await mailbox.wait()
                 for note in mailbox.take():
                     await self._tell(note.kind, note.data)
-        except TimeoutError:
-            # It reads nothing any more. In this era that is no cancellation (2025-11-25, transports).
-            while not call.ended:
-                await mailbox.wait()
-                mailbox.take()
         finally:
             call.cancel("the gateway is stopping")  # only when this task itself was ended
         await self._end()
@@ -308,9 +306,6 @@ class _Reply:
             params: Params = read_members(data)
             params["progressToken"] = self._token
             await self._say(sse.event(notification("notifications/progress", params), "message"))
-        elif kind == "log":
-            params = read_members(data)
-            await self._say(sse.event(notification("notifications/message", params), "message"))
         elif now - self._spoke_at >= KEEP_ALIVE_S:
             await self._say(sse.KEEP_ALIVE)
         else:
@@ -322,7 +317,7 @@ class _Reply:
             self._is_stream = True
             headers = [*sse.HEADERS, self._header()]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await _send_part(self._send, part)
+        await send_part(self._send, part)
 
     def _header(self) -> tuple[bytes, bytes]:
         return (b"mcp-gateway-call", call_id_text(self._call.id).encode())
@@ -334,30 +329,31 @@ class _Reply:
             await self._finish(error_response(self._id_raw, error.error))
         except GatewayError as error:
             await self._finish(_error_body(self._id_raw, error))
-        except CallCancelled:
-            # Nobody waits for this answer (utilities/cancellation): end the exchange without one.
-            await self._finish(b"")
+        except CallCancelled as cancelled:
+            if cancelled.answered:
+                await self._finish(_error_body(self._id_raw, cancelled_problem(self._call, cancelled)))
+            else:  # who cancelled wants no answer (utilities/cancellation)
+                await self._finish(b"")
         else:
-            if memoryview(result).nbytes > LARGE_BYTES and not self._is_stream:
-                head = b'{"jsonrpc":"2.0","id":' + self._id_raw + b',"result":'
-                with contextlib.suppress(TimeoutError):
-                    await respond_in_slices(self._send, head, result, b"}", JSON_TYPE, self._header())
-            else:
-                await self._finish(response(self._id_raw, result))
+            await self._finish_with(result)
+
+    async def _finish_with(self, result: Raw) -> None:
+        head = b'{"jsonrpc":"2.0","id":' + self._id_raw + b',"result":'
+        if self._is_stream:
+            await send_event(self._send, "message", head, result, b"}")
+            await self._send({"type": "http.response.body", "body": b""})
+        elif memoryview(result).nbytes > LARGE_BYTES:
+            await respond_in_slices(self._send, head, result, b"}", JSON_TYPE, self._header())
+        else:
+            await self._finish(response(self._id_raw, result))
 
     async def _finish(self, body: bytes) -> None:
         if not self._is_stream:
             await respond(self._send, 200 if body else 202, body, JSON_TYPE, self._header())
             return
-        with contextlib.suppress(TimeoutError):
-            if body:
-                await _send_part(self._send, sse.event(body, "message"))
-            await self._send({"type": "http.response.body", "body": b""})
-
-
-async def _send_part(send: Send, part: bytes) -> None:
-    async with asyncio.timeout(SEND_TIMEOUT_S):
-        await send({"type": "http.response.body", "body": part, "more_body": True})
+        if body:
+            await send_part(self._send, sse.event(body, "message"))
+        await self._send({"type": "http.response.body", "body": b""})
 
 
 def _error_body(id_raw: bytes, error: GatewayError) -> bytes:

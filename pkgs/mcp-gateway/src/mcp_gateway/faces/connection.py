@@ -1,0 +1,69 @@
+"""One client connection: uvicorn's, with the limits that HTTP itself leaves open.
+
+A request head has a size, a request a time to arrive, an answer a time to be read. Checked by one
+look at all connections each second, so that a request pays for two assignments, not for timers.
+"""
+
+import asyncio
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mcp_gateway.clock import now_s
+
+HEAD_BYTES: Final = 64 * 1024  # request line and headers; what common servers allow, doubled
+ARRIVE_S: Final = 30.0  # from the first byte of a request to the last of its body
+READ_S: Final = 30.0  # an answer of which the client takes nothing for so long is not wanted
+
+
+class Connection(HttpToolsProtocol):
+    """Closes itself beyond its limits; `check` is called now and then with the time."""
+
+    _arriving_since: float | None = None
+    _stuck_since: float | None = None
+    _head_bytes: int | None = None  # of a head that is still arriving
+
+    def on_message_begin(self) -> None:
+        self._arriving_since = now_s()
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._arriving_since = None
+        super().on_message_complete()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # The parser keeps blanks after a value; they are no part of it (RFC 9112, section 5.1).
+        super().on_header(name, value.rstrip(b" \t") if value[-1:] in b" \t" else value)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self.abort()
+
+    def pause_writing(self) -> None:
+        self._stuck_since = now_s()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stuck_since = None
+        super().resume_writing()
+
+    def check(self, now: float) -> None:
+        arriving, stuck = self._arriving_since, self._stuck_since
+        if (arriving is not None and now - arriving > ARRIVE_S) or (
+            stuck is not None and now - stuck > READ_S
+        ):
+            self.abort()
+
+    def abort(self) -> None:
+        """Ends the connection without waiting for what was not read."""
+        transport: asyncio.Transport | None = self.transport
+        if transport is not None:
+            transport.abort()
