@@ -1,0 +1,198 @@
+"""Real clients against the real gateway: the official Python SDK in both modes, and the Inspector's CLI.
+
+What they accept and refuse is the proof that the bytes of `test_mcp.py` mean what we think they mean.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, MCPError
+from mcp.shared.exceptions import MCPDeprecationWarning
+from mcp.types import TextContent, ToolListChangedNotification
+
+from tests.faces.knocking import check_log, exact
+from tests.golden.exact import INSTRUCTIONS
+from tests.harness import Gateway, hostile
+
+INSPECTOR = Path(__file__).parents[1] / "npm" / "node_modules" / ".bin" / "mcp-inspector"
+MODES = ("legacy", "auto")
+WAIT_S = 20
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    servers = {"good": hostile("good"), "exact": exact(), "modern": hostile("good", "--era", "modern")}
+    with Gateway(servers, tmp_path_factory.mktemp("clients")) as gateway:
+        for server in servers:
+            gateway.wait_for_state(server, "ready")
+        yield gateway
+        check_log(gateway)
+
+
+def url(gateway: Gateway, endpoint: str = "/mcp") -> str:
+    return f"http://127.0.0.1:{gateway.port}{endpoint}"
+
+
+def text_of(result: Any) -> str:
+    (block,) = result.content
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+# -- the Python SDK -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_the_sdk_introduces_itself_lists_and_calls(gateway: Gateway, mode: str) -> None:
+    async with asyncio.timeout(WAIT_S), Client(url(gateway), mode=mode) as client:
+        assert client.protocol_version == "2025-11-25"
+        assert client.instructions == f"# exact\n\n{INSTRUCTIONS}"
+        with pytest.warns(MCPDeprecationWarning):
+            await client.send_ping()
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert {"good__echo", "exact__nulls", "modern__echo"} <= names
+        for server in ("good", "modern"):
+            assert (
+                text_of(await client.call_tool(f"{server}__echo", {"text": f"to {server}"})) == f"to {server}"
+            )
+        failed = await client.call_tool("good__fail", {})
+        assert failed.is_error
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_the_sdk_uses_one_server_under_its_own_names(gateway: Gateway, mode: str) -> None:
+    async with asyncio.timeout(WAIT_S), Client(url(gateway, "/servers/good/mcp"), mode=mode) as client:
+        assert "echo" in {tool.name for tool in (await client.list_tools()).tools}
+        assert text_of(await client.call_tool("echo", {"text": "x"})) == "x"
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_the_sdk_hears_progress_while_it_waits(gateway: Gateway, mode: str) -> None:
+    heard: list[tuple[float, float | None, str | None]] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, total, message))
+
+    async with asyncio.timeout(WAIT_S), Client(url(gateway), mode=mode) as client:
+        done = await client.call_tool("good__progress", {"steps": 3, "ms": 5}, progress_callback=on_progress)
+        assert text_of(done) == "3 steps"
+    assert heard == [(step, 3, f"{step} of 3") for step in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_call_that_the_sdk_takes_back_is_taken_back_from_the_server(
+    gateway: Gateway, mode: str
+) -> None:
+    async with asyncio.timeout(WAIT_S), Client(url(gateway), mode=mode) as client:
+
+        async def stats() -> dict[str, Any]:
+            seen: dict[str, Any] = json.loads(text_of(await client.call_tool("good__stats", {})))
+            return seen
+
+        before = (await stats())["cancelled"]
+        call = asyncio.create_task(client.call_tool("good__sleep", {"ms": 60_000}))
+        while (await stats())["running"] == 0:
+            assert not call.done()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        while (await stats())["cancelled"] == before:
+            pass
+        assert (await stats())["running"] == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_the_sdk_hears_that_a_list_has_changed(gateway: Gateway, mode: str) -> None:
+    changed = asyncio.Event()
+
+    async def on_message(message: Any) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            changed.set()
+
+    def switch(enabled: bool) -> None:
+        answer = gateway.request("PATCH", "/api/tools/exact/nulls", {"enabled": enabled})
+        assert answer.status == 200
+
+    async with asyncio.timeout(WAIT_S), Client(url(gateway), mode=mode, message_handler=on_message) as client:
+        assert "exact__nulls" in {tool.name for tool in (await client.list_tools()).tools}
+        # The client opens its stream in the background: switch until it hears of it.
+        enabled = True
+        while not changed.is_set():
+            enabled = not enabled
+            await asyncio.to_thread(switch, enabled)
+            try:
+                async with asyncio.timeout(2):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert ("exact__nulls" in names) is enabled
+        await asyncio.to_thread(switch, True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_the_sdk_gets_errors_as_errors(gateway: Gateway, mode: str) -> None:
+    async with asyncio.timeout(WAIT_S), Client(url(gateway), mode=mode) as client:
+        with pytest.raises(MCPError, match="good__nothing") as unknown:
+            await client.call_tool("good__nothing", {})
+        assert unknown.value.code == -32602
+        assert unknown.value.data["code"] == "unknown"
+        with pytest.raises(MCPError, match="not today") as refused:
+            await client.call_tool("good__refuse", {"code": -32042, "message": "not today"})
+        assert (refused.value.code, refused.value.data) == (-32042, {"hint": "hostile"})
+        with pytest.raises(MCPError) as lost:
+            await client.call_tool("modern__die", {})
+        assert lost.value.data["code"] == "lost"
+        assert text_of(await client.call_tool("modern__echo", {"text": "again"})) == "again"
+
+
+async def test_sdk_clients_side_by_side_get_their_own_answers(gateway: Gateway) -> None:
+    async def one(number: int) -> None:
+        async with Client(url(gateway), mode=MODES[number % 2]) as client:
+            texts = [f"{number}-{index}" for index in range(10)]
+            calls = (client.call_tool("good__echo", {"text": text}) for text in texts)
+            assert [text_of(result) for result in await asyncio.gather(*calls)] == texts
+
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(*(one(number) for number in range(6)))
+
+
+# -- the Inspector --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def inspector() -> str:
+    if shutil.which("node") is None or not INSPECTOR.exists():
+        missing = "Node or the Inspector is not here (make test sets both up)"
+        if os.environ.get("REQUIRE_ALL") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return str(INSPECTOR)
+
+
+def inspect(inspector: str, home: Path, url: str, *arguments: str) -> Any:
+    done = subprocess.run(
+        [inspector, "--cli", "--server-url", url, "--transport", "http", *arguments],
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    return json.loads(done.stdout)
+
+
+def test_the_inspector_lists_and_calls(gateway: Gateway, inspector: str, tmp_path: Path) -> None:
+    listed = inspect(inspector, tmp_path, url(gateway), "--method", "tools/list")
+    assert {"good__echo", "exact__nulls"} <= {tool["name"] for tool in listed["tools"]}
+    call = ("--method", "tools/call", "--tool-name", "echo", "--tool-arg", "text=from far away")
+    result = inspect(inspector, tmp_path, url(gateway, "/servers/good/mcp"), *call)
+    assert result["content"] == [{"type": "text", "text": "from far away"}]

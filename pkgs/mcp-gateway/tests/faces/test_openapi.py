@@ -1,0 +1,163 @@
+"""The gateway's description of itself is valid, complete, and true; and its own mistakes are told as such.
+
+That the answers of REST conform to it is held by `Api` in every test of `test_rest.py`.
+"""
+
+import re
+from collections.abc import AsyncIterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from mcp_gateway.config import load
+from mcp_gateway.faces import rest
+from mcp_gateway.faces.asgi import Application
+from mcp_gateway.gateway import Gateway
+from mcp_gateway.store import Store
+from mcp_gateway.upstream.process import Nursery
+from tests.faces.knocking import check_problem
+from tests.harness import Answer
+
+# product.md, "HTTP", as far as it is built.
+PROMISED = {
+    ("GET", "/api/servers"),
+    ("GET", "/api/servers/{server}"),
+    ("PATCH", "/api/servers/{server}"),
+    ("POST", "/api/servers/{server}/restart"),
+    ("GET", "/api/servers/{server}/logs"),
+    ("GET", "/api/tools"),
+    ("GET", "/api/tools/{server}/{tool}"),
+    ("PATCH", "/api/tools/{server}/{tool}"),
+    ("POST", "/api/tools/{server}/{tool}"),
+    ("GET", "/api/calls"),
+    ("GET", "/api/calls/{id}"),
+    ("DELETE", "/api/calls/{id}"),
+    ("GET", "/api/events"),
+    ("GET", "/health"),
+    ("GET", "/ready"),
+}
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    """A gateway that was made and never started."""
+    store = Store.open(tmp_path / "state")
+    try:
+        yield Gateway(load.empty(), store, Nursery("test", {}), {})
+    finally:
+        await store.close()
+
+
+async def ask(application: Application, method: str, path: str) -> Answer:
+    """One request without a socket, and what a client would get to read."""
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if sent and message["type"] == "http.response.start":
+            raise RuntimeError("an answer has begun already")  # what the web server says, too
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        "root_path": "",
+        "scheme": "http",
+        "http_version": "1.1",
+    }
+    await application(scope, receive, send)
+    start, *parts = sent
+    assert start["type"] == "http.response.start"
+    assert all(part["type"] == "http.response.body" for part in parts)
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Answer(start["status"], headers, b"".join(part.get("body", b"") for part in parts))
+
+
+async def described(gateway: Gateway) -> dict[str, Any]:
+    answer = await ask(Application(gateway), "GET", "/openapi.json")
+    assert answer.status == 200
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.upper(), path): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+async def test_the_description_is_valid(gateway: Gateway) -> None:
+    document = await described(gateway)
+    assert document["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+async def test_everything_promised_is_described_and_nothing_else(gateway: Gateway) -> None:
+    assert set(operations(await described(gateway))) == PROMISED
+
+
+async def test_every_route_there_is_is_described(gateway: Gateway) -> None:
+    known = set(operations(await described(gateway)))
+    routes = [route for route in rest.build(gateway).routes if getattr(route, "path", "") != "/openapi.json"]
+    for route in routes:
+        assert isinstance(route, APIRoute), f"a route that no description knows: {route}"
+        for method in route.methods or ():
+            if (method, route.path) != ("GET", "/"):  # a page for people
+                assert (method, re.sub(r"\{(\w+):path\}", r"{\1}", route.path)) in known
+
+
+async def test_every_operation_tells_its_answers_and_the_errors_of_the_table(gateway: Gateway) -> None:
+    document = await described(gateway)
+    ids = [operation["operationId"] for operation in operations(document).values()]
+    assert len(ids) == len(set(ids))
+    for operation in operations(document).values():
+        answers = operation["responses"]
+        assert [status for status in answers if status.startswith("2")]
+        assert "422" not in answers  # the framework's own error, which is never answered
+        for status in ("400", "401", "403", "404", "409", "413", "415", "429", "500", "502", "503", "504"):
+            content = answers[status]["content"]
+            assert content == {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+            }
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+async def test_the_hot_route_is_described_with_its_three_ways(gateway: Gateway) -> None:
+    call = operations(await described(gateway))["POST", "/api/tools/{server}/{tool}"]
+    assert call["requestBody"]["content"].keys() == {"application/json"}
+    assert call["responses"]["200"]["content"].keys() == {"application/json", "text/event-stream"}
+    assert "Location" in call["responses"]["202"]["headers"]
+    assert {parameter["name"] for parameter in call["parameters"]} == {"server", "tool", "timeout", "Prefer"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "broken"),
+    [
+        ("GET", "/api/servers", "list_servers"),
+        ("GET", "/", "list_servers"),
+        ("GET", "/ready", "states"),
+        ("POST", "/api/tools/a/b", "open_call"),
+        ("POST", "/servers/a/mcp", "has_server"),
+    ],
+)
+async def test_a_mistake_of_ours_is_one_internal_problem_that_tells_no_secret(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, method: str, path: str, broken: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("canary-2b7e")
+
+    monkeypatch.setattr(gateway, broken, fail)
+    answer = await ask(Application(gateway), method, path)
+    check_problem(answer, 500, "internal", "mistake")
+    assert b"canary" not in answer.body

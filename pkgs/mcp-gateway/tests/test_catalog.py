@@ -1,0 +1,305 @@
+"""The catalog: what servers offer, under the operator's rules, in the servers' own bytes."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from mcp_gateway.catalog import MAX_NAME_CHARS, Catalog, Offer, Tool, api_list, build, read_page
+from mcp_gateway.config.model import ToolRules
+
+
+def tool(name: str, **more: Any) -> Tool:
+    """As a server might write it: `inputSchema` first, a blank here and there, numbers of its own."""
+    members = {"inputSchema": {"type": "object"}, **more, "name": name}
+    return Tool(name, json.dumps(members, separators=(", ", ": "), ensure_ascii=False).encode())
+
+
+def one(*tools: Tool, off: frozenset[str] = frozenset(), **rules: Any) -> Catalog:
+    return build(1, [Offer("git", tools, ToolRules(**rules), off)])
+
+
+def listed(result: bytes) -> list[dict[str, Any]]:
+    document = json.loads(result)
+    assert list(document) == ["tools"]
+    tools = document["tools"]
+    assert isinstance(tools, list)
+    return tools
+
+
+def names(result: bytes) -> list[str]:
+    return [entry["name"] for entry in listed(result)]
+
+
+# -- reading a server's list ----------------------------------------------------------------------------
+
+
+def test_a_page_gives_tools_in_their_own_bytes_and_the_next_cursor() -> None:
+    first = b'{ "name" : "a","inputSchema":{"n":12345678901234567890}, "x-new":[null,1.0]}'
+    second = b'{"inputSchema":{},"n\\u0061me":"b"}'
+    tools, cursor, left_out = read_page(
+        Raw(b'{"tools":[ %b ,%b],"nextCursor":"2","ttlMs":5}' % (first, second))
+    )
+    assert tools == [Tool("a", first), Tool("b", second)]
+    assert (cursor, left_out) == ("2", [])
+
+
+def test_bad_tools_are_left_out_one_by_one_with_the_reason() -> None:
+    good = '{"name":"good","inputSchema":{}}'
+    bad = [
+        "null",
+        '"echo"',
+        "{}",
+        '{"name":7,"inputSchema":{}}',
+        '{"name":null,"inputSchema":{}}',
+        '{"name":"","inputSchema":{}}',
+        json.dumps({"name": "n" * (MAX_NAME_CHARS + 1), "inputSchema": {}}),
+        '{"name":"no-schema"}',
+        '{"name":"odd-schema","inputSchema":"any"}',
+        '{"name":"null-schema","inputSchema":null}',
+    ]
+    page = f'{{"tools":[{",".join([good, *bad, good])}]}}'
+    tools, cursor, left_out = read_page(Raw(page.encode()))
+    assert [known.name for known in tools] == ["good", "good"]
+    assert cursor is None
+    assert len(left_out) == len(bad)
+    for number, sentence in enumerate(left_out, 2):
+        assert f"tool {number} " in sentence
+        assert len(sentence) > len("tool 2 of the list is left out: ")
+    assert "name" in left_out[3]
+    assert "inputSchema" in left_out[7]
+
+
+def test_the_longest_name_is_kept() -> None:
+    name = "n" * MAX_NAME_CHARS
+    tools, _, left_out = read_page(Raw(json.dumps({"tools": [{"name": name, "inputSchema": {}}]}).encode()))
+    assert (tools[0].name, left_out) == (name, [])
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"{}",
+        b"[]",
+        b'{"tools":{}}',
+        b'{"tools":null}',
+        b'{"tools":[],"nextCursor":7}',
+        b'"tools"',
+        b'{"tools":' + b"[" * 100_000,
+    ],
+)
+def test_a_page_that_is_none_is_an_error_as_a_whole(page: bytes) -> None:
+    with pytest.raises(ValueError, match="tools/list"):
+        read_page(Raw(page))
+
+
+# -- rules ----------------------------------------------------------------------------------------------
+
+
+def test_without_rules_everything_is_offered_in_the_servers_order() -> None:
+    catalog = one(tool("zeta"), tool("alpha"), tool("mid"))
+    assert names(catalog.native_lists["git"]) == ["zeta", "alpha", "mid"]
+    assert names(catalog.exposed_list) == ["git__zeta", "git__alpha", "git__mid"]
+
+
+def test_denied_tools_do_not_exist_and_switched_off_ones_are_not_listed() -> None:
+    catalog = one(tool("a"), tool("b"), tool("c"), off=frozenset({"b"}), deny=("c",))
+    assert names(catalog.native_lists["git"]) == ["a"]
+    assert names(catalog.exposed_list) == ["git__a"]
+    assert "git__c" not in catalog.by_exposed
+    assert catalog.by_server["git"].keys() == {"a", "b"}
+    assert not catalog.by_exposed["git__b"].enabled
+    shown = {entry["name"]: entry["enabled"] for entry in listed(catalog.api_list)}
+    assert shown == {"a": True, "b": False}
+
+
+def test_allow_is_a_closed_list() -> None:
+    catalog = one(tool("read_a"), tool("write_a"), tool("read_b"), allow=("read_*",), deny=("read_b",))
+    assert list(catalog.by_server["git"]) == ["read_a"]
+
+
+def test_rules_speak_of_native_names_also_after_a_rename() -> None:
+    catalog = one(tool("a"), tool("b"), rename={"a": "safe", "b": "danger"}, deny=("safe", "b"))
+    assert list(catalog.by_exposed) == ["git__safe"]
+
+
+def test_a_rename_changes_the_exposed_name_only() -> None:
+    catalog = one(tool("a", title="A"), rename={"a": "better"})
+    entry = catalog.by_exposed["git__better"]
+    assert (entry.server, entry.tool) == ("git", "a")
+    assert names(catalog.native_lists["git"]) == ["a"]
+    assert list(catalog.by_server["git"]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("rename", "exposed"),
+    [
+        ({"a": "b"}, {"a": "git__a", "b": "git__b"}),
+        ({"a": "b", "b": "a"}, {"a": "git__a", "b": "git__b"}),
+        ({"a": "a"}, {"a": "git__a", "b": "git__b"}),
+        ({"a": "x", "b": "a"}, {"a": "git__x", "b": "git__b"}),
+        ({"gone": "a"}, {"a": "git__a", "b": "git__b"}),
+    ],
+)
+def test_a_rename_onto_another_tools_name_hides_neither(
+    rename: dict[str, str], exposed: dict[str, str]
+) -> None:
+    catalog = one(tool("a"), tool("b"), rename=rename)
+    assert {entry.tool: entry.exposed for entry in catalog.by_exposed.values()} == exposed
+
+
+def test_a_denied_tools_name_is_free_for_a_rename() -> None:
+    catalog = one(tool("a"), tool("b"), rename={"a": "b"}, deny=("b",))
+    assert catalog.by_exposed["git__b"].tool == "a"
+
+
+def test_a_description_is_replaced_in_its_place_and_nothing_else() -> None:
+    before = tool("a", description="old", annotations={"n": 1.0})
+    catalog = one(before, tool("b", description="kept"), describe={"a": 'new "words"\n'})
+    shown = listed(catalog.native_lists["git"])
+    assert shown[0] == {**json.loads(before.definition), "description": 'new "words"\n'}
+    assert list(shown[0]) == list(json.loads(before.definition))
+    assert shown[1]["description"] == "kept"
+    assert b'{"n": 1.0}' in catalog.native_lists["git"]
+
+
+def test_a_description_is_given_to_a_tool_that_had_none() -> None:
+    shown = listed(one(tool("a"), describe={"a": "now"}).exposed_list)
+    assert shown[0]["description"] == "now"
+
+
+def test_of_two_tools_with_one_name_the_first_is_offered() -> None:
+    catalog = one(tool("a", title="first"), tool("b"), tool("a", title="second"))
+    assert [(entry["name"], entry.get("title")) for entry in listed(catalog.native_lists["git"])] == [
+        ("a", "first"),
+        ("b", None),
+    ]
+    assert names(catalog.exposed_list) == ["git__a", "git__b"]
+
+
+def test_tools_of_several_servers_stand_side_by_side() -> None:
+    catalog = build(7, [Offer("b", (tool("x"),), ToolRules()), Offer("a", (tool("x"),), ToolRules())])
+    assert names(catalog.exposed_list) == ["b__x", "a__x"]
+    assert catalog.by_exposed["a__x"].server == "a"
+    assert catalog.native_lists.keys() == {"a", "b"}
+    assert catalog.version == 7
+
+
+def test_a_server_without_tools_has_an_empty_list() -> None:
+    catalog = build(1, [Offer("none", (), ToolRules())])
+    assert catalog.native_lists == {"none": b'{"tools":[]}'}
+    assert catalog.exposed_list == catalog.api_list == b'{"tools":[]}'
+    assert Catalog().exposed_list == b'{"tools":[]}'
+
+
+# -- bytes ----------------------------------------------------------------------------------------------
+
+ODD = (
+    b'{"inputSchema" : {"type":"object","default":12345678901234567890,"x":1.0},\n "name":"odd",'
+    b' "description":"\\u00fc\\/\xc3\xbc", "_meta":{"a":null}, "later":[1e2, -0]}'
+)
+
+
+def test_a_definition_is_shown_natively_byte_by_byte() -> None:
+    catalog = one(Tool("odd", ODD), tool("b"))
+    assert catalog.native_lists["git"] == b'{"tools":[' + ODD + b"," + tool("b").definition + b"]}"
+
+
+def test_an_exposed_definition_differs_in_its_name_alone() -> None:
+    catalog = one(Tool("odd", ODD))
+    (shown,) = listed(catalog.exposed_list)
+    assert shown == {**json.loads(ODD), "name": "git__odd"}
+    assert list(shown) == list(json.loads(ODD)), "the order of members is the server's"
+    for value in (
+        b'{"type":"object","default":12345678901234567890,"x":1.0}',
+        b'"\\u00fc\\/\xc3\xbc"',
+        b"[1e2, -0]",
+    ):
+        assert value in catalog.exposed_list
+
+
+def test_the_api_adds_where_a_tool_belongs_and_keeps_what_its_server_says() -> None:
+    sneaky = tool("a", server="other", exposedName="x", enabled=False, title="T", later=[1])
+    (shown,) = listed(one(sneaky).api_list)
+    assert shown == {
+        "server": "git",
+        "name": "a",
+        "exposedName": "git__a",
+        "enabled": True,
+        "inputSchema": {"type": "object"},
+        "title": "T",
+        "later": [1],
+    }
+
+
+DEFINITIONS = st.dictionaries(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.none() | st.integers() | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    max_size=4,
+)
+TOOL_NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.dictionaries(TOOL_NAMES, DEFINITIONS, max_size=6))
+def test_any_server_is_listed_as_it_is_and_exposed_without_loss(
+    given_tools: dict[str, dict[str, Any]],
+) -> None:
+    tools = [{**more, "inputSchema": {}, "name": name} for name, more in given_tools.items()]
+    page = json.dumps({"tools": tools}).encode()
+    read, _, left_out = read_page(Raw(page))
+    assert not left_out
+    catalog = one(*read)
+    assert listed(catalog.native_lists["git"]) == tools
+    exposed = listed(catalog.exposed_list)
+    assert len({entry["name"] for entry in exposed}) == len(tools)
+    for native, shown in zip(tools, exposed, strict=True):
+        assert catalog.by_exposed[shown["name"]].tool == native["name"]
+        assert shown | {"name": native["name"]} == native
+    assert {entry["name"] for entry in listed(catalog.api_list)} == set(given_tools)
+
+
+# -- search ---------------------------------------------------------------------------------------------
+
+
+def test_search_wants_every_word_in_names_titles_or_descriptions() -> None:
+    catalog = build(
+        1,
+        [
+            Offer("git", (tool("log", description="Shows COMMITS"), tool("diff", title="Show")), ToolRules()),
+            Offer("time", (tool("now", description="Shows the time"),), ToolRules()),
+        ],
+    )
+
+    def found(words: str | None, server: str | None = None) -> list[str]:
+        return [entry.exposed for entry in catalog.search(server, words)]
+
+    assert found(None) == found("") == found("  ") == ["git__log", "git__diff", "time__now"]
+    assert found("show") == ["git__log", "git__diff", "time__now"]
+    assert found("show commits") == found("COMMITS Show") == ["git__log"]
+    assert found("show", "time") == ["time__now"]
+    assert found("git") == ["git__log", "git__diff"]
+    assert found("git__d") == ["git__diff"]
+    assert found("nothing") == []
+    assert found(None, "nobody") == []
+
+
+def test_a_description_that_is_no_text_does_not_break_the_search() -> None:
+    catalog = one(tool("a", description=7, title=["x"]), tool("b", description={"x": 1}))
+    assert [entry.tool for entry in catalog.search(None, "a")] == ["a"]
+    assert len(listed(catalog.exposed_list)) == 2
+
+
+def test_search_finds_the_operators_words_not_the_servers() -> None:
+    catalog = one(tool("a", description="old"), describe={"a": "fresh"})
+    assert [entry.tool for entry in catalog.search(None, "fresh")] == ["a"]
+    assert catalog.search(None, "old") == []
+
+
+def test_a_part_of_the_catalog_is_encoded_like_the_whole() -> None:
+    catalog = one(tool("a"), tool("b"))
+    assert api_list(catalog.search(None, None)) == catalog.api_list
+    assert names(api_list(catalog.search(None, "b"))) == ["b"]
