@@ -80,10 +80,13 @@ class Script:
             while isinstance(answer, After):
                 await self.event(answer.method).wait()
                 answer = answer.answer
+                for _ in range(10):  # what waits for the other answer has seen it by then
+                    await asyncio.sleep(0)
             await asyncio.sleep(0)
         except asyncio.CancelledError:
             self.cancelled.append(method)
             raise
+        self.event(f"{method} answered").set()
         if isinstance(answer, Exception):
             raise answer
         return Raw(answer if isinstance(answer, bytes) else json.dumps(answer).encode())
@@ -221,6 +224,13 @@ async def test_a_slow_modern_server_that_was_asked_both_is_known_by_what_it_answ
     script = Script(late, {"initialize": refused(-32022)}, {"server/discover": DISCOVERED})
     assert (await opened(script)).eras == MODERN
     late = {"server/discover": After("initialize", DISCOVERED), "initialize": refused(-32022)}
+    script = Script(late, {"initialize": INITIALIZED})
+    assert (await opened(script)).eras == BOTH
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_refused_handshake_is_not_the_end_while_the_probe_is_unanswered() -> None:
+    late = {"server/discover": After("initialize answered", DISCOVERED), "initialize": refused(-32022)}
     script = Script(late, {"initialize": INITIALIZED})
     assert (await opened(script)).eras == BOTH
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from mcp_gateway.upstream.logring import LogRing
-from mcp_gateway.upstream.process import Nursery
-from mcp_gateway.upstream.stdio import WRITE_STALL_S, LineSplitter, StdioLink, TooLong
+from mcp_gateway.upstream.process import Exit, Nursery
+from mcp_gateway.upstream.stdio import DRAIN_AFTER_EXIT_S, WRITE_STALL_S, LineSplitter, StdioLink, TooLong
 from mcp_gateway.wire.envelope import Head, encode, request_line
 from tests.harness import HOSTILE
 from tests.upstream.parts import until
@@ -371,9 +371,18 @@ async def test_losing_its_stderr_costs_a_child_nothing(opened: Opened) -> None:
     answer = shlex.quote('{"jsonrpc":"2.0","id":1,"result":{}}')
     link = await opened.shell(f"echo words >&2; exec 2>&-; read -r line; echo {answer}; read -r line")
     await until(lambda: opened.logs.count, "its words")
+    await asyncio.sleep(2 * DRAIN_AFTER_EXIT_S)  # the other pipes would be given up on after this time
     link.send(call(1, "echo"))
     await opened.answers(1)
     assert link.lost_because is None
+
+
+async def test_an_exit_that_is_heard_before_the_last_words_waits_for_them(opened: Opened) -> None:
+    link = await opened.shell("read -r line")
+    link.exited(Exit(5, None))
+    link.stdout(b'{"jsonrpc":"2.0","id":1,"result":{}}\n')
+    assert opened.heard.story == [("message", 1)]
+    await opened.lost()
 
 
 async def test_a_child_that_stops_reading_is_lost_after_its_time_and_not_before(opened: Opened) -> None:
@@ -401,7 +410,12 @@ async def test_a_child_that_reads_on_is_forgiven(opened: Opened) -> None:
     link.check(100.0)
     await opened.answers(2)
     link.check(100.1 + WRITE_STALL_S)
-    assert link.lost_because is None
+    link.send(call(3, "act"))
+    await opened.answers(3)
+    link.send(call(4, "echo", b'{"text":"%s"}' % (b"a" * MIB)))
+    await asyncio.sleep(0)
+    link.check(200.0)
+    assert link.lost_because is None, "an earlier halt does not count"
 
 
 async def test_a_cut_off_child_is_told_nothing_more(opened: Opened) -> None:

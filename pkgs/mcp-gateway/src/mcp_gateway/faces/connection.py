@@ -36,10 +36,6 @@ class Connection(HttpToolsProtocol):
         self._arriving_since = None
         super().on_message_complete()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # The parser keeps blanks after a value; they are no part of it (RFC 9112, section 5.1).
-        super().on_header(name, value.rstrip(b" \t") if value[-1:] in b" \t" else value)
-
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._head_bytes is not None:

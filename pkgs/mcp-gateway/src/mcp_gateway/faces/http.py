@@ -74,6 +74,10 @@ def admit(scope: Scope) -> Visit:
     headers: Headers = dict(pairs)
     if len(headers) != len(pairs):
         headers = _joined(pairs)
+    values = b"\n".join(headers.values()) + b"\n"
+    if b" \n" in values or b"\t\n" in values:
+        # The parser keeps blanks after a value; they are no part of it (RFC 9112, section 5.1).
+        headers = {name: value.rstrip(b" \t") for name, value in headers.items()}
     host = headers.get(b"host", b"")
     if _LOOPBACK_HOST.fullmatch(host) is None:
         raise _refused(

@@ -96,7 +96,9 @@ class Call:
 
         `answered` False: who took it back wants to hear nothing more of it.
         """
-        self.upstream.requests.abandon(self.exchange, CallCancelled(reason, answered=answered), reason)
+        if not self.exchange.ended:
+            cancelled = CallCancelled(reason, answered=answered)
+            self.upstream.requests.abandon(self.exchange, cancelled, reason)
 
     def listen(self) -> Mailbox:
         return self.exchange.listen()
@@ -194,10 +196,9 @@ class Calls:
             raise unknown_server(request.server)
         entries = self._servers.catalog.by_server.get(request.server)
         entry = None if entries is None else entries.get(request.tool)
-        # One that was never listed, or is not there: `submit` waits for it or says what is wrong with it.
-        may_come = not upstream.knows_its_tools and offers(upstream.config.tools, request.tool)
-        if entry is None and not may_come:
+        if entry is None and (upstream.knows_its_tools or not offers(upstream.config.tools, request.tool)):
             raise unknown_tool(request.server, request.tool)
+        # One that was never listed, or is not there: `submit` waits for it or says what is wrong with it.
         if not self._servers.is_tool_on(request.server, request.tool):
             detail = f"The tool `{request.tool[:MAX_NAME_CHARS]}` is switched off"
             raise GatewayError(Kind.UNAVAILABLE, detail, server=request.server)

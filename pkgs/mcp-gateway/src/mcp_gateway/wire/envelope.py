@@ -51,13 +51,15 @@ class _Slices(msgspec.Struct, gc=False):
 class Message(msgspec.Struct, gc=False):
     """A message of a caller after its scan: a request, a notification or a response.
 
-    `id_raw` is the id as it was written, for the answer; `id` is its value, for correlation.
+    `id_raw` is the id as it was written, for the answer; `id` is its value, for correlation. `params` are
+    slices; `name` and `meta` are the values of `params.name` (of any type) and `params._meta`.
     """
 
     id: RequestId | None
     id_raw: bytes
     method: str | None
     params: Params
+    name: Any
     meta: dict[str, Any]
 
 
@@ -128,7 +130,8 @@ def read_message(body: bytes) -> Message:
     if not isinstance(meta, dict):
         raise _bad_request("`_meta` must be an object")
     slices = _read_slices(body)
-    return Message(request_id, bytes(slices.id), method, _read_members(slices.params) if params else {}, meta)
+    members = _read_members(slices.params) if params else {}
+    return Message(request_id, bytes(slices.id), method, members, params.get("name"), meta)
 
 
 def _refuse_case_variants(members: dict[str, Any], known: frozenset[str]) -> None:

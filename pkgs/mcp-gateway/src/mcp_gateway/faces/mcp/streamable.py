@@ -200,7 +200,8 @@ class StreamableHttp:
         except GatewayError as error:
             if error.call_id is None:
                 server = session.endpoint
-                self._gateway.refuse_call(session.caller, "mcp", server, _name(message), request_bytes, error)
+                name = message.name if isinstance(message.name, str) else ""
+                self._gateway.refuse_call(session.caller, "mcp", server, name, request_bytes, error)
             await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
             return
         session.calls[key] = call
@@ -211,11 +212,11 @@ class StreamableHttp:
 
     def _open(self, session: Session, message: Message, request_bytes: int) -> Call:
         params = message.params
-        try:
-            name = tool = msgspec.json.decode(params["name"], type=str)
-        except (KeyError, msgspec.MsgspecError):
-            raise GatewayError(Kind.INVALID, "`params.name` must be a string") from None
-        if bytes(params.get("arguments", b"{}"))[:1] != b"{":
+        name = tool = message.name
+        if not isinstance(name, str):
+            raise GatewayError(Kind.INVALID, "`params.name` must be a string")
+        arguments = bytes(params.get("arguments", b"{}"))
+        if arguments[:1] != b"{":
             raise GatewayError(Kind.INVALID, "`params.arguments` must be an object")
         server = session.endpoint
         if session.endpoint == ALL_SERVERS:
@@ -224,7 +225,6 @@ class StreamableHttp:
                 raise GatewayError(Kind.UNKNOWN, f"There is no tool `{name[:200]}`")
             server, tool = entry.server, entry.tool
             params["name"] = tool
-        arguments = bytes(params.get("arguments", b"{}"))
         return self._gateway.open_call(
             Request(session.caller, "mcp", server, tool, params, arguments, request_bytes)
         )
@@ -257,11 +257,6 @@ class StreamableHttp:
             if session.stream is feed:
                 session.stream = None
             self._gateway.close_feed(feed)
-
-
-def _name(message: Message) -> str:
-    """What a refused call named, for its record."""
-    return bytes(message.params.get("name", b"")).decode().strip('"')
 
 
 class _Initialize(msgspec.Struct):
@@ -363,7 +358,7 @@ def _error_body(id_raw: bytes, error: GatewayError) -> bytes:
 
 def _require_acceptable(visit: Visit) -> None:
     accept = visit.headers.get(b"accept", b"*/*").lower()
-    if not any(kind in accept for kind in (b"application/json", b"application/*", b"*/*")):
+    if b"application/json" not in accept and b"*/*" not in accept and b"application/*" not in accept:
         raise GatewayError(Kind.INVALID, "The answer is application/json or an event stream", status=406)
 
 
