@@ -29,7 +29,7 @@ from tests.harness import HOSTILE, has_ended
 
 # What the gateway itself was started with; far less than the test has.
 ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/nowhere", "SECRET_OF_OURS": "hidden"}
-CLIENT = {"name": "gateway", "version": "0"}
+CLIENT = {"name": "gateway 100%d", "version": "0"}
 WITHIN_S = 10.0  # no wait of a test is longer; what it waits for takes milliseconds
 POLL_S = 0.005
 DYING_S = 1.0  # SIGKILL has been sent; on a busy machine it takes a turn of the scheduler to die of it

@@ -61,13 +61,27 @@ async def test_an_id_may_come_back_as_text(stage: Stage, server: FakeServer) -> 
 
 @pytest.mark.parametrize(
     "stranger",
-    ["999999999", "-1", '"stranger"', '"0x%d"', '"%d.0"', '" %d"', '"٣"', "null", "1" * 30, f'"{10**40}"'],
+    [
+        "999999999",
+        "-1",
+        '"stranger"',
+        '"0x%d"',
+        '"%d.0"',
+        '" %d"',
+        '"arabic"',
+        '"%019d"',
+        "null",
+        "1" * 30,
+        f'"{10**40}"',
+    ],
 )
 async def test_an_answer_to_nobody_is_counted_and_changes_nothing(
     stage: Stage, server: FakeServer, stranger: str
 ) -> None:
     fake, call, number = await one_call(stage, server)
-    identity = stranger % number if "%d" in stranger else stranger
+    identity = stranger % number if "%" in stranger else stranger
+    if stranger == '"arabic"':
+        identity = f'"{"".join(chr(0x660 + int(digit)) for digit in str(number))}"'
     server.now.say(b'{"jsonrpc":"2.0","id":%b,"result":{"content":[]}}' % identity.encode())
     assert fake.requests.counts["unknown answers"] == 1
     assert not call.ended

@@ -382,7 +382,7 @@ async def test_an_exit_that_is_heard_before_the_last_words_waits_for_them(opened
     link.exited(Exit(5, None))
     link.stdout(b'{"jsonrpc":"2.0","id":1,"result":{}}\n')
     assert opened.heard.story == [("message", 1)]
-    await opened.lost()
+    await until(lambda: opened.heard.story[1:], "the loss")
 
 
 async def test_a_child_that_stops_reading_is_lost_after_its_time_and_not_before(opened: Opened) -> None:

@@ -135,7 +135,9 @@ async def _first_answer(door: Door, client_info: dict[str, str]) -> Opened:
         if discover.done() and not _refused(discover):
             return discover.result()
         if initialize.done() and _refused(initialize) and not discover.done():
-            return await discover
+            await asyncio.wait({discover})
+            if not _refused(discover):
+                return discover.result()
         return await initialize
     finally:
         for task in (discover, initialize):
