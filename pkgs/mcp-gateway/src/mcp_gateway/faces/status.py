@@ -6,6 +6,8 @@ All text of servers is hostile: everything is escaped, nothing is a link or mark
 from html import escape
 from typing import Any, Final
 
+from mcp_gateway import clock
+
 HEADERS: Final = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
@@ -55,9 +57,18 @@ def page(servers: list[dict[str, Any]]) -> str:
 
 def _row(server: dict[str, Any]) -> str:
     state = escape(server["state"])
-    why = f'<br><span class="why">{escape(server["reason"])}</span>' if server["reason"] else ""
+    why = (
+        f'<br><span class="why">{escape(server["reason"])}{_retry(server)}</span>' if server["reason"] else ""
+    )
     return (
         f"<tr><td>{escape(server['title'])}<br><code>{escape(server['id'])}</code></td>"
         f'<td><span class="{state}">{state}</span>{why}</td>'
         f"<td>{server['tools']}</td><td>{escape(server['protocolRevision'] or '–')}</td></tr>"
     )
+
+
+def _retry(server: dict[str, Any]) -> str:
+    if server["nextRetry"] is None:
+        return ""
+    in_s = max(0, round(server["nextRetry"] - clock.wall_s()))
+    return f"; attempt {server['attempt'] + 1} in {in_s} s"
