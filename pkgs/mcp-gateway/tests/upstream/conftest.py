@@ -1,10 +1,11 @@
 """The event loop of production, and a nursery per test that must leave nobody behind."""
 
+import logging
 import os
 import random
 import signal
 from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
 
@@ -23,14 +24,29 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": uvloop.new_event_loop}
 
 
+@pytest.fixture(autouse=True)
+def no_mistake_of_ours(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An owner survives a bug of ours and logs it; a test that did not mean to see one fails of it."""
+    yield
+    mistakes = [
+        record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR
+    ]
+    assert not mistakes
+
+
 @pytest.fixture
 def instance() -> str:
     return token_hex(8)
 
 
 @pytest_asyncio.fixture
-async def nursery(instance: str) -> AsyncIterator[Nursery]:
+async def nursery(instance: str, request: pytest.FixtureRequest) -> AsyncIterator[Nursery]:
     nursery = Nursery(instance, ENVIRONMENT)
+    if "server" in request.fixturenames:  # in this process: nothing is spawned, nobody need guard it
+        nursery.started.set()
+        yield nursery
+        nursery.close()
+        return
     await nursery.start()
     yield nursery
     # Before the guardian ends, who would hide what we forgot; what was killed may take a moment to die.

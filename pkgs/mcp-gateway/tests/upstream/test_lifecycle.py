@@ -40,7 +40,7 @@ CLOSE = (Effect.CLOSE,)
 EVENTS: tuple[Event, ...] = (
     Start(),
     Stop(),
-    Stop(State.IDLE),
+    Stop(State.IDLE, "idle"),
     Restart(),
     Opened(),
     Failed("no"),
@@ -136,7 +136,7 @@ def test_the_table_in_the_source_has_these_rows_and_no_others() -> None:
 
 def test_a_wish_is_possible_in_every_state() -> None:
     """Wishes come from people at any moment; none may be a bug of the owner."""
-    wishes: tuple[Event, ...] = (Start(), Stop(), Stop(State.IDLE), Restart())
+    wishes: tuple[Event, ...] = (Start(), Stop(), Stop(State.IDLE, "idle"), Restart())
     for before, wish in itertools.product(LIVES, wishes):
         advance(before, wish, NOW, CHANCE)
 
@@ -166,7 +166,7 @@ def test_a_link_is_opened_only_from_rest_or_after_a_close_and_closed_only_on_the
     ("event", "after", "attempt", "reason"),
     [
         (Stop(), State.OFF, 3, "switched off"),
-        (Stop(State.IDLE), State.IDLE, 3, "idle"),
+        (Stop(State.IDLE, "idle"), State.IDLE, 3, "idle"),
         (Restart("because"), State.STARTING, 0, "because"),
         (Failed("no"), State.WAITING, 4, "no"),
         (Failed("gone", State.FAILED), State.FAILED, 4, "gone"),
@@ -210,8 +210,8 @@ def test_while_stopping_the_last_wish_wins(before: Life) -> None:
         ((Restart(), Stop()), State.OFF),
         ((Stop(), Restart()), State.STARTING),
         ((Stop(), Start()), State.STARTING),
-        ((Stop(State.IDLE), Start()), State.STARTING),
-        ((Start(), Stop(State.IDLE)), State.IDLE),
+        ((Stop(State.IDLE, "idle"), Start()), State.STARTING),
+        ((Start(), Stop(State.IDLE, "idle")), State.IDLE),
     ]
     for wishes, end in cases:
         now = before

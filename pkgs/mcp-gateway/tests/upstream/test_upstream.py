@@ -322,6 +322,16 @@ async def test_a_server_that_dies_right_after_its_last_answer_is_not_taken_for_r
     assert server.links[0].closed
 
 
+async def test_old_news_of_a_link_do_not_touch_the_next_one(stage: Stage, server: FakeServer) -> None:
+    fake = await stage.fake()
+    fake.tell(Restart("because"))
+    server.now.break_down("it exited with code 1")
+    await links(server, 2)
+    await stage.reaches(fake, READY)
+    assert stage.histories[fake] == [STARTING, READY, STOPPING, STARTING, READY]
+    assert fake.last_error is None
+
+
 async def test_a_change_announced_with_the_list_is_read(
     stage: Stage, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -700,6 +710,7 @@ async def test_an_owner_survives_a_mistake_of_ours_in_an_opening(
         await stage.reaches(fake, WAITING)
     assert "ZeroDivisionError" in fake.life.reason
     assert caplog.records
+    caplog.clear()
     fake.tell(Start())
     await stage.reaches(fake, READY)
 

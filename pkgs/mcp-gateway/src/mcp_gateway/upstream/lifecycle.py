@@ -54,6 +54,7 @@ class Stop:
     """It is not wanted; `into` is `off`, or `idle` when the next call may start it."""
 
     into: State = State.OFF
+    reason: str = "switched off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +171,8 @@ def _close(life: Life, event: Event, now: float, _chance: float) -> Step:
     """Leaves `starting` or `ready`; where to is decided here and waits in `after`."""
     reason, attempt = life.reason, life.attempt
     match event:
-        case Stop(into):
-            reason, after = "switched off" if into is State.OFF else "idle", into
+        case Stop(into, why):
+            reason, after = why, into
         case Restart(why):
             reason, after, attempt = why, State.STARTING, 0
         case Failed(why, into):
@@ -186,8 +187,8 @@ def _close(life: Life, event: Event, now: float, _chance: float) -> Step:
 def _change_after(life: Life, event: Event, _now: float, _chance: float) -> Step:
     """While stopping, the last wish wins; the link is already going away."""
     match event:
-        case Stop(into):
-            return replace(life, after=into, reason="switched off" if into is State.OFF else "idle"), ()
+        case Stop(into, why):
+            return replace(life, after=into, reason=why), ()
         case Restart(why):
             return replace(life, after=State.STARTING, reason=why, attempt=0), ()
         case _:  # Start: wanted after all; one that backs off comes back anyway, in its own time
@@ -207,8 +208,8 @@ def _closed(life: Life, _event: Event, now: float, chance: float) -> Step:
 
 def _rest(_life: Life, event: Event, now: float, _chance: float) -> Step:
     """A stop where no link exists."""
-    into = event.into if isinstance(event, Stop) else State.OFF
-    return Life(into, now, "switched off" if into is State.OFF else "idle"), ()
+    assert isinstance(event, Stop), "the table brings nothing else here"
+    return Life(event.into, now, event.reason), ()
 
 
 _Rule = Callable[[Life, Event, float, float], Step]

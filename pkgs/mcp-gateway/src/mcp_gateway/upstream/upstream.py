@@ -160,7 +160,7 @@ class Upstream:
     def retire(self) -> None:
         """The last wish: stop, and let `run` end."""
         self._retiring = True
-        self._post(None, Stop())
+        self._post(None, Stop(reason="the gateway is stopping"))
 
     def submit(self, exchange: Exchange) -> None:
         """See `Requests.submit`; an idle server is started."""
