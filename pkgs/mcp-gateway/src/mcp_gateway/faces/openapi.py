@@ -131,6 +131,11 @@ _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
             "properties": {
                 "status": {"const": "serving"},
                 "servers": {"type": "object", "additionalProperties": {"type": "integer"}},
+                "warnings": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "What is wrong with the gateway itself, while calls go on",
+                },
             },
         }
     ),

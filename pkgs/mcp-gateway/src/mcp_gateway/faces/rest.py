@@ -133,7 +133,9 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
 
     @app.get("/ready", tags=["probes"], summary="The gateway serves; servers by state")
     async def ready() -> Response:
-        return json_response({"status": "serving", "servers": gateway.states()})
+        warnings = gateway.warnings()
+        troubles = {"warnings": warnings} if warnings else {}
+        return json_response({"status": "serving", "servers": gateway.states(), **troubles})
 
     @app.get("/", include_in_schema=False)
     async def page(visit: Let) -> Response:

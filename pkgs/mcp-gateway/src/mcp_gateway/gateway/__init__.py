@@ -115,6 +115,13 @@ class Gateway:
             counts[upstream.life.state.value] = counts.get(upstream.life.state.value, 0) + 1
         return counts
 
+    def warnings(self) -> list[str]:
+        """What is wrong with the gateway itself, while calls go on; empty when all is well."""
+        told = [self._store.fault and f"Activity cannot be written: {self._store.fault}", self._store.notice]
+        if self._store.lost_records:
+            told.append(f"{self._store.lost_records} activity records were lost")
+        return [sentence for sentence in told if sentence]
+
     async def switch_server(self, caller: Caller, server: str, enabled: bool | None) -> dict[str, Any]:
         require(caller, Right.OPERATE)
         upstream = self._upstream(server)

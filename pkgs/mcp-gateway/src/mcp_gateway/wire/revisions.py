@@ -36,8 +36,6 @@ REVISIONS: Final = {
 
 LATEST_HANDSHAKE: Final = "2025-11-25"
 MODERN: Final = "2026-07-28"
-# Streamable HTTP 2025-06-18 and later: a request without MCP-Protocol-Version is taken as this one.
-ASSUMED_WITHOUT_HEADER: Final = "2025-03-26"
 
 # Error codes of 2026-07-28 that tell "I speak the modern era, but not this".
 UNSUPPORTED_VERSION: Final = -32022
