@@ -73,6 +73,18 @@ def test_bad_tools_are_left_out_one_by_one_with_the_reason() -> None:
     assert "inputSchema" in left_out[7]
 
 
+def test_half_a_character_in_a_description_does_not_cost_the_whole_list() -> None:
+    """Servers in JavaScript cut descriptions by UTF-16 units; JSON's grammar allows what they write then."""
+    cut = rb'{"name":"cut","description":"half \ud83d","inputSchema":{}}'
+    tools, _, left_out = read_page(Raw(b'{"tools":[%b,{"name":"good","inputSchema":{}}]}' % cut))
+    assert [known.name for known in tools] in (["cut", "good"], ["good"])
+    assert len(tools) + len(left_out) == 2
+    catalog = one(*tools)
+    assert "git__good" in names(catalog.exposed_list)
+    assert "good" in names(catalog.api_list)
+    assert [entry.tool for entry in catalog.search(None, "good")] == ["good"]
+
+
 def test_the_longest_name_is_kept() -> None:
     name = "n" * MAX_NAME_CHARS
     tools, _, left_out = read_page(Raw(json.dumps({"tools": [{"name": name, "inputSchema": {}}]}).encode()))

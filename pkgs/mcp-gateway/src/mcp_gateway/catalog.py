@@ -16,6 +16,7 @@ from msgspec import Raw
 from mcp_gateway.access.policy import offers
 from mcp_gateway.config.model import ToolRules
 from mcp_gateway.names import exposed_names
+from mcp_gateway.wire import halves
 from mcp_gateway.wire.envelope import encode, read_members
 
 MAX_NAME_CHARS: Final = 1_024
@@ -50,25 +51,35 @@ def read_page(result: Raw) -> tuple[list[Tool], str | None, list[str]]:
     """
     if memoryview(result).nbytes > MAX_PAGE_BYTES:
         raise ValueError(f"a page of its tool list is larger than {MAX_PAGE_BYTES} bytes")
+    mask = None
     try:
         page = msgspec.json.decode(result, type=_Page)
     except (msgspec.MsgspecError, RecursionError) as problem:
-        raise ValueError(f"its answer to `tools/list` is not valid: {problem}") from None
+        mask = halves.mask_for(bytes(result))
+        if mask is None:
+            raise ValueError(f"its answer to `tools/list` is not valid: {problem}") from None
+        page = _masked_page(mask)
     tools, left_out = [], []
     if len(page.tools) > MAX_PAGE_TOOLS:
         left_out.append(f"of a page of {len(page.tools)} tools the first {MAX_PAGE_TOOLS} are read")
     for number, raw in enumerate(page.tools[:MAX_PAGE_TOOLS], 1):
-        definition = bytes(raw)
         try:
-            head = msgspec.json.decode(definition, type=_ToolHead)
+            head = msgspec.json.decode(raw, type=_ToolHead)
         except (msgspec.MsgspecError, RecursionError) as problem:
             left_out.append(f"tool {number} of the list is left out: {problem}")
             continue
         if not 0 < len(head.name) <= MAX_NAME_CHARS:
             left_out.append(f"tool {number} of the list is left out: a name of {len(head.name)} characters")
             continue
-        tools.append(Tool(head.name, definition))
+        tools.append(Tool(head.name, bytes(raw if mask is None else mask.lift(raw))))
     return tools, page.nextCursor, left_out
+
+
+def _masked_page(mask: halves.Mask) -> _Page:
+    try:
+        return msgspec.json.decode(mask.text, type=_Page)
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        raise ValueError(f"its answer to `tools/list` is not valid: {problem}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,10 @@ class Entry:
 
     @cached_property
     def search_text(self) -> str:
-        head = msgspec.json.decode(self.definition, type=_SearchHead)
+        members = read_members(self.definition)
+        shown = {key: members[key] for key in ("title", "description") if key in members}
+        mask = halves.mask_for(encode(shown))
+        head = msgspec.json.decode(encode(shown) if mask is None else mask.text, type=_SearchHead)
         return "\n".join(
             (self.server, self.tool, self.exposed, head.title or "", head.description or "")
         ).lower()

@@ -169,6 +169,22 @@ async def test_a_command_is_looked_for_on_the_path_it_is_given(ward: Ward, tmp_p
         await ward.spawn("only-here")
 
 
+async def test_our_own_path_is_not_searched_for_a_child_that_was_given_none(
+    instance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what the nursery was made with decides; the environment of this process is not asked again."""
+    command = tmp_path / "ours"
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    nursery = Nursery(instance, {})
+    try:
+        with pytest.raises(SpawnError, match="not on PATH"):
+            await nursery.spawn("s", "ours", (), {}, None, Heard()).stop(gently=False)
+    finally:
+        nursery.close()
+
+
 async def test_a_command_with_a_slash_is_relative_to_the_working_directory(
     ward: Ward, tmp_path: Path
 ) -> None:

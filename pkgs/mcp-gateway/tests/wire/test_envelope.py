@@ -472,6 +472,32 @@ def test_any_text_of_a_javascript_server_is_carried_as_it_came(value: Any, numbe
     assert (head.id, bytes(head.result)) == (number, result)
 
 
+def test_half_a_character_below_a_member_of_the_same_name_is_not_taken_for_it() -> None:
+    line = rb'{"id":4,"result":{"a":"\ud801"},"x":{"result":{"a":"\ud800"}}}'
+    assert bytes(read_head(line).result) == rb'{"a":"\ud801"}'
+
+
+def test_half_a_character_behind_a_member_spelled_with_an_escape_breaks_nothing() -> None:
+    result = rb'{"a":"\ud800"}'
+    try:
+        head = read_head(rb'{"id":4,"r\u0065sult":%b}' % result)
+    except NotAMessage:
+        return
+    assert bytes(head.result) == result
+
+
+def test_half_a_character_in_what_is_rewritten_loses_nothing() -> None:
+    """Progress is rewritten on its way to the caller, and an error is read for its code."""
+    members = read_members(rb'{"progress":1,"message":"cut \ud83d"}')
+    assert {key: bytes(value) for key, value in members.items()} == {
+        "progress": b"1",
+        "message": rb'"cut \ud83d"',
+    }
+    problem = read_error(rb'{"code":-32602,"message":"cut \ud83d"}')
+    assert problem is not None
+    assert problem.code == -32602
+
+
 # -- properties -----------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord, call_id_text
 from mcp_gateway.upstream.exchange import Exchange, Mailbox
 from mcp_gateway.upstream.upstream import Upstream
+from mcp_gateway.wire import halves
 from mcp_gateway.wire.envelope import Params
 
 # Results of asynchronous calls wait for their caller this long, and no more of them than this.
@@ -292,6 +293,10 @@ def verdict(result: Raw) -> _Verdict:
             return _SUCCESS
     try:
         return msgspec.json.decode(view, type=_Verdict)
+    except (msgspec.MsgspecError, RecursionError):
+        mask = halves.mask_for(bytes(view))
+    try:
+        return _SUCCESS if mask is None else msgspec.json.decode(mask.text, type=_Verdict)
     except (msgspec.MsgspecError, RecursionError):
         return _SUCCESS
 

@@ -369,7 +369,7 @@ def _locate(command: str, path: str | None, cwd: str | None) -> str:
         if not os.path.exists(candidate):
             raise SpawnError(f"command not found: `{command}`", permanent=True)
     else:
-        located = shutil.which(command, path=path)
+        located = shutil.which(command, path=path or "")
         if located is None:
             raise SpawnError(f"command not found: `{command}` is not on PATH", permanent=True)
         candidate = located

@@ -6,7 +6,6 @@ read in two ways is refused, never repaired. Its parts are then cut out as raw s
 A message of a server is trusted less but read less: only its head is decoded.
 """
 
-import re
 from typing import Any, Final
 
 import jiter
@@ -14,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from mcp_gateway.errors import INVALID_REQUEST, PARSE_ERROR, GatewayError, Kind
+from mcp_gateway.wire import halves
 
 Params = dict[str, Any]
 """Members of a `params` object in their order; values are `Raw` slices, or plain values that we wrote."""
@@ -63,10 +63,6 @@ class Message(msgspec.Struct, gc=False):
     meta: dict[str, Any]
 
 
-# Escapes one after the other: a surrogate pair, half a pair, anything else.
-_ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
-)
 _read_head = msgspec.json.Decoder(Head).decode
 _read_slices = msgspec.json.Decoder(_Slices).decode
 _read_members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -154,30 +150,21 @@ def read_head(line: bytes | memoryview) -> Head:
     try:
         head = _read_head(line)
     except (msgspec.MsgspecError, RecursionError) as problem:
-        if not isinstance(line, bytes) or b"\\ud" not in line.lower():
+        mask = halves.mask_for(line)
+        if mask is None:
             raise NotAMessage(str(problem)) from None
-        head = _read_head_with_lone_surrogates(line)
+        head = _read_masked_head(mask)
     if head.method is UNSET and head.id is UNSET:
         raise NotAMessage("neither a method nor an id")
     return head
 
 
-def _read_head_with_lone_surrogates(line: bytes) -> Head:
-    """The head of a message whose text was cut within a character: JSON's grammar allows half a pair.
-
-    The fast decoder does not take one. Here each is replaced by as many letters, the head is read from
-    that, and its members are cut out of the line at the same places.
-    """
-    whole = _ESCAPE.sub(lambda escape: b"xxxxxx" if escape[1] else escape[0], line)
+def _read_masked_head(mask: halves.Mask) -> Head:
     try:
-        head = _read_head(whole)
+        head = _read_head(mask.text)
     except (msgspec.MsgspecError, RecursionError) as problem:
         raise NotAMessage(str(problem)) from None
-    for member in ("params", "result", "error"):
-        raw = bytes(getattr(head, member))
-        if raw:
-            *_, place = re.finditer(b'"%b"\\s*:\\s*%b' % (member.encode(), re.escape(raw)), whole)
-            setattr(head, member, Raw(line[place.end() - len(raw) : place.end()]))
+    head.params, head.result, head.error = map(mask.lift, (head.params, head.result, head.error))
     return head
 
 
@@ -186,6 +173,10 @@ def read_members(raw: Raw | bytes) -> Params:
     try:
         return _read_members(raw)
     except (msgspec.MsgspecError, RecursionError):
+        mask = halves.mask_for(bytes(raw))
+    try:
+        return {} if mask is None else {k: mask.lift(v) for k, v in _read_members(mask.text).items()}
+    except (msgspec.MsgspecError, RecursionError):
         return {}
 
 
@@ -193,6 +184,10 @@ def read_error(raw: Raw | bytes) -> RpcError | None:
     """Reads an `error` member; None when it is not one."""
     try:
         return _read_error(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        mask = halves.mask_for(bytes(raw))
+    try:
+        return None if mask is None else _read_error(mask.text)
     except (msgspec.MsgspecError, RecursionError):
         return None
 
