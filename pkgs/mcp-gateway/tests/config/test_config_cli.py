@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mcp_gateway.cli_config import check, schema
+from mcp_gateway.cli.config import check, schema
 
 
 def run(command: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    source = f"from mcp_gateway.cli_config import {command}; {command}()"
+    source = f"from mcp_gateway.cli.config import {command}; {command}()"
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", source, *arguments],
         env={"PATH": os.environ["PATH"], "HOME": "/nowhere", **(env or {})},

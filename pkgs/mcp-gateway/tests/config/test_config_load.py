@@ -349,7 +349,7 @@ BAD: list[tuple[str, list[str]]] = [
     ('{"gateway": {"port": 65536}}', ["f:1: gateway.port: must be less than or equal to 65535"]),
     ('{"gateway": {"port": "8085"}}', ["f:1: gateway.port: must be a whole number"]),
     ('{"gateway": {"logFormat": "xml"}}', ["f:1: gateway.logFormat: must be 'text' or 'json'"]),
-    ('{"a": 1,}', ["f:1: is not JSON: Expecting property name enclosed in double quotes (column 9)"]),
+    ('{"a": 1 "b": 2}', ["f:1: is not JSON: Expecting ',' delimiter (column 9)"]),
     (
         "[\n// c\n1]",
         ["f:2: is not JSON: Expecting value (column 1); JSON has no comments"],
