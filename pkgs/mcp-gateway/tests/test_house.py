@@ -32,7 +32,7 @@ RANKS: Final[tuple[tuple[str, ...], ...]] = (
     ("gateway",),
     ("faces",),
     ("app",),
-    ("cli", "cli_config", "__main__"),
+    ("cli", "__main__"),
 )
 
 # Rooms that never see each other, although they have one rank.
@@ -51,7 +51,10 @@ FACES_MAY_NOT_SEE: Final = ("config.load", "config.secrets")
 ONLY_IN: Final = {
     "starlette": ("faces", "app"),
     "fastapi": ("faces", "app"),
-    "uvicorn": ("faces", "app", "cli"),
+    "uvicorn": ("faces", "app"),
+    "aiohttp": ("upstream", "cli"),
+    "click": ("cli",),
+    "rich": ("cli",),
     "sqlite3": ("store",),
     "subprocess": ("upstream.process", "config.secrets"),
     "multiprocessing": (),

@@ -1,7 +1,4 @@
-"""The commands about the configuration file, `check` and `schema`; they need no running gateway.
-
-Plain click commands; `cli.py` adds them to its group.
-"""
+"""The commands about the configuration file, `check` and `schema`; they need no running gateway."""
 
 import json
 import sys

@@ -1,6 +1,4 @@
-"""The command line: `serve`, and the commands about the configuration file.
-
-`serve` is the start-up order, top to bottom: read the configuration, bind the port, take the state
+"""`serve`: the start-up order, top to bottom: read the configuration, bind the port, take the state
 directory, then let the servers come up behind the open port. Exit codes: 0 stopped as asked, 1 could
 not start, 2 the configuration or the command line is wrong.
 """
@@ -17,29 +15,18 @@ from typing import Final, NoReturn
 
 import click
 
-from mcp_gateway.cli_config import UNUSABLE, check, schema
 from mcp_gateway.config import load
 from mcp_gateway.config.model import Config, ConfigError
-from mcp_gateway.version import VERSION
 
 CANNOT_START: Final = 1
+UNUSABLE: Final = 2  # also click's own for a wrong option
 # 40 bit, typed by a person once; guessing is limited by what asks for it.
 _CODE_BYTES: Final = 5
 _BACKLOG: Final = 2_048
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION, prog_name="mcp-gateway")
-def main() -> None:
-    """One door for every MCP server: REST and MCP over HTTP in front of the servers you have."""
-
-
-main.add_command(check)
-main.add_command(schema)
-
-
-@main.command()
+@click.command()
 @click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
 @click.option("--host", help="Address to bind; loopback only until callers can be told apart.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to bind; 0 takes a free one.")

@@ -1,0 +1,208 @@
+"""Other MCP clients' files in our words: where their servers stand, and what their keys mean here. Pure.
+
+    Claude Desktop, Cursor, Gemini CLI     mcpServers
+    Claude Code                            mcpServers, and those of each project in ~/.claude.json
+    VS Code                                servers, or mcp.servers in settings.json; comments are allowed
+    Codex                                  [mcp_servers.NAME], TOML
+
+Keys that the loader understands or ignores for other clients are its business (`config/foreign`); here is
+what only an import can do: units, prompts, bearer variables, comments.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mcp_gateway.config import foreign
+from mcp_gateway.config.model import ServerConfig, keys_of
+
+_OURS: Final = frozenset(keys_of(ServerConfig))
+_PROMPT: Final = re.compile(r"\$\{input:([^}]*)\}")
+_PLACES: Final = {"${userHome}": "${HOME}", "${env:HOME}": "${HOME}"}
+_EDITORS_WORD: Final = re.compile(r"\$\{(?:workspaceFolder|workspaceRoot|file|cwd)[^}]*\}")
+# A number of seconds above the longest a call may take by default is one of milliseconds.
+_SURELY_MS: Final = 900
+_MAX_TIMEOUT_S: Final = 900.0
+_SECRET_NAME: Final = re.compile(
+    r"token|secret|passw|api[_-]?key|apikey|auth|credential|cookie|private|session|bearer|(^|[_-])(key|pat|pwd|dsn)([_-]|$)",
+    re.IGNORECASE,
+)
+_SECRET_ARG: Final = re.compile(r"^--?([A-Za-z][\w-]*)(?:=(.+))?$", re.DOTALL)
+_SECRET_TEXT: Final = re.compile(
+    r"(sk-[\w-]{16,}|gh[opsu]_\w{20,}|github_pat_\w{20,}|xox[abprs]-[\w-]{10,}|glpat-[\w-]{16,}|AKIA[0-9A-Z]{16}"
+    r"|Bearer\s+[^\s$]{8,}|://[^/\s:@$]+:[^/\s@$]+@|[?&](?:key|token|api_?key|access_token)=[^&$\s]{6,})",
+    re.IGNORECASE,
+)
+
+
+class NotRead(Exception):
+    """The file holds nothing that could be imported; the text says why, after its name."""
+
+
+@dataclass
+class Found:
+    """One server in our words; `notes` say what became of the rest, `secrets` where one stands open."""
+
+    name: str
+    entry: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def secrets(self) -> list[str]:
+        return list(dict.fromkeys(_secrets(self.entry)))
+
+
+def read_servers(text: bytes, *, is_toml: bool) -> list[Found]:
+    """The servers of a client's file.
+
+    Raises: NotRead.
+    """
+    try:
+        decoded = text.decode("utf-8-sig")
+        document = tomllib.loads(decoded) if is_toml else _lenient_json(decoded)
+    except (ValueError, RecursionError) as problem:
+        raise NotRead(f"cannot be read: {problem}") from None
+    if not isinstance(document, dict):
+        raise NotRead("is not a file of MCP servers")
+    sections = list(_sections(document))
+    if not sections:
+        raise NotRead("has no MCP servers: none of mcpServers, servers, mcp.servers and mcp_servers")
+    is_codex = "mcp_servers" in document
+    return [
+        _found(name, raw, is_codex=is_codex)
+        for section in sections
+        for name, raw in section.items()
+        if isinstance(raw, dict)
+    ]
+
+
+def _sections(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    inner, projects = document.get("mcp"), document.get("projects")
+    candidates = [document.get(key) for key in ("mcpServers", "servers", "mcp_servers")]
+    candidates.append(inner.get("servers") if isinstance(inner, dict) else None)
+    if isinstance(projects, dict):
+        candidates += [one.get("mcpServers") for one in projects.values() if isinstance(one, dict)]
+    yield from (section for section in candidates if isinstance(section, dict))
+
+
+# Strings, comments, and commas before a closing bracket, as VS Code's files may hold them.
+_JSONC: Final = re.compile(
+    r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|,(?=\s*(?:(?://[^\n]*|/\*.*?\*/)\s*)*[}\]])', re.DOTALL
+)
+
+
+def _lenient_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        # A comment becomes blanks of its own shape, so that an error still names the right line.
+        return json.loads(_JSONC.sub(lambda match: match[1] or re.sub(r"[^\n]", " ", match[0]), text))
+
+
+def _found(name: str, raw: Mapping[str, Any], *, is_codex: bool) -> Found:
+    found = Found(name, {})
+    told = foreign.translate(_from_codex(raw, found.notes) if is_codex else raw)
+    found.notes += [f"{key}: ignored: {reason}" for key, reason in told.ignored]
+    found.notes += [f"{key}: left out: {reason}" for key, reason in told.problems]
+    for key, value in told.entry.items():
+        if key not in _OURS:
+            found.notes.append(f"{key}: left out: it means nothing here")
+        elif value is not None:
+            found.entry[key] = _texts(value, found.notes)
+    _in_seconds(found)
+    return found
+
+
+_CODEX: Final = {
+    "startup_timeout_sec": "startTimeout",
+    "tool_timeout_sec": "timeout",
+    "http_headers": "headers",
+    "enabled_tools": "includeTools",
+    "disabled_tools": "excludeTools",
+}
+
+
+def _from_codex(raw: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    entry: dict[str, Any] = {}
+    variables: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    for key, value in raw.items():
+        if key == "bearer_token_env_var" and isinstance(value, str):
+            headers["Authorization"] = f"Bearer ${{{value}}}"
+        elif key == "env_http_headers" and isinstance(value, dict):
+            headers |= {name: f"${{{variable}}}" for name, variable in value.items()}
+        elif key == "env_vars" and isinstance(value, list):
+            variables |= {variable: f"${{{variable}}}" for variable in value if isinstance(variable, str)}
+        elif key == "startup_timeout_ms" and isinstance(value, int):
+            entry["startTimeout"] = value / 1000
+        else:
+            entry[_CODEX.get(key, key)] = value
+    for ours, given in (("env", variables), ("headers", headers)):
+        if given:
+            entry[ours] = {**given, **entry.get(ours, {})}
+    return entry
+
+
+def _in_seconds(found: Found) -> None:
+    """Timeouts are milliseconds in most clients; ours are seconds, and at most `maxTimeout`."""
+    value = found.entry.get("timeout")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if value > _SURELY_MS:
+        value = value / 1000
+        found.notes.append(f"timeout: taken for milliseconds, {value:g} s")
+    found.entry["timeout"] = int(value) if value == int(value) else value
+    if value > _MAX_TIMEOUT_S:
+        found.entry.setdefault("maxTimeout", found.entry["timeout"])
+
+
+def _texts(value: Any, notes: list[str]) -> Any:
+    """The value with other clients' variables as ours, wherever text stands in it."""
+    if isinstance(value, dict):
+        return {key: _texts(one, notes) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_texts(one, notes) for one in value]
+    if not isinstance(value, str):
+        return value
+    for theirs, ours in _PLACES.items():
+        value = value.replace(theirs, ours)
+    for word in _EDITORS_WORD.findall(value):
+        notes.append(f"{word}: an editor fills this in, and nobody does here; put a path in its place")
+    return _PROMPT.sub(lambda match: _variable(match[1], notes), value)
+
+
+def _variable(prompt: str, notes: list[str]) -> str:
+    name = re.sub(r"[^A-Z0-9_]+", "_", prompt.upper()).strip("_") or "VALUE"
+    name = f"_{name}" if name[0].isdigit() else name
+    notes.append(f"${{input:{prompt}}}: nobody can be asked here; set the variable {name} before `serve`")
+    return f"${{{name}}}"
+
+
+def _secrets(entry: Mapping[str, Any]) -> Iterator[str]:
+    """The places whose text looks like a secret that stands open."""
+    for section in ("env", "headers"):
+        values = entry.get(section)
+        for name, value in values.items() if isinstance(values, dict) else ():
+            is_open = isinstance(value, str) and value and "${" not in value
+            if is_open and (_SECRET_NAME.search(name) or _SECRET_TEXT.search(value)):
+                yield f"{section}.{name}"
+    if isinstance(url := entry.get("url"), str) and _SECRET_TEXT.search(url):
+        yield "url"
+    named = ""
+    args = entry.get("args")
+    for number, word in enumerate(args if isinstance(args, list) else ()):
+        if not isinstance(word, str):
+            continue
+        flag = _SECRET_ARG.match(word)
+        value = (flag[2] if flag else word) or ""
+        name = flag[1] if flag and flag[2] else named
+        if (
+            value
+            and "${" not in value
+            and ((name and _SECRET_NAME.search(name)) or _SECRET_TEXT.search(value))
+        ):
+            yield f"args[{number}]"
+        named = flag[1] if flag and not flag[2] else ""
