@@ -29,6 +29,7 @@ KEEP_S: Final = 3600.0
 KEEP_COUNT: Final = 1_000
 KEEP_BYTES: Final = 256 * 1024 * 1024
 LARGE_BYTES: Final = 1024 * 1024
+MAX_RECORDED_CHARS: Final = 1_024  # the longest name a tool may have (`catalog.py`); the store cuts further
 MAX_NAME_CHARS: Final = 200  # of a name nobody knows, in an error and in its record
 
 
@@ -51,7 +52,7 @@ class Request:
     server: str
     tool: str
     params: Params
-    arguments: bytes | Raw
+    arguments: bytes
     request_bytes: int
     timeout_s: float | None = None
 
@@ -125,18 +126,15 @@ class Calls:
         Raises:
             GatewayError: unknown, refused, unavailable or busy; nothing was sent, the record is written.
         """
-        opened_at, started = clock.now_s(), clock.wall_s()
-        record = CallRecord(
-            self._ids.next(started),
-            started,
-            request.caller.id,
+        opened_at = clock.now_s()
+        record = self._begin(
+            request.caller,
             request.face,
             request.server,
             request.tool,
             request.arguments,
             request.request_bytes,
         )
-        self._journal.begin(record)
         try:
             upstream = self._find(request)
             config = upstream.config
@@ -165,20 +163,27 @@ class Calls:
         self, caller: Caller, face: str, server: str, tool: str, request_bytes: int, problem: GatewayError
     ) -> None:
         """Records a call that its face could not read, or could name no tool for."""
+        record = self._begin(caller, face, server, tool, None, request_bytes)
+        problem.call_id = call_id_text(record.id)
+        self._close(record, problem.kind.value, problem.detail, 0)
+
+    def _begin(
+        self, caller: Caller, face: str, server: str, tool: str, arguments: bytes | None, request_bytes: int
+    ) -> CallRecord:
+        """The record of a call that begins now; names of what nobody knows are cut."""
         started = clock.wall_s()
         record = CallRecord(
             self._ids.next(started),
             started,
             caller.id,
             face,
-            server[:MAX_NAME_CHARS],
-            tool[:MAX_NAME_CHARS],
-            None,
+            server[:MAX_RECORDED_CHARS],
+            tool[:MAX_RECORDED_CHARS],
+            arguments,
             request_bytes,
         )
-        problem.call_id = call_id_text(record.id)
         self._journal.begin(record)
-        self._close(record, problem.kind.value, problem.detail, 0)
+        return record
 
     def end_running(self) -> None:
         """Ends every call with an answer; the gateway is stopping."""
@@ -200,7 +205,8 @@ class Calls:
         if entry is None and (upstream.knows_its_tools or not offers(upstream.config.tools, request.tool)):
             raise unknown_tool(request.server, request.tool)
         # One that was never listed, or is not there: `submit` waits for it or says what is wrong with it.
-        if not self._servers.is_tool_on(request.server, request.tool):
+        enabled = self._servers.is_tool_on(request.server, request.tool) if entry is None else entry.enabled
+        if not enabled:
             detail = f"The tool `{request.tool[:MAX_NAME_CHARS]}` is switched off"
             raise GatewayError(Kind.UNAVAILABLE, detail, server=request.server)
         return upstream

@@ -53,9 +53,12 @@ from mcp_gateway.wire.envelope import (
     read_message,
     response,
 )
-from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, is_handshake
+from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, REVISIONS, Era, is_handshake
 
-OFFERED: Final = ("2025-06-18", LATEST_HANDSHAKE)  # without batches, which 2025-03-26 demands
+# A revision whose batches are not served is not offered either.
+OFFERED: Final = frozenset(
+    revision.date for revision in REVISIONS.values() if revision.era is Era.HANDSHAKE and not revision.batches
+)
 ALL_SERVERS: Final = ""  # the endpoint of `/mcp`; any other endpoint is a server id
 KEEP_ALIVE_S: Final = 15.0
 LIST_CHANGED_AFTER_S: Final = 0.5  # servers come up and go down in bursts
