@@ -27,7 +27,7 @@ PACKAGE: Final = "mcp_gateway"
 RANKS: Final[tuple[tuple[str, ...], ...]] = (
     ("", "errors", "names", "clock", "version", "wire"),
     ("catalog", "access", "config", "upstream.lifecycle"),
-    ("config.load", "config.secrets"),
+    ("config.load", "config.secrets", "config.watching"),
     ("upstream", "store"),
     ("gateway",),
     ("faces",),
@@ -55,6 +55,8 @@ ONLY_IN: Final = {
     "aiohttp": ("upstream", "cli"),
     "click": ("cli",),
     "rich": ("cli",),
+    "watchfiles": ("config.watching",),
+    "prometheus_client": ("gateway.metrics",),
     "sqlite3": ("store",),
     "subprocess": ("upstream.process", "config.secrets"),
     "multiprocessing": (),

@@ -19,12 +19,13 @@ from msgspec import Raw
 from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import CallCancelled, GatewayError, Kind
 from mcp_gateway.upstream.exchange import Exchange
-from mcp_gateway.upstream.lifecycle import Start, State
+from mcp_gateway.upstream.lifecycle import Ended, Start, State
+from mcp_gateway.upstream.link import Peer
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import MARKER, Exit, Nursery
-from mcp_gateway.upstream.stdio import Peer
+from mcp_gateway.upstream.stdio import Spawn
 from mcp_gateway.upstream.upstream import Surroundings, Upstream
-from mcp_gateway.wire.envelope import encode, read_head
+from mcp_gateway.wire.envelope import Params, encode, notification, read_head, request_line
 from tests.harness import HOSTILE, has_ended
 
 # What the gateway itself was started with; far less than the test has.
@@ -252,15 +253,29 @@ class FakeLink:
         self.server = server
         self.peer = peer
         self.pid: int | None = None
-        self.lost_because: str | None = None
+        self.lost_because: Ended | None = None
         self.exit: Exit | None = None
         self.has_spoken = False
         self.closed = False
         self.sent: list[dict[str, Any]] = []
         server.links.append(self)
 
-    async def open(self, nursery: Nursery, name: str, command: str, *more: object) -> None:
+    async def open(self) -> None:
         self.pid = 1_000_000 + len(self.server.links)
+
+    def request(self, number: int, method: str, params: Params) -> None:
+        self.send(request_line(number, method, params))
+
+    def cancel(self, number: int, reason: str) -> None:
+        self.notify("notifications/cancelled", {"requestId": number, "reason": reason})
+
+    def notify(self, method: str, params: Params | None = None) -> None:
+        self.send(notification(method, params) + b"\n")
+
+    def answer(self, response: bytes) -> None:
+        self.send(response + b"\n")
+
+    def settle(self, number: int) -> None: ...
 
     def send(self, line: bytes) -> None:
         assert line.endswith(b"\n")
@@ -280,19 +295,19 @@ class FakeLink:
         self.has_spoken = True
         self.peer.message(read_head(line))
 
-    def answer(self, request_id: int, result: dict[str, Any]) -> None:
+    def reply(self, request_id: int, result: dict[str, Any]) -> None:
         self.say({"id": request_id, "result": result})
 
     def refuse(self, request_id: int, code: int, message: str = "no", **data: Any) -> None:
         self.say({"id": request_id, "error": {"code": code, "message": message, "data": data}})
 
-    def notify(self, method: str, **params: Any) -> None:
+    def mention(self, method: str, **params: Any) -> None:
         self.say({"method": method, "params": params})
 
     def break_down(self, reason: str) -> None:
         assert self.lost_because is None
-        self.lost_because = reason
-        self.peer.lost(reason)
+        self.lost_because = Ended(reason)
+        self.peer.lost(self.lost_because)
 
     def check(self, now: float) -> None: ...
 
@@ -322,7 +337,7 @@ class FakeServer:
         self.answers: dict[str, Answer] = {}
         self.closing: Callable[[], Awaitable[None]] = _at_once  # what the end of its process takes
 
-    def link(self, peer: Peer, logs: LogRing, spool_dir: Path, cap_bytes: int) -> FakeLink:
+    def link(self, _spawn: Spawn, peer: Peer, logs: LogRing, spool_dir: Path, cap_bytes: int) -> FakeLink:
         return FakeLink(self, peer, logs, cap_bytes)
 
     @property
@@ -334,11 +349,11 @@ class FakeServer:
         if answer is not None:
             answer(link, request_id, params)
         elif method == "initialize":
-            link.answer(request_id, self.greeting())
+            link.reply(request_id, self.greeting())
         elif method == "tools/list":
-            link.answer(request_id, self.tool_list())
+            link.reply(request_id, self.tool_list())
         elif method == "ping":
-            link.answer(request_id, {})
+            link.reply(request_id, {})
         elif method == "tools/call":
             self.calls.append((link, request_id, params))
         else:

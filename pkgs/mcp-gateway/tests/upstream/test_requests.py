@@ -47,7 +47,7 @@ async def test_answers_in_any_order_reach_the_calls_they_belong_to(stage: Stage,
     order = list(range(500))
     random.Random(7).shuffle(order)
     for position in order:
-        server.now.answer(numbers[position], answer(str(position)))
+        server.now.reply(numbers[position], answer(str(position)))
     for position, call in enumerate(calls):
         assert await result_of(call) == answer(str(position))
     assert (fake.requests.in_flight, fake.requests.total, dict(fake.requests.counts)) == (0, 500, {})
@@ -85,14 +85,14 @@ async def test_an_answer_to_nobody_is_counted_and_changes_nothing(
     server.now.say(b'{"jsonrpc":"2.0","id":%b,"result":{"content":[]}}' % identity.encode())
     assert fake.requests.counts["unknown answers"] == 1
     assert not call.ended
-    server.now.answer(number, RESULT)
+    server.now.reply(number, RESULT)
     assert await result_of(call) == RESULT
 
 
 async def test_the_first_answer_counts(stage: Stage, server: FakeServer) -> None:
     fake, call, number = await one_call(stage, server)
-    server.now.answer(number, answer("right"))
-    server.now.answer(number, answer("WRONG"))
+    server.now.reply(number, answer("right"))
+    server.now.reply(number, answer("WRONG"))
     server.now.refuse(number, -32000, "WRONG")
     assert await result_of(call) == answer("right")
     assert fake.requests.counts["unknown answers"] == 2
@@ -171,7 +171,7 @@ async def test_an_answer_without_an_object_never_becomes_a_success(
 
 async def test_a_result_longer_than_its_server_may_give_is_refused(stage: Stage, server: FakeServer) -> None:
     _, call, number = await one_call(stage, server, max_result_bytes=1024)
-    server.now.answer(number, answer("x" * 2000))
+    server.now.reply(number, answer("x" * 2000))
     assert "1024 bytes" in (await failure_of(call, Kind.LOST)).detail
 
 
@@ -227,7 +227,7 @@ async def test_a_broken_line_that_only_mentions_a_call_does_not_end_it(
     garbage(server, line % number)
     assert not call.ended
     assert fake.requests.counts["garbage lines"] == 1
-    server.now.answer(number, RESULT)
+    server.now.reply(number, RESULT)
     assert await result_of(call) == RESULT
 
 
@@ -262,7 +262,7 @@ async def test_progress_reaches_the_call_whose_token_it_names_and_no_other(
         for position in reversed(range(20)):
             # Some servers hand the token back as text.
             token = tokens[position] if step == 1 else str(tokens[position])
-            server.now.notify(
+            server.now.mention(
                 "notifications/progress", progressToken=token, progress=step, message=str(position)
             )
     for position, mailbox in enumerate(mailboxes):
@@ -274,7 +274,7 @@ async def test_progress_reaches_the_call_whose_token_it_names_and_no_other(
 async def test_progress_that_belongs_to_nobody_is_counted(stage: Stage, server: FakeServer) -> None:
     fake, call, number = await one_call(stage, server)
     mailbox = call.listen()
-    server.now.notify("notifications/progress", progressToken=number, progress=5)
+    server.now.mention("notifications/progress", progressToken=number, progress=5)
     strays: list[dict[str, Any]] = [
         {"progressToken": 424242, "progress": 6},
         {"progressToken": "stranger", "progress": 6},
@@ -285,9 +285,9 @@ async def test_progress_that_belongs_to_nobody_is_counted(stage: Stage, server: 
         {"progressToken": number, "progress": 3},
     ]
     for stray in strays:
-        server.now.notify("notifications/progress", **stray)
-    server.now.answer(number, RESULT)
-    server.now.notify("notifications/progress", progressToken=number, progress=9)
+        server.now.mention("notifications/progress", **stray)
+    server.now.reply(number, RESULT)
+    server.now.mention("notifications/progress", progressToken=number, progress=9)
     assert [json.loads(note.data)["progress"] for note in mailbox.take()] == [5]
     assert fake.requests.counts["stray progress"] == len(strays) + 1
 
@@ -306,10 +306,10 @@ async def test_a_callers_own_meta_travels_along_with_our_token_in_it(
 async def test_a_log_message_is_told_only_to_a_call_that_is_alone(stage: Stage, server: FakeServer) -> None:
     fake, call, _ = await one_call(stage, server)
     mailbox = call.listen()
-    server.now.notify("notifications/message", level="info", data="for one")
+    server.now.mention("notifications/message", level="info", data="for one")
     other = stage.call(fake, "echo").listen()
     await sent(server, 2)
-    server.now.notify("notifications/message", level="info", data="whose?")
+    server.now.mention("notifications/message", level="info", data="whose?")
     assert [(note.kind, json.loads(note.data)["data"]) for note in mailbox.take()] == [("log", "for one")]
     assert other.take() == ()
 
@@ -322,7 +322,7 @@ async def test_a_call_that_goes_on_says_so_now_and_then(stage: Stage, server: Fa
         async with asyncio.timeout(5):
             await mailbox.wait()
         assert Note("still") in mailbox.take()
-    server.now.answer(number, RESULT)
+    server.now.reply(number, RESULT)
     await result_of(call)
     assert mailbox.take() == ()
 
@@ -333,8 +333,8 @@ async def test_a_reader_that_sleeps_loses_the_oldest_notes_and_never_the_end(
     _, call, number = await one_call(stage, server)
     mailbox = call.listen()
     for step in range(MAX_NOTES + 50):
-        server.now.notify("notifications/progress", progressToken=number, progress=step)
-    server.now.answer(number, RESULT)
+        server.now.mention("notifications/progress", progressToken=number, progress=step)
+    server.now.reply(number, RESULT)
     async with asyncio.timeout(5):
         await mailbox.wait()
     notes = [json.loads(note.data)["progress"] for note in mailbox.take() if note.kind == "progress"]
@@ -363,7 +363,7 @@ async def test_calls_beyond_the_room_wait_and_those_beyond_the_queue_are_refused
     for position in range(5):
         await sent(server, position + 1)
         assert fake.requests.in_flight <= 2
-        server.now.answer(server.calls[position][1], answer(str(position)))
+        server.now.reply(server.calls[position][1], answer(str(position)))
     assert [(await result_of(call)) for call in calls] == [answer(str(position)) for position in range(5)]
 
 
@@ -375,7 +375,7 @@ async def test_callers_share_the_room_in_turns(stage: Stage, server: FakeServer)
         stage.call(fake, f"quiet-{number}", caller="quiet")
     for position in range(7):
         await sent(server, position + 1)
-        server.now.answer(server.calls[position][1], RESULT)
+        server.now.reply(server.calls[position][1], RESULT)
     names = [params["name"] for _, _, params in server.calls]
     assert names == ["loud-0", "loud-1", "quiet-0", "loud-2", "quiet-1", "loud-3", "loud-4"]
 
@@ -398,7 +398,7 @@ async def test_a_call_gives_its_room_back_however_it_ends(stage: Stage, server: 
     number = server.calls[0][1]
     match end:
         case "result":
-            server.now.answer(number, RESULT)
+            server.now.reply(number, RESULT)
         case "error":
             server.now.refuse(number, -32000)
         case "cancel":
@@ -407,7 +407,7 @@ async def test_a_call_gives_its_room_back_however_it_ends(stage: Stage, server: 
             garbage(server, b'{"id":%d,"result":NaN}' % number)
     await sent(server, 2)
     assert server.calls[1][2]["name"] == "second"
-    server.now.answer(server.calls[1][1], RESULT)
+    server.now.reply(server.calls[1][1], RESULT)
     await result_of(second)
     assert (fake.requests.in_flight, fake.requests.queued) == (0, 0)
 
@@ -423,7 +423,7 @@ async def test_a_cancelled_call_is_cancelled_at_its_server(stage: Stage, server:
     (told,) = server.now.said("notifications/cancelled")
     assert told["params"] == {"requestId": number, "reason": "the client is gone"}
     assert "id" not in told
-    server.now.answer(number, RESULT)
+    server.now.reply(number, RESULT)
     assert fake.requests.counts["unknown answers"] == 1
     stage.take_back(fake, call, "again")
     assert len(server.now.said("notifications/cancelled")) == 1
@@ -431,7 +431,7 @@ async def test_a_cancelled_call_is_cancelled_at_its_server(stage: Stage, server:
 
 async def test_a_call_that_has_ended_cannot_be_taken_back(stage: Stage, server: FakeServer) -> None:
     fake, call, number = await one_call(stage, server)
-    server.now.answer(number, RESULT)
+    server.now.reply(number, RESULT)
     stage.take_back(fake, call, "too late")
     assert await result_of(call) == RESULT
     assert server.now.said("notifications/cancelled") == []
@@ -447,9 +447,9 @@ async def test_a_call_taken_back_from_the_queue_never_reaches_its_server(
     with pytest.raises(CallCancelled):
         await second.answer()
     await sent(server, 1)
-    server.now.answer(server.calls[0][1], RESULT)
+    server.now.reply(server.calls[0][1], RESULT)
     await sent(server, 2)
-    server.now.answer(server.calls[1][1], RESULT)
+    server.now.reply(server.calls[1][1], RESULT)
     await result_of(third)
     assert [params["name"] for _, _, params in server.calls] == ["first", "third"]
     assert server.now.said("notifications/cancelled") == []
@@ -489,12 +489,12 @@ async def test_progress_keeps_a_call_alive_and_only_its_own(stage: Stage, server
     await sent(server, 2)
     token = server.calls[0][2]["_meta"]["progressToken"]
     for step in range(12):
-        server.now.notify("notifications/progress", progressToken=token, progress=step)
+        server.now.mention("notifications/progress", progressToken=token, progress=step)
         await asyncio.sleep(0.05)
     assert still.ended
     await failure_of(still, Kind.TIMED_OUT)
     assert not lively.ended
-    server.now.answer(server.calls[0][1], RESULT)
+    server.now.reply(server.calls[0][1], RESULT)
     await result_of(lively)
 
 
@@ -507,7 +507,7 @@ async def test_progress_does_not_move_the_end_of_all_time(stage: Stage, server: 
     step = 0
     while not call.ended and step < 100:
         step += 1
-        server.now.notify("notifications/progress", progressToken=token, progress=step)
+        server.now.mention("notifications/progress", progressToken=token, progress=step)
         await asyncio.sleep(0.02)
     assert "when its time was up" in (await failure_of(call, Kind.TIMED_OUT)).detail
 
@@ -528,7 +528,7 @@ async def test_the_time_of_a_call_begins_when_it_is_sent(stage: Stage, server: F
     stage.call(fake, "first")
     second = stage.call(fake, "second", idle_s=0.3)
     await asyncio.sleep(0.2)
-    server.now.answer(server.calls[0][1], RESULT)
+    server.now.reply(server.calls[0][1], RESULT)
     await sent(server, 2)
     await asyncio.sleep(0.2)
     assert not second.ended
@@ -558,12 +558,12 @@ async def test_a_question_with_the_id_of_a_call_does_not_end_the_call(
     server.now.say({"id": number, "method": "ping"})
     server.now.say({"id": None, "method": "ping"})
     assert not call.ended
-    server.now.answer(number, RESULT)
+    server.now.reply(number, RESULT)
     await result_of(call)
 
 
 async def test_other_notifications_are_counted(stage: Stage, server: FakeServer) -> None:
     fake = await stage.fake()
-    server.now.notify("notifications/resources/updated", uri="x:y")
-    server.now.notify("notifications/tools/list_changed")
+    server.now.mention("notifications/resources/updated", uri="x:y")
+    server.now.mention("notifications/tools/list_changed")
     assert fake.requests.counts["other notifications"] == 1

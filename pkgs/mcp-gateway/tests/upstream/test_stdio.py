@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,9 +19,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
+from mcp_gateway.errors import GatewayError
+from mcp_gateway.upstream.framing import LineSplitter, TooLong
+from mcp_gateway.upstream.lifecycle import Ended
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import Exit, Nursery
-from mcp_gateway.upstream.stdio import DRAIN_AFTER_EXIT_S, WRITE_STALL_S, LineSplitter, StdioLink, TooLong
+from mcp_gateway.upstream.stdio import DRAIN_AFTER_EXIT_S, WRITE_STALL_S, StdioLink
 from mcp_gateway.wire.envelope import Head, encode, request_line
 from tests.harness import HOSTILE
 from tests.upstream.parts import until
@@ -167,8 +171,11 @@ class Heard:
     def garbage(self, line: bytes | memoryview, reason: str) -> None:
         self.story.append(("garbage", reason))
 
-    def lost(self, reason: str) -> None:
-        self.story.append(("lost", reason))
+    def failed(self, number: int, error: GatewayError) -> None:
+        raise AssertionError(f"{number} alone failed: {error}")
+
+    def lost(self, ended: Ended) -> None:
+        self.story.append(("lost", ended.reason))
 
     @property
     def ids(self) -> list[object]:
@@ -190,9 +197,10 @@ class Opened:
         self.links: list[StdioLink] = []
 
     async def run(self, command: str, *args: str, cap: int = 256 * MIB) -> StdioLink:
-        link = StdioLink(self.heard, self.logs, self._spool_dir, cap)
+        spawn = partial(self._nursery.spawn, "s", command, args, {}, None)
+        link = StdioLink(spawn, self.heard, self.logs, self._spool_dir, cap)
         self.links.append(link)
-        await link.open(self._nursery, "s", command, args, {}, None)
+        await link.open()
         return link
 
     async def hostile(self, mode: str, *options: str, cap: int = 256 * MIB) -> StdioLink:
@@ -343,7 +351,7 @@ async def test_a_child_that_ends_or_goes_deaf_is_lost_with_the_reason(
     link = await opened.hostile(mode)
     link.send(call(1, "act"))
     assert (await opened.lost()).startswith(reason)
-    assert link.lost_because == opened.heard.lost_because
+    assert link.lost_because == Ended(opened.heard.lost_because or "")
     await asyncio.sleep(0.3)  # a second loss would come with the other pipes, within the drain's time
     assert [kind for kind, _ in opened.heard.story] == ["lost"]
 
@@ -396,9 +404,9 @@ async def test_a_child_that_stops_reading_is_lost_after_its_time_and_not_before(
     link.check(200.0 + WRITE_STALL_S)
     assert opened.heard.lost_because is None
     link.check(200.1 + WRITE_STALL_S)
-    assert link.lost_because == f"it has not read its stdin for {WRITE_STALL_S:.0f} s"
+    assert link.lost_because == Ended(f"it has not read its stdin for {WRITE_STALL_S:.0f} s")
     link.check(999.0)
-    assert opened.heard.story == [("message", 1), ("lost", link.lost_because)]
+    assert opened.heard.story == [("message", 1), ("lost", link.lost_because.reason)]
 
 
 async def test_a_child_that_reads_on_is_forgiven(opened: Opened) -> None:

@@ -86,7 +86,7 @@ async def test_a_server_is_asked_in_the_order_of_the_specification(stage: Stage,
 
 
 async def test_a_server_without_tools_is_not_asked_for_them(stage: Stage, server: FakeServer) -> None:
-    server.answers["initialize"] = lambda link, number, _: link.answer(
+    server.answers["initialize"] = lambda link, number, _: link.reply(
         number, server.greeting() | {"capabilities": {"prompts": {}}}
     )
     fake = await stage.fake()
@@ -190,7 +190,7 @@ async def test_a_server_that_refuses_the_handshake_is_tried_again_later(
 
 
 async def test_a_server_that_makes_no_sense_has_failed(stage: Stage, server: FakeServer) -> None:
-    server.answers["tools/list"] = lambda link, number, _: link.answer(number, {"tools": {}})
+    server.answers["tools/list"] = lambda link, number, _: link.reply(number, {"tools": {}})
     fake = stage.make("fake")
     fake.tell(Start())
     await stage.reaches(fake, FAILED)
@@ -285,7 +285,7 @@ async def test_a_stop_in_the_turn_of_the_last_answer_is_obeyed(stage: Stage, ser
 
     def stop_and_answer(link: FakeLink, number: int, _params: dict[str, Any]) -> None:
         fake.tell(Stop())
-        link.answer(number, server.tool_list())
+        link.reply(number, server.tool_list())
 
     server.answers["tools/list"] = stop_and_answer
     fake.tell(Start())
@@ -305,7 +305,7 @@ async def test_a_server_that_dies_right_after_its_last_answer_is_not_taken_for_r
 
     def answer_and_die(link: FakeLink, number: int, _params: dict[str, Any]) -> None:
         del server.answers["tools/list"]
-        link.answer(number, server.tool_list())
+        link.reply(number, server.tool_list())
         later(turns, lambda: link.break_down("it exited with code 1"))
 
     def later(count: int, then: Any) -> None:
@@ -341,9 +341,9 @@ async def test_a_change_announced_with_the_list_is_read(
 
     def answer_and_change(link: FakeLink, number: int, _params: dict[str, Any]) -> None:
         del server.answers["tools/list"]
-        link.answer(number, server.tool_list())
+        link.reply(number, server.tool_list())
         server.tools.append("late")
-        link.notify("notifications/tools/list_changed")
+        link.mention("notifications/tools/list_changed")
 
     server.answers["tools/list"] = answer_and_change
     fake = await stage.fake()
@@ -407,7 +407,7 @@ async def known(stage: Stage, eras: str, **config: Any) -> Upstream:
 
 FORGETTABLE: dict[str, tuple[str, Any]] = {
     "refuses": ("initialize", lambda link, number, _: link.refuse(number, -32022)),
-    "makes no sense": ("initialize", lambda link, number, _: link.answer(number, {})),
+    "makes no sense": ("initialize", lambda link, number, _: link.reply(number, {})),
     "is silent": ("initialize", silent),
     "dies": ("initialize", lambda link, *_: link.break_down("it exited with code 1")),
 }
@@ -446,7 +446,7 @@ async def test_a_storm_of_changes_is_one_refresh_and_the_next_waits_its_turn(
     for burst in (2, 3):
         server.tools.append(f"tool-{burst}")
         for _ in range(1000):
-            server.now.notify("notifications/tools/list_changed")
+            server.now.mention("notifications/tools/list_changed")
         await tools(fake, burst)
         assert len(server.now.said("tools/list")) == burst
         assert asyncio.get_running_loop().time() >= read_at + 0.3 * (burst - 1), "not more often than allowed"
@@ -455,7 +455,7 @@ async def test_a_storm_of_changes_is_one_refresh_and_the_next_waits_its_turn(
 @pytest.mark.usefixtures("quick_refresh")
 async def test_a_list_that_cannot_be_read_again_leaves_the_old_one(stage: Stage, server: FakeServer) -> None:
     server.answers["tools/list"] = lambda link, number, params: (
-        link.answer(number, server.tool_list() | {"nextCursor": "2"})
+        link.reply(number, server.tool_list() | {"nextCursor": "2"})
         if "cursor" not in params
         else link.refuse(number, -32603, "the list is gone")
     )
@@ -464,7 +464,7 @@ async def test_a_list_that_cannot_be_read_again_leaves_the_old_one(stage: Stage,
     fake = await stage.fake()
     server.answers["tools/list"] = first
     server.tools[:] = ["other"]
-    server.now.notify("notifications/tools/list_changed")
+    server.now.mention("notifications/tools/list_changed")
     await until(lambda: fake.last_error, "the failure is told")
     assert [tool.name for tool in fake.tools] == ["echo", "half"]
     assert "the list is gone" in (fake.last_error or "")
@@ -475,7 +475,7 @@ async def test_a_list_that_cannot_be_read_again_leaves_the_old_one(stage: Stage,
 async def test_a_refresh_under_way_does_not_outlive_its_link(stage: Stage, server: FakeServer) -> None:
     fake = await stage.fake()
     server.answers["tools/list"] = silent
-    server.now.notify("notifications/tools/list_changed")
+    server.now.mention("notifications/tools/list_changed")
     await until(lambda: len(server.now.said("tools/list")) == 2, "it asks again")
     fake.tell(Stop())
     await stage.reaches(fake, OFF)
@@ -516,7 +516,7 @@ async def test_a_server_that_gives_no_sign_of_life_is_replaced(stage: Stage, ser
 async def test_a_server_that_answers_calls_need_not_answer_pings(stage: Stage, server: FakeServer) -> None:
     server.answers["ping"] = silent
     server.answers["tools/call"] = lambda link, number, params: (
-        link.answer(number, RESULT) if params["name"] == "echo" else None
+        link.reply(number, RESULT) if params["name"] == "echo" else None
     )
     fake = await stage.fake()
     await failure_of(stage.call(fake, "never", idle_s=0.05), Kind.TIMED_OUT)
@@ -554,7 +554,7 @@ async def test_a_modern_server_is_not_asked_what_its_era_does_not_know(
 
 
 def modern(server: FakeServer) -> None:
-    server.answers["server/discover"] = lambda link, number, _: link.answer(
+    server.answers["server/discover"] = lambda link, number, _: link.reply(
         number, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
     )
     server.answers["initialize"] = lambda link, number, _: link.refuse(number, -32022)
@@ -593,7 +593,7 @@ async def test_a_call_waits_for_a_server_that_is_starting(stage: Stage, server: 
     await until(lambda: server.calls, "it is sent")
     link, number, params = server.calls[0]
     assert params["name"] == "echo"
-    link.answer(number, RESULT)
+    link.reply(number, RESULT)
     assert await result_of(call) == RESULT
 
 
@@ -648,7 +648,7 @@ async def test_a_call_to_a_server_that_is_back_in_a_moment_waits_for_it(
     await until(lambda: server.calls, "it is sent to the next life")
     link, number, _ = server.calls[0]
     assert link is server.links[1]
-    link.answer(number, RESULT)
+    link.reply(number, RESULT)
     await result_of(call)
 
 
@@ -692,7 +692,7 @@ async def test_an_idle_server_is_started_by_a_call(stage: Stage, server: FakeSer
     call = stage.call(fake, "echo")
     await until(lambda: server.calls, "it is sent")
     link, number, _ = server.calls[0]
-    link.answer(number, RESULT)
+    link.reply(number, RESULT)
     await result_of(call)
     assert stage.histories[fake] == [STARTING, READY, STOPPING, IDLE, STARTING, READY]
 

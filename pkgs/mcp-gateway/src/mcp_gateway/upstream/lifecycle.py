@@ -77,9 +77,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The open link broke."""
+    """The open link broke; `into` is where the server ends: waiting, failed or needs login."""
 
     reason: str
+    into: State = State.WAITING
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +176,8 @@ def _close(life: Life, event: Event, now: float, _chance: float) -> Step:
             reason, after = why, into
         case Restart(why):
             reason, after, attempt = why, State.STARTING, 0
-        case Failed(why, into):
+        case Failed(why, into) | Ended(why, into):
             reason, after, attempt = why, into, attempt + 1
-        case Ended(why):
-            reason, after, attempt = why, State.WAITING, attempt + 1
         case _:
             raise ImpossibleEvent(type(event).__name__)
     return Life(State.STOPPING, now, reason, attempt, after=after), (Effect.CLOSE,)

@@ -19,17 +19,16 @@ from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.exchange import Exchange, Note
+from mcp_gateway.upstream.lifecycle import Ended
+from mcp_gateway.upstream.link import Link
 from mcp_gateway.upstream.logring import OVERLAP_BYTES, LogRing
-from mcp_gateway.upstream.stdio import StdioLink
 from mcp_gateway.wire.envelope import (
     Head,
     Params,
     encode,
     error_response,
-    notification,
     read_error,
     read_members,
-    request_line,
     response,
 )
 
@@ -60,7 +59,7 @@ class Owner(Protocol):
     def call_timed_out(self) -> None:
         """A call that was sent has met its deadline."""
 
-    def lost(self, reason: str) -> None:
+    def lost(self, ended: Ended) -> None:
         """The link broke; every request on it has ended."""
 
 
@@ -80,7 +79,7 @@ class Requests:
         self._logs = logs
         self._owner = owner
         self.loop = asyncio.get_running_loop()
-        self.link: StdioLink | None = None
+        self.link: Link | None = None
         self.open = False
         self.heard_at = 0.0
         self.total = 0
@@ -133,8 +132,7 @@ class Requests:
         if exchange.id in self._pending:
             # The specification forbids to cancel `initialize`.
             if self.link is not None and exchange.method != "initialize":
-                params: Params = {"requestId": exchange.id, "reason": reason}
-                self.link.send(notification("notifications/cancelled", params) + b"\n")
+                self.link.cancel(exchange.id, reason)
             self._note_abandoned(exchange.id)
             self._finish(exchange, None, error)
         elif self._queue.remove(exchange):
@@ -179,7 +177,7 @@ class Requests:
         elif self._era_meta:
             params.setdefault("_meta", self._era_meta)
         self._pending[number] = exchange
-        self.link.send(request_line(number, exchange.method, params))
+        self.link.request(number, exchange.method, params)
         self._keep_ticking()
 
     def _with_token(self, meta: Raw | None, token: int) -> Raw:
@@ -190,6 +188,8 @@ class Requests:
     def _finish(self, exchange: Exchange, result: Raw | None, error: Exception | None) -> None:
         """The one way a request that was sent ends; its place goes to the next in the queue."""
         self._pending.pop(exchange.id, None)
+        if self.link is not None:
+            self.link.settle(exchange.id)
         if exchange.sent:
             self.in_flight -= 1
         exchange.end(result, error)
@@ -237,7 +237,7 @@ class Requests:
 
     def announce(self, method: str) -> None:
         if self.link is not None:
-            self.link.send(notification(method) + b"\n")
+            self.link.notify(method)
 
     # The clock
 
@@ -318,10 +318,15 @@ class Requests:
         if exchange is not None and b'"method"' not in start:
             self._finish(exchange, None, self.lost_error(f"its answer is not valid: {reason}"))
 
-    def lost(self, reason: str) -> None:
-        self._logs.add("gateway", f"lost: {reason}".encode())
-        self.end_pending(reason)
-        self._owner.lost(reason)
+    def failed(self, number: int, error: GatewayError) -> None:
+        exchange = self._pending.get(number)
+        if exchange is not None:
+            self._finish(exchange, None, error)
+
+    def lost(self, ended: Ended) -> None:
+        self._logs.add("gateway", f"lost: {ended.reason}".encode())
+        self.end_pending(ended.reason)
+        self._owner.lost(ended)
 
     def _by_id(self, answered: Any) -> Exchange | None:
         """Some servers answer with the id as a string; ours are decimal numbers, so that is unambiguous."""
@@ -337,11 +342,11 @@ class Requests:
             return
         raw_id = encode(head.id)
         if head.method == "ping":
-            self.link.send(response(raw_id, b"{}") + b"\n")
+            self.link.answer(response(raw_id, b"{}"))
             return
         self.counts["declined requests"] += 1
         error = encode({"code": METHOD_NOT_FOUND, "message": "This client offers no such method"})
-        self.link.send(error_response(raw_id, error) + b"\n")
+        self.link.answer(error_response(raw_id, error))
 
     def _notification(self, method: str, params: Raw) -> None:
         match method:

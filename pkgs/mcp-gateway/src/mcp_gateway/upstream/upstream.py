@@ -13,6 +13,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -234,7 +235,7 @@ class Upstream:
             return
         link = self.requests.link
         if self.life.state is State.READY and link is not None and link.lost_because is not None:
-            self._post(self._link_number, Ended(link.lost_because))  # it went while it was being opened
+            self._post(self._link_number, link.lost_because)  # it went while it was being opened
         if self.life.state in (State.OFF, State.FAILED, State.NEEDS_LOGIN):
             self.opened = None
         self.requests.send_queued()
@@ -301,7 +302,8 @@ class Upstream:
             return Failed(problem.detail)
         # A shell's codes for "cannot be run" will be the same next time.
         hopeless = link.exit is not None and link.exit.code in (NOT_FOUND, NOT_EXECUTABLE)
-        return Failed(link.lost_because, State.FAILED if hopeless else State.WAITING)
+        ended = link.lost_because
+        return Failed(ended.reason, State.FAILED if hopeless else ended.into)
 
     async def _forget_eras(self) -> None:
         """The same command may be another version by now: what failed is probed anew next time."""
@@ -325,12 +327,20 @@ class Upstream:
         await self._around.nursery.started.wait()
         resolved = await self._around.resolve(self.config)
         self.logs.guard(resolved.env.values())
-        link = StdioLink(self.requests, self.logs, self._around.spool_dir, self.config.max_result_bytes)
+        spawn = partial(
+            self._around.nursery.spawn,
+            self.id,
+            resolved.command,
+            resolved.args,
+            resolved.env,
+            resolved.cwd,
+        )
+        link = StdioLink(
+            spawn, self.requests, self.logs, self._around.spool_dir, self.config.max_result_bytes
+        )
         self.requests.link = link
         self.requests.speak({})
-        await link.open(
-            self._around.nursery, self.id, resolved.command, resolved.args, resolved.env, resolved.cwd
-        )
+        await link.open()
 
     async def _end_link(self, reason: str) -> None:
         self.requests.end_pending(reason)
@@ -370,9 +380,9 @@ class Upstream:
         self._ping_at = now_s()
         self._bell.set()
 
-    def lost(self, reason: str) -> None:
+    def lost(self, ended: Ended) -> None:
         if self.life.state is State.READY:
-            self._post(self._link_number, Ended(reason))
+            self._post(self._link_number, ended)
 
     def _release_queue(self) -> None:
         """Ends the calls that wait for a server that is not coming."""

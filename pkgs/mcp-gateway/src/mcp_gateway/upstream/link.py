@@ -1,0 +1,66 @@
+"""What every kind of link offers to `requests.py`, and what it tells in return.
+
+A link carries numbered requests to one server and messages back. It opens and closes nothing by
+itself: the owner in `upstream.py` does that. Nothing here waits except `open` and `close`.
+"""
+
+from typing import Protocol
+
+from mcp_gateway.errors import GatewayError
+from mcp_gateway.upstream.lifecycle import Ended
+from mcp_gateway.upstream.process import Exit
+from mcp_gateway.wire.envelope import Head, Params
+
+
+class Peer(Protocol):
+    """Who hears a link."""
+
+    def message(self, head: Head) -> None:
+        """One message of the server."""
+
+    def garbage(self, line: bytes | memoryview, reason: str) -> None:
+        """Something of the server that is no message."""
+
+    def failed(self, number: int, error: GatewayError) -> None:
+        """One request will get no answer, while the link goes on."""
+
+    def lost(self, ended: Ended) -> None:
+        """The link is of no use any more; nothing further is heard of it."""
+
+
+class Link(Protocol):
+    """One live connection to one server; a lost one takes everything silently."""
+
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def exit(self) -> Exit | None: ...
+    @property
+    def has_spoken(self) -> bool: ...
+    @property
+    def lost_because(self) -> Ended | None: ...
+
+    async def open(self) -> None:
+        """Raises:
+        SpawnError: there is no server to speak to.
+        """
+
+    async def close(self) -> None:
+        """Ends everything that belongs to the link; `lost` is not called any more."""
+
+    def request(self, number: int, method: str, params: Params) -> None:
+        """Sends a request; its answer comes as a message or as `failed`."""
+
+    def cancel(self, number: int, reason: str) -> None:
+        """Nobody wants the answer any more; the server is told."""
+
+    def settle(self, number: int) -> None:
+        """The request has ended for its caller; what the link holds for it may go."""
+
+    def notify(self, method: str, params: Params | None = None) -> None: ...
+
+    def answer(self, response: bytes) -> None:
+        """Answers a request of the server."""
+
+    def check(self, now: float) -> None:
+        """Called now and then while requests wait; `now` in monotonic seconds."""
