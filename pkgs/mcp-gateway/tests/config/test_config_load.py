@@ -379,7 +379,6 @@ def test_a_key_that_would_promise_protection_is_refused_until_it_gives_any(key: 
     ("place", "document"),
     [
         ("gateway.activity.payloads", {"gateway": {"activity": {"payloads": True}}}),
-        ("mcpServers.a.idleStop", {"mcpServers": {"a": {"command": "x", "idleStop": "5m"}}}),
         ("mcpServers.a.isolation", {"mcpServers": {"a": {"command": "x", "isolation": "session"}}}),
         ("mcpServers.a.isolation", {"mcpServers": {"a": {"command": "x", "isolation": "caller"}}}),
     ],
@@ -396,11 +395,16 @@ def test_milliseconds_are_recognised_for_what_they_are() -> None:
     assert one(command="x", timeout=3600, maxTimeout="1h").timeout_s == 3600.0
 
 
+def test_a_server_stays_up_unless_it_is_told_when_to_rest() -> None:
+    assert one(command="x").idle_stop_s is None
+    assert one(command="x", idleStop="5m").idle_stop_s == 300.0
+
+
 def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
     text = """{
       "mcpServers": {
         "a": {"comand": "x", "args": [1]},
-        "b": {"command": "x", "env": {"K": 1}, "idleStop": 1},
+        "b": {"command": "x", "env": {"K": 1}, "isolation": "caller"},
         "c": {"command": "x", "autoApprove": []}
       },
       "gateway": {"port": -1, "auth": {}}
@@ -413,7 +417,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
         "mcpServers.a.args[0]",
         "mcpServers.a.comand",
         "mcpServers.b.env.K",
-        "mcpServers.b.idleStop",
+        "mcpServers.b.isolation",
     ]
     lines = [problem.line for problem in report.problems if problem.line]
     assert lines == sorted(lines) == [3, 3, 4, 4, 7, 7]

@@ -257,6 +257,11 @@ class ServerConfig(_Strict):
     max_timeout_s: Duration = Field(default=900.0, validation_alias="maxTimeout")
     concurrency: int = Field(default=64, ge=1, le=10_000)
     queue: int = Field(default=1_024, ge=0, le=100_000)
+    idle_stop_s: Duration | None = Field(
+        default=None,
+        validation_alias="idleStop",
+        description="Stop it after so long without a call; the next call starts it.",
+    )
     max_result_bytes: Size = Field(default=256 * MIB, validation_alias="maxResult")
     isolation: Literal["shared"] = "shared"
     tools: ToolRules = Field(default_factory=ToolRules)

@@ -8,6 +8,7 @@ Every face goes through `Gateway`, so what one can do, each can do, by the same 
 """
 
 import logging
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
 from mcp_gateway.upstream.exchange import Mailbox
+from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import Nursery
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
@@ -46,6 +48,7 @@ class Gateway:
         self._nursery = nursery
         self.config = config
         self.is_stopping = False
+        self.instance = secrets.token_hex(8)
         self.events = Events()
         self.servers = Servers(config.servers.values(), store, self.events)
         self.calls = Calls(self.servers, store, self.events)
@@ -54,7 +57,16 @@ class Gateway:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
         eras = _Eras(self._store)
         self.servers.prepare(
-            Surroundings(self._nursery, self._resolve, eras, spool_dir, CLIENT_INFO, self.servers.changed)
+            Surroundings(
+                self._nursery,
+                self._resolve,
+                eras,
+                spool_dir,
+                CLIENT_INFO,
+                self.servers.changed,
+                Gate(),
+                self.instance,
+            )
         )
         self.servers.start()
         await self._nursery.start()
