@@ -53,10 +53,13 @@ DRAIN_S: Final = 1.0
 RECONNECT_S: Final = 1.0
 RECONNECT_MAX_S: Final = 60.0
 LASTED_S: Final = 30.0
-RESUMPTIONS: Final = 20  # of one answer, without anything new in between
+FRUITLESS_MAX: Final = 3  # resumptions of one answer that bring nothing new
+MAX_UNTAKEN: Final = 64  # messages of ours that have no answer and are still on their way
 SESSION_ID_MAX_CHARS: Final = 1_024
 # Statuses by which a server of the first revision, or no MCP server at all, refuses the first POST.
 NOT_STREAMABLE: Final = frozenset({400, 404, 405})
+# What may be asked twice: a server that closes an idle connection may do so just as it is used again.
+HARMLESS: Final = frozenset({"server/discover", "tools/list", "ping"})
 GOODBYE_S: Final = 2.0
 _RENEWAL_ID: Final = 0  # no request of `requests.py` has it
 _LISTS_CHANGED: Final = Head(method="notifications/tools/list_changed")
@@ -178,7 +181,9 @@ class HttpLink:
             self._listening = asyncio.create_task(self._listen(task))
 
     def answer(self, response: bytes) -> None:
-        self._tell(response, None)
+        # A server that asks faster than it takes answers has to do without some.
+        if len(self._others) < MAX_UNTAKEN:
+            self._tell(response, None)
 
     def check(self, now: float) -> None: ...
 
@@ -208,7 +213,12 @@ class HttpLink:
         try:
             self._refuse_while_held()
             await self._initialized()
-            await self._post(number, method, params)
+            try:
+                await self._post(number, method, params)
+            except Trouble as trouble:
+                if not (trouble.is_cut and method in HARMLESS):
+                    raise
+                await self._post(number, method, params)
             self._breaker.count(now_s(), failed=False)
         except Trouble as trouble:
             is_alone = len(self._posts) <= 1
@@ -324,9 +334,10 @@ class HttpLink:
             raise Trouble("it compressed an answer that was to be plain", counts=False)
         kind = response.content_type
         if kind == "application/json":
-            self._message(await self._body(response), number)
+            problem = self._message(await self._body(response), number)
             if number in self._posts:
-                raise Trouble("its answer is to another request", counts=False)
+                reason = problem or "its answer is to another request"
+                raise Trouble(reason, counts=False)
         elif kind == STREAM_TYPE:
             await self._follow(number, response)
         else:
@@ -347,76 +358,85 @@ class HttpLink:
         finally:
             collector.close()
 
-    def _message(self, body: bytes | memoryview, number: int | None) -> None:
-        """One message of the server; an answer that cannot be read ends the request it came for."""
+    def _message(self, body: bytes | memoryview, number: int | None) -> str | None:
+        """One message of the server; answers what is wrong with it."""
         if not len(body):
-            if number is not None:
-                raise Trouble("its answer is empty", counts=False)
-            return
+            return "its answer is empty"
         try:
             if not is_utf8(body):
                 raise NotAMessage("not UTF-8")
             head = read_head(body)
         except NotAMessage as problem:
             self._peer.garbage(body, str(problem))
-            if number is not None and number in self._posts:
-                raise Trouble(f"its answer is not valid: {problem}", counts=False) from None
-            return
+            return f"its answer is not valid: {problem}"
         if head.method is UNSET and head.id is None and head.error and number is not None:
             head.id = number  # the server could not tell what it refused
         self._peer.message(head, number)
+        return None
 
     async def _follow(self, number: int, response: aiohttp.ClientResponse) -> None:
-        """Reads the stream of one request until its answer, then to its end; resumes one that was cut."""
+        """Reads the stream of one request until its answer, then to its end; resumes one that was cut.
+
+        A server may let its client poll for as long as a call may take (2025-11-25, transports), so a
+        server that asks for that by `retry` is limited by the call's own deadlines.
+        """
         reader = self._reader(number)
+        fruitless = 0
         try:
             await self._read_stream(number, reader, response)
         except Trouble:
             if not self._can_resume(number, reader):
                 raise
-        for _ in range(RESUMPTIONS):
-            if number not in self._posts:
-                return
+        while number in self._posts:
             if not self._can_resume(number, reader):
                 raise Trouble("its event stream ended without an answer")
+            if fruitless == FRUITLESS_MAX and reader.retry_ms is None:
+                raise Trouble("its event stream ended again and again without an answer")
             seen = reader.last_id
             await asyncio.sleep(_pause_s(reader.retry_ms))
+            reader = self._follower(number, reader)
             headers = self._headers() | {"Accept": STREAM_TYPE, LAST_EVENT: reader.last_id or ""}
-            follower = self._reader(number)
-            follower.last_id, follower.retry_ms = reader.last_id, reader.retry_ms
-            reader = follower
-            try:
-                async with self._remote.exchange("GET", headers) as again:
-                    if again.status != 200 or again.content_type != STREAM_TYPE:
-                        raise refusal(again)
+            async with self._remote.exchange("GET", headers) as again:
+                if again.status != 200 or again.content_type != STREAM_TYPE:
+                    raise Trouble("its event stream was cut, and it does not go on with it")
+                with contextlib.suppress(Trouble):  # cut again
                     await self._read_stream(number, reader, again)
-            except Trouble as trouble:
-                if trouble.ends is not None or (reader.last_id == seen and not trouble.counts):
-                    raise
-        if number in self._posts:
-            raise Trouble("its event stream ended again and again without an answer")
+            fruitless = fruitless + 1 if reader.last_id == seen else 0
 
     def _can_resume(self, number: int, reader: EventReader) -> bool:
         return number in self._posts and not self._is_modern and bool(reader.last_id)
 
     def _reader(self, number: int | None) -> EventReader:
-        def emit(_name: str, body: Any) -> None:
-            if len(body):  # an empty event only carries an id
+        def emit(name: str, body: Any) -> None:
+            if name == "message" and len(body):  # an empty event only carries an id
                 self._message(body, number)
 
         return EventReader(lambda: Collector(self._spool_dir, self._cap_bytes), emit)
 
+    def _follower(self, number: int | None, before: EventReader) -> EventReader:
+        """A reader for the stream that goes on where another ended."""
+        reader = self._reader(number)
+        reader.last_id, reader.retry_ms = before.last_id, before.retry_ms
+        return reader
+
     async def _read_stream(self, number: int, reader: EventReader, response: aiohttp.ClientResponse) -> None:
-        async for part in response.content.iter_any():
-            reader.feed(part)
-            if number not in self._posts:
-                break
-        else:
-            return
-        with contextlib.suppress(TimeoutError):
+        """Raises:
+        Trouble: it was cut.
+        """
+        try:
+            async for part in response.content.iter_any():
+                reader.feed(part)
+                if number not in self._posts:
+                    break
+            else:
+                return
             async with asyncio.timeout(DRAIN_S):
                 async for part in response.content.iter_any():
                     reader.feed(part)
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as problem:
+            if number in self._posts:
+                raise self._remote.trouble(problem) from None
+            response.close()
 
     # The session, and the server's own stream
 
@@ -464,9 +484,7 @@ class HttpLink:
             if reader.retry_ms is not None:
                 pause_s = _pause_s(reader.retry_ms)
             await asyncio.sleep(pause_s)
-            follower = self._reader(None)
-            follower.last_id, follower.retry_ms = reader.last_id, reader.retry_ms
-            reader = follower
+            reader = self._follower(None, reader)
 
     async def _listen_once(self, reader: EventReader) -> bool:
         """Reads the stream to its end; False when the server has none."""

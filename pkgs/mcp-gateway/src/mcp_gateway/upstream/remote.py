@@ -51,8 +51,8 @@ LOOP_DETECTED: Final = 508  # RFC 5842, section 7.2
 class Trouble(Exception):
     """An exchange over HTTP came to nothing; `failure` is told to whoever waits for it.
 
-    `counts`: against the server's transport; `is_down`: there is no way to it, nothing was sent; `ends`: the
-    whole link is of no use any more.
+    `counts`: against the server's transport; `is_down`: there is no way to it, nothing was sent; `is_cut`: the
+    connection broke before an answer began; `ends`: the whole link is of no use any more.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class Trouble(Exception):
         retry_after_s: float | None = None,
         counts: bool = True,
         is_down: bool = False,
+        is_cut: bool = False,
         ends: Ended | None = None,
     ) -> None:
         super().__init__(reason)
         self.failure = Failure(kind, reason, retry_after_s)
         self.counts = counts
         self.is_down = is_down
+        self.is_cut = is_cut
         self.ends = ends
 
 
@@ -126,9 +128,9 @@ class Remote:
             ) as response:
                 yield response
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as problem:
-            raise self._trouble(problem) from None
+            raise self.trouble(problem) from None
 
-    def _trouble(self, problem: Exception) -> Trouble:
+    def trouble(self, problem: Exception) -> Trouble:
         """What a failure of the client library means."""
         match problem:
             case aiohttp.ClientConnectorDNSError():
@@ -142,13 +144,13 @@ class Remote:
             case aiohttp.InvalidURL():
                 return _down("its `url` is not a valid address")
             case aiohttp.ServerDisconnectedError() | ConnectionResetError() | BrokenPipeError():
-                return Trouble("it closed the connection without an answer")
+                return Trouble("it closed the connection without an answer", is_cut=True)
             case aiohttp.ClientPayloadError():
                 return Trouble("its answer was cut off")
             case aiohttp.ClientResponseError():
                 return Trouble("its answer is not valid HTTP")
             case OSError():
-                return Trouble(f"the connection broke: {_words(problem)}")
+                return Trouble(f"the connection broke: {_words(problem)}", is_cut=True)
         return Trouble("the connection broke")
 
 

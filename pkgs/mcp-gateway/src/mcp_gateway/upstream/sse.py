@@ -17,7 +17,7 @@ from mcp_gateway.clock import now_s
 from mcp_gateway.errors import Kind
 from mcp_gateway.upstream.breaker import Breaker
 from mcp_gateway.upstream.framing import Collector, TooLong, is_utf8
-from mcp_gateway.upstream.lifecycle import Ended
+from mcp_gateway.upstream.lifecycle import Ended, State
 from mcp_gateway.upstream.link import Failure, Peer
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import SpawnError
@@ -27,6 +27,7 @@ from mcp_gateway.wire.sse import EventReader
 
 ENDPOINT_S: Final = 10.0  # from the stream's beginning to its first event
 TAKE_S: Final = 30.0  # a message is taken at once; its answer comes on the stream
+MAX_UNTAKEN: Final = 64  # messages of ours that have no answer and are still on their way
 ENDPOINT_MAX_BYTES: Final = 8_192
 STREAM_TYPE: Final = "text/event-stream"
 
@@ -50,6 +51,7 @@ class SseLink:
         self._stream: asyncio.Task[None] | None = None
         self._posts: dict[int, asyncio.Task[None]] = {}
         self._notes: asyncio.Task[None] | None = None
+        self._untaken = 0
         self._lost: Ended | None = None
         self._closing = False
         self.has_spoken = False
@@ -66,7 +68,7 @@ class SseLink:
             return
         if self._lost is None:
             self._lost = Ended(f"its event stream named no address within {ENDPOINT_S:g} s")
-        raise SpawnError(self._lost.reason, permanent=False)
+        raise SpawnError(self._lost.reason, permanent=self._lost.into is State.FAILED)
 
     async def close(self) -> None:
         self._closing = True
@@ -101,7 +103,9 @@ class SseLink:
         self._tell(notification(method, params))
 
     def answer(self, response: bytes) -> None:
-        self._tell(response)
+        # A server that asks faster than it takes answers has to do without some.
+        if self._untaken < MAX_UNTAKEN:
+            self._tell(response)
 
     def check(self, now: float) -> None: ...
 
@@ -110,12 +114,16 @@ class SseLink:
         before = self._notes
 
         async def tell() -> None:
-            if before is not None:
-                await asyncio.wait((before,))
-            with contextlib.suppress(Trouble):
-                await self._post(body)
+            try:
+                if before is not None:
+                    await asyncio.wait((before,))
+                with contextlib.suppress(Trouble):
+                    await self._post(body)
+            finally:
+                self._untaken -= 1
 
         if self._lost is None and not self._closing:
+            self._untaken += 1
             self._notes = asyncio.create_task(tell())
 
     # Sending
@@ -210,10 +218,12 @@ class SseLink:
             return  # one that changes under way would be another server
         try:
             endpoint = self._remote.url.join(URL(said.decode().strip()))
+            is_ours = endpoint.origin() == self._remote.url.origin()
         except ValueError:
-            raise Trouble("it named an address that is none", counts=False) from None
-        if endpoint.origin() != self._remote.url.origin():
-            raise Trouble(f"it wants its messages sent to {endpoint.host}, another origin", counts=False)
+            is_ours = False
+        if not is_ours:
+            ended = Ended("it wants its messages sent to another origin than its own", State.FAILED)
+            raise Trouble(ended.reason, ends=ended)
         self._endpoint.set_result(endpoint)
 
     def _lose(self, ended: Ended) -> None:
