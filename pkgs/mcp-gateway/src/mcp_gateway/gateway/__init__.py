@@ -18,7 +18,7 @@ from mcp_gateway.catalog import Catalog, Entry
 from mcp_gateway.config.model import Config, ServerConfig
 from mcp_gateway.config.secrets import Resolved, SecretError, resolve
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, unknown_server, unknown_tool
+from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.events import Events, Feed
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store import Store, StoreError
@@ -29,7 +29,7 @@ from mcp_gateway.upstream.process import Nursery
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
 
-__all__ = ["Call", "CallQuery", "Gateway", "Mailbox", "Request", "call_id_text", "facts_of"]
+__all__ = ["Call", "CallQuery", "Gateway", "Mailbox", "Request", "call_id_text", "facts_of", "stopping"]
 
 
 logger = logging.getLogger(__name__)
@@ -114,6 +114,10 @@ class Gateway:
         for upstream in self.servers.all():
             counts[upstream.life.state.value] = counts.get(upstream.life.state.value, 0) + 1
         return counts
+
+    @property
+    def running_calls(self) -> int:
+        return len(self.calls.running)
 
     def warnings(self) -> list[str]:
         """What is wrong with the gateway itself, while calls go on; empty when all is well."""
