@@ -38,6 +38,7 @@ PROMISED = {
     ("GET", "/api/events"),
     ("GET", "/health"),
     ("GET", "/ready"),
+    ("GET", "/metrics"),
 }
 
 

@@ -141,6 +141,10 @@ def _json(schema: dict[str, Any], *, stream: bool = False) -> dict[str, Any]:
 _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("/health", "get"): _json({"type": "object", "properties": {"status": {"const": "ok"}}}),
     ("/ready", "get"): _json(_READY),
+    ("/metrics", "get"): {
+        "text/plain": {"schema": {"type": "string"}},
+        "application/openmetrics-text": {"schema": {"type": "string"}},
+    },
     ("/api/events", "get"): _STREAM,
     ("/api/servers", "get"): _json(_list_of("servers", "Server")),
     ("/api/servers/{server}", "get"): _json(_ref("Server")),

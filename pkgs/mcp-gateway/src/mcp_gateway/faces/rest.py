@@ -141,6 +141,12 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
             facts["warnings"] = warnings
         return json_response(facts, 503 if gateway.is_stopping else 200)
 
+    @app.get("/metrics", tags=["probes"], summary="Numbers for Prometheus")
+    async def metrics(visit: Let) -> Response:
+        accept = visit.headers.get(b"accept", b"").decode("latin-1").lower()
+        body, media_type = await gateway.write_metrics(visit.caller, accept)
+        return Response(body, media_type=media_type)
+
     @app.get("/", include_in_schema=False)
     async def page(visit: Let) -> Response:
         return HTMLResponse(status.page(gateway.list_servers(visit.caller)), headers=status.HEADERS)
