@@ -97,6 +97,7 @@ class _Server(uvicorn.Server):
         self._announce = announce
         self._checked_at = now_s()
         self._drained_by: float | None = None  # set by the first signal
+        self._hurrying: asyncio.Future[None] | None = None
         self.exit_code = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -160,7 +161,9 @@ class _Server(uvicorn.Server):
             self.exit_code = 128 + number
             self._end_calls()
             self.should_exit = self.force_exit = True
-            self._kill()
+            # Told first, so that their end is no failure that somebody has to explain.
+            self._hurrying = asyncio.ensure_future(self._gateway.servers.stop())
+            asyncio.get_running_loop().call_later(HURRY_S, self._kill)
 
     def _drain(self, number: signal.Signals) -> None:
         """New calls are refused and feeds end; the port stays open for probes and for who comes to ask."""
