@@ -25,8 +25,9 @@ from typing import Any, Self, TypeVar
 import psutil
 
 HOSTILE = Path(__file__).with_name("hostile.py")
+COMMAND = (sys.executable, "-m", "mcp_gateway")
 START_TIMEOUT_S = 20.0  # an empty gateway is up in a second; this is for a busy machine
-STOP_TIMEOUT_S = 15.0  # children have two graces of 2 s each, in parallel
+STOP_TIMEOUT_S = 15.0  # children have two graces of 2 s each, in parallel; calls still under way get 20 s
 ANSWER_TIMEOUT_S = 30.0  # no request of a test may hang the suite
 POLL_S = 0.02
 MARKER = "MCP_GATEWAY_SPAWN"
@@ -139,6 +140,7 @@ class Gateway:
     directory: Path
     gateway: dict[str, Any] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_hex(8))
+    command: tuple[str, ...] = COMMAND
 
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
@@ -185,7 +187,7 @@ class Gateway:
         config = self.write_config()
         port_file = self.state_dir / "port"
         port_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "mcp_gateway", "serve", "--port", "0"]
+        command = [*self.command, "serve", "--port", "0"]
         command += ["--state-dir", str(self.state_dir), "--config", str(config)]
         environment = {name: value for name, value in os.environ.items() if "MCP_GATEWAY" not in name}
         with self.log.open("ab") as log:

@@ -28,6 +28,8 @@ class Application:
         self._gateway = gateway
         self._instance = gateway.instance.encode()
         self._mcp = StreamableHttp(gateway) if gateway.config.gateway.mcp.enabled else None
+        if self._mcp is not None:
+            gateway.metrics.sessions = self._mcp.sessions.__len__
         self._rest: Any = rest.build(gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

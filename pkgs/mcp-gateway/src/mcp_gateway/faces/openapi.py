@@ -106,6 +106,21 @@ _CALL = {
     },
 }
 
+_READY = {
+    "type": "object",
+    "required": ["status", "servers"],
+    "properties": {
+        "status": {"enum": ["serving", "stopping"], "description": "`stopping` comes with status 503"},
+        "servers": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "finishing": {"type": "integer", "description": "Calls that still run, while stopping"},
+        "warnings": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What is wrong with the gateway itself, while calls go on",
+        },
+    },
+}
+
 
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
@@ -125,20 +140,11 @@ def _json(schema: dict[str, Any], *, stream: bool = False) -> dict[str, Any]:
 
 _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("/health", "get"): _json({"type": "object", "properties": {"status": {"const": "ok"}}}),
-    ("/ready", "get"): _json(
-        {
-            "type": "object",
-            "properties": {
-                "status": {"const": "serving"},
-                "servers": {"type": "object", "additionalProperties": {"type": "integer"}},
-                "warnings": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "description": "What is wrong with the gateway itself, while calls go on",
-                },
-            },
-        }
-    ),
+    ("/ready", "get"): _json(_READY),
+    ("/metrics", "get"): {
+        "text/plain": {"schema": {"type": "string"}},
+        "application/openmetrics-text": {"schema": {"type": "string"}},
+    },
     ("/api/events", "get"): _STREAM,
     ("/api/servers", "get"): _json(_list_of("servers", "Server")),
     ("/api/servers/{server}", "get"): _json(_ref("Server")),
@@ -241,6 +247,8 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
         for method, operation in item.items():
             _complete_operation(path, method, operation)
     paths["/api/tools/{server}/{tool}"]["post"] = _call_operation()
+    stopping = {"description": "The gateway is stopping", "content": _json(_READY)}
+    paths["/ready"]["get"]["responses"]["503"] = stopping
     document["paths"] = dict(sorted(paths.items()))
     shapes = {"Problem": _PROBLEM, "Result": _RESULT, "Server": _SERVER, "Tool": _TOOL, "Call": _CALL}
     document["components"] = {"schemas": shapes}

@@ -133,9 +133,19 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
 
     @app.get("/ready", tags=["probes"], summary="The gateway serves; servers by state")
     async def ready() -> Response:
-        warnings = gateway.warnings()
-        troubles = {"warnings": warnings} if warnings else {}
-        return json_response({"status": "serving", "servers": gateway.states(), **troubles})
+        """503 while the gateway stops: the calls it had finish, and new ones are refused."""
+        facts: dict[str, Any] = {"status": "serving", "servers": gateway.states()}
+        if gateway.is_stopping:
+            facts |= {"status": "stopping", "finishing": gateway.running_calls}
+        if warnings := gateway.warnings():
+            facts["warnings"] = warnings
+        return json_response(facts, 503 if gateway.is_stopping else 200)
+
+    @app.get("/metrics", tags=["probes"], summary="Numbers for Prometheus")
+    async def metrics(visit: Let) -> Response:
+        accept = visit.headers.get(b"accept", b"").decode("latin-1").lower()
+        body, media_type = await gateway.write_metrics(visit.caller, accept)
+        return Response(body, media_type=media_type)
 
     @app.get("/", include_in_schema=False)
     async def page(visit: Let) -> Response:

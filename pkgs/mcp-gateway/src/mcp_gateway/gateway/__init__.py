@@ -3,6 +3,7 @@
     servers   wanted state -> running upstreams, and the catalog of their tools
     calls     the one path of a call
     events    bounded fan-out of what changes
+    metrics   numbers for Prometheus, counted from the two above
 
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
 """
@@ -19,8 +20,9 @@ from mcp_gateway.catalog import Catalog, Entry
 from mcp_gateway.config.model import Config, ServerConfig
 from mcp_gateway.config.secrets import Resolved, SecretError, resolve
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, unknown_server, unknown_tool
+from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.events import Events, Feed
+from mcp_gateway.gateway.metrics import CountedJournal, Metrics
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
@@ -31,7 +33,7 @@ from mcp_gateway.upstream.process import Nursery
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
 
-__all__ = ["Call", "CallQuery", "Gateway", "Mailbox", "Request", "call_id_text", "facts_of"]
+__all__ = ["Call", "CallQuery", "Gateway", "Mailbox", "Request", "call_id_text", "facts_of", "stopping"]
 
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ class Gateway:
         self.instance = secrets.token_hex(8)
         self.events = Events()
         self.servers = Servers(config.servers.values(), store, self.events)
-        self.calls = Calls(self.servers, store, self.events)
+        self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
+        self.calls = Calls(self.servers, CountedJournal(store, self.metrics), self.events)
 
     async def start(self, spool_dir: Path) -> None:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
@@ -63,13 +66,17 @@ class Gateway:
                 eras,
                 spool_dir,
                 CLIENT_INFO,
-                self.servers.changed,
+                self._changed,
                 Gate(),
                 self.instance,
             )
         )
         self.servers.start()
         await self._nursery.start()
+
+    def _changed(self, upstream: Upstream) -> None:
+        self.metrics.changed(upstream)
+        self.servers.changed(upstream)
 
     def end_feeds(self) -> None:
         """The gateway is stopping: no new calls, and live feeds end."""
@@ -127,12 +134,21 @@ class Gateway:
             counts[upstream.life.state.value] = counts.get(upstream.life.state.value, 0) + 1
         return counts
 
+    @property
+    def running_calls(self) -> int:
+        return len(self.calls.running)
+
     def warnings(self) -> list[str]:
         """What is wrong with the gateway itself, while calls go on; empty when all is well."""
         told = [self._store.fault and f"Activity cannot be written: {self._store.fault}", self._store.notice]
         if self._store.lost_records:
             told.append(f"{self._store.lost_records} activity records were lost")
         return [sentence for sentence in told if sentence]
+
+    async def write_metrics(self, caller: Caller, accept: str) -> tuple[bytes, str]:
+        """See `Metrics.write`."""
+        require(caller, Right.READ)
+        return await self.metrics.write(accept)
 
     async def switch_server(self, caller: Caller, server: str, enabled: bool | None) -> dict[str, Any]:
         require(caller, Right.OPERATE)

@@ -51,8 +51,8 @@ LOOP_DETECTED: Final = 508  # RFC 5842, section 7.2
 class Trouble(Exception):
     """An exchange over HTTP came to nothing; `failure` is told to whoever waits for it.
 
-    `counts`: against the server's transport; `is_down`: there is no way to it, nothing was sent; `is_cut`: the
-    connection broke before an answer began; `ends`: the whole link is of no use any more.
+    `counts`: against the server's transport; `is_down`: there is no way to it, nothing was sent;
+    `is_cut`: the connection broke before an answer began; `ends`: the whole link is of no use any more.
     """
 
     def __init__(

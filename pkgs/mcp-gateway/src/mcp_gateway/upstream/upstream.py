@@ -280,7 +280,10 @@ class Upstream:
             await self._forget_eras()
             failure = Failed(f"it did not become ready within {self._start_limit_s():g} s")
         except SpawnError as problem:
+            link = self.requests.link
             failure = Failed(problem.reason, State.FAILED if problem.permanent else State.WAITING)
+            if link is not None and link.lost_because is not None:
+                failure = _as_failure(link.lost_because)
         except Unresolvable as problem:
             failure = Failed(str(problem), State.FAILED)
         except NotUnderstood as problem:
@@ -364,7 +367,7 @@ class Upstream:
         # A shell's codes for "cannot be run" will be the same next time.
         hopeless = link.exit is not None and link.exit.code in (NOT_FOUND, NOT_EXECUTABLE)
         ended = link.lost_because
-        return Failed(ended.reason, State.FAILED if hopeless else ended.into, ended.wait_s)
+        return Failed(ended.reason, State.FAILED) if hopeless else _as_failure(ended)
 
     async def _forget_eras(self) -> None:
         """The same command may be another version by now: what failed is probed anew next time."""
@@ -571,6 +574,10 @@ class _Door:
 
     def tell(self, method: str) -> None:
         self._upstream.requests.announce(method)
+
+
+def _as_failure(ended: Ended) -> Failed:
+    return Failed(ended.reason, ended.into, ended.wait_s)
 
 
 def _first_transport(config: ServerConfig, remembered: frozenset[str]) -> Transport:
