@@ -85,6 +85,7 @@ class HttpLink:
         self._cap_bytes = cap_bytes
         self._relist = relist
         self._breaker = Breaker()
+        self._loop = asyncio.get_running_loop()  # asked once: the question costs a system call on 3.11
         self._revision: str | None = None
         self._session: str | None = None
         self._greeting: Params | None = None  # what `initialize` said, to say it again
@@ -153,8 +154,7 @@ class HttpLink:
             return
         if method == "initialize":
             self._greeting = dict(params)
-        task = asyncio.create_task(self._ask(number, method, params))
-        self._posts[number] = task
+        self._posts[number] = self._loop.create_task(self._ask(number, method, params))
 
     def cancel(self, number: int, reason: str) -> None:
         # The modern era ends a request by ending its connection; in the handshake era that says nothing.
@@ -168,7 +168,7 @@ class HttpLink:
         task = self._posts.pop(number, None)
         if task is None or task.done():
             return
-        is_asking = task is asyncio.current_task()
+        is_asking = task is asyncio.current_task(self._loop)
         if is_asking:
             self._keep(task)  # it reads on to the end, so that the connection can be used again
         else:

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import email.utils
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from types import TracebackType
 from typing import Final
 
 import aiohttp
@@ -111,24 +112,20 @@ class Remote:
                 async with asyncio.timeout(CLOSE_S):
                     await client.close()
 
-    @contextlib.asynccontextmanager
-    async def exchange(
+    def exchange(
         self, method: str, headers: Mapping[str, str], body: bytes | None = None, url: URL | None = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One request; the block reads the answer.
+    ) -> "Exchange":
+        """One request; the block of `async with` reads the answer.
 
         Raises:
             Trouble: nothing came of it, also from within the block.
         """
         if self._client is None:
             raise Trouble("the connection to it was closed", counts=False)
-        try:
-            async with self._client.request(
-                method, url or self.url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                yield response
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as problem:
-            raise self.trouble(problem) from None
+        request = self._client.request(
+            method, url or self.url, data=body, headers=headers, allow_redirects=False
+        )
+        return Exchange(self, request)
 
     def trouble(self, problem: Exception) -> Trouble:
         """What a failure of the client library means."""
@@ -152,6 +149,29 @@ class Remote:
             case OSError():
                 return Trouble(f"the connection broke: {_words(problem)}", is_cut=True)
         return Trouble("the connection broke")
+
+
+class Exchange:
+    """One request and its answer, with what can go wrong put into our words."""
+
+    __slots__ = ("_remote", "_request")
+
+    def __init__(self, remote: Remote, request: "aiohttp.client._RequestContextManager") -> None:
+        self._remote = remote
+        self._request = request
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        try:
+            return await self._request.__aenter__()
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as problem:
+            raise self._remote.trouble(problem) from None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._request.__aexit__(kind, problem, trace)
+        if isinstance(problem, aiohttp.ClientError | ConnectionError):
+            raise self._remote.trouble(problem) from None
 
 
 def _down(reason: str) -> Trouble:
