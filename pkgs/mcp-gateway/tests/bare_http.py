@@ -281,13 +281,13 @@ class Response:
         self.begun = True
         self.connection.write(data)
 
-    def head(self, status: int, headers: Headers = (), length: int | None = None) -> None:
-        """A head; without a length the body comes in chunks."""
+    def head(self, status: int, headers: Headers = (), length: int | None = None, body: bytes = b"") -> None:
+        """A head; without a length the body comes in chunks. With `body`, both are written as one."""
         lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Whatever')}"]
         lines += [f"{name}: {value}" for name, value in headers]
         self.is_chunked = length is None
         lines.append("Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}")
-        self.raw("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        self.raw("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
     def body(self, data: bytes) -> None:
         if data:
@@ -309,8 +309,7 @@ class Response:
         self.connection.write(self.connection.next)
 
     def whole(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
-        self.head(status, headers, len(body))
-        self.body(body)
+        self.head(status, headers, len(body), body)
         self.end()
 
     def cut(self) -> None:

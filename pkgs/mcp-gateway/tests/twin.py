@@ -243,7 +243,7 @@ class Exchange(hostile.Server):
             way(self, line)
         elif self.stream is None and is_pushed and self.options.answers == "json":
             self.twin.seen.count("undelivered")
-        elif self.stream is None and not is_pushed and self.options.answers != "sse":
+        elif self.stream is None and not is_pushed and (self.options.answers != "sse" or self.status != 200):
             self.ended = self.answered = True
             self.twin.plain(self.response, self.status, (JSON_TYPE, *self.headers), line)
         else:
