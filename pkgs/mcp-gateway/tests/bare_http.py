@@ -11,6 +11,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count as counter
 
@@ -32,6 +33,11 @@ REASONS = {200: "OK", 202: "Accepted", 204: "No Content", 302: "Found", 307: "Te
     503: "Service Unavailable",
 }
 Headers = Sequence[tuple[str, str]]
+
+
+def would_block(problem: OSError) -> bool:
+    """Whether a socket, or the TLS over it, only asks for patience."""
+    return isinstance(problem, BlockingIOError) or type(problem).__name__.startswith("SSLWant")
 
 
 class Loop:
@@ -88,11 +94,20 @@ class Listener:
         serve: Callable[[Request, "Response"], None],
         port: int = 0,
         backlog: int = 128,
+        certificate: str = "",
     ) -> None:
         self.loop = loop
         self.serve = serve
         self.connections = 0
         self.open = 0
+        self.wrap: Callable[[socket.socket], socket.socket] | None = None
+        if certificate:
+            import ssl  # slow to import, and rarely wanted
+
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            # The handshake is done by the first read, as everything else without blocking.
+            self.wrap = partial(context.wrap_socket, server_side=True, do_handshake_on_connect=False)
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(("127.0.0.1", port))
@@ -111,7 +126,8 @@ class Listener:
             except OSError:
                 return
             self.connections += 1
-            Connection(self, peer)
+            peer.setblocking(False)
+            Connection(self, peer if self.wrap is None else self.wrap(peer))
 
 
 class Connection:
@@ -121,7 +137,6 @@ class Connection:
         self.listener = listener
         self.loop = listener.loop
         self.socket = peer
-        self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.incoming = bytearray()
         self.outgoing: deque[memoryview | Iterator[bytes] | Callable[[], None]] = deque()
@@ -140,17 +155,18 @@ class Connection:
             self.flush()
 
     def read(self) -> None:
-        try:
-            chunk = self.socket.recv(READ_CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            chunk = b""
-        if not chunk:
-            self.close()
-            return
-        self.incoming += chunk
-        self.parse()
+        while not self.closed:
+            try:
+                chunk = self.socket.recv(READ_CHUNK)
+            except OSError as problem:
+                if would_block(problem):
+                    return
+                chunk = b""
+            if not chunk:
+                self.close()
+                return
+            self.incoming += chunk
+            self.parse()
 
     def parse(self) -> None:
         """Serves the next request, if it is there and the one before it is through."""
@@ -208,9 +224,9 @@ class Connection:
             if isinstance(item, memoryview):
                 try:
                     sent = self.socket.send(item)
-                except BlockingIOError:
-                    break
-                except OSError:
+                except OSError as problem:
+                    if would_block(problem):
+                        break
                     self.close()
                     return
                 share -= sent

@@ -26,6 +26,7 @@ from typing import Any, Self, TypeVar
 import psutil
 
 HOSTILE = Path(__file__).with_name("hostile.py")
+CERTIFICATES = Path(__file__).parent / "remote" / "certificates"
 HOSTILE_HTTP = Path(__file__).with_name("hostile_http.py")
 START_TIMEOUT_S = 20.0  # an empty gateway is up in a second; this is for a busy machine
 STOP_TIMEOUT_S = 15.0  # children have two graces of 2 s each, in parallel
@@ -141,6 +142,7 @@ class Gateway:
     directory: Path
     gateway: dict[str, Any] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_hex(8))
+    environment: dict[str, str] = field(default_factory=dict)  # more variables of the gateway itself
 
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
@@ -190,6 +192,7 @@ class Gateway:
         command = [sys.executable, "-m", "mcp_gateway", "serve", "--port", "0"]
         command += ["--state-dir", str(self.state_dir), "--config", str(config)]
         environment = {name: value for name, value in os.environ.items() if "MCP_GATEWAY" not in name}
+        environment |= self.environment
         with self.log.open("ab") as log:
             # In its own session: an interrupt at the terminal reaches the test, which stops the gateway.
             self.process = subprocess.Popen(
@@ -515,7 +518,8 @@ class Remote:
     @property
     def url(self) -> str:
         path = "sse" if ("--transport", "sse") in pairwise(self.options) else "mcp"
-        return f"http://127.0.0.1:{self.port}/{path}"
+        scheme = "https" if "--tls" in self.options else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/{path}"
 
     @property
     def entry(self) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from tests.twin import (
     Way,
     initialize,
     instead,
+    listen,
     meta_of,
     on_act,
     on_answer,
@@ -796,7 +797,22 @@ def header_invalid(server: hostile.Server, message: dict[str, Any]) -> None:
     server.reply(message["id"], {"tools": tools, "ttlMs": 0, "cacheScope": "private"})
 
 
-# The GET stream
+# Streams that stay open
+
+
+@on_answer("listen-ends", "subscriptions/listen", "F082", "ends each subscription at once, politely")
+def listen_ends(server: hostile.Server, message: dict[str, Any]) -> None:
+    assert isinstance(server, Exchange)
+    listen(server, message)
+    server.twin.listeners.remove(server)
+    server.reply(message["id"], {"_meta": {hostile.META + "subscriptionId": message["id"]}})
+
+
+@on_answer("listen-cut", "subscriptions/listen", "F082", "cuts each subscription at once")
+def listen_cut(server: hostile.Server, message: dict[str, Any]) -> None:
+    assert isinstance(server, Exchange)
+    listen(server, message)
+    server.wire().cut()
 
 
 @on_stream("get-ends", "F082", "ends the GET stream at once, each time")

@@ -32,6 +32,7 @@ POLLING_SINCE = "2025-11-25"  # older clients may stumble over an event without 
 KEPT_EVENTS = 1000  # per stream, for clients that come back
 KEPT_HEADERS = 200  # kinds of requests whose last headers are remembered
 
+CERTIFICATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "remote", "certificates")
 JSON_TYPE = ("Content-Type", "application/json")
 SSE_HEAD = (
     ("Content-Type", "text/event-stream"),
@@ -58,6 +59,7 @@ class Options(hostile.Options):
         self.event_ids = 1
         self.retry_ms = 50  # the `retry` of a stream that asks to come back; 0 is none
         self.revision = ""  # what initialize answers; what was asked for, if empty
+        self.tls = ""  # serve HTTPS with the certificate of that name: good, expired, elsewhere
         self.token = ""  # the bearer token without which everything is 401
         self.on = ""  # which requests are hit; what the mode finds right, if empty
         self.status = 500  # of mode `status`
@@ -348,7 +350,9 @@ class Twin:
         self.listeners: list[Exchange] = []  # open subscriptions of the modern era
         self.region_header = "Region"  # `header-shift` changes it under the client
         self.crowd: list[socket.socket] = []
-        self.main = Listener(self.loop, self.serve, options.port, 0 if options.mode == "no-accept" else 128)
+        backlog = 0 if options.mode == "no-accept" else 128
+        certificate = os.path.join(CERTIFICATES, f"{options.tls}.pem") if options.tls else ""
+        self.main = Listener(self.loop, self.serve, options.port, backlog, certificate)
         self.decoy = Listener(self.loop, self.serve_decoy)
         self.control = Listener(self.loop, self.serve_control)
         for listener in (self.decoy, self.control):
@@ -360,7 +364,7 @@ class Twin:
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self.main.port}"
+        return f"http{'s' if self.options.tls else ''}://127.0.0.1:{self.main.port}"
 
     @property
     def decoy_origin(self) -> str:

@@ -7,6 +7,7 @@ a mode says so. No gateway takes part.
 import asyncio
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import zlib
@@ -18,11 +19,12 @@ import mcp_types
 import pytest
 from mcp import Client
 from mcp.client.sse import sse_client
+from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS, classify_inbound_request, validate_mcp_param_headers
 from mcp.shared.subscriptions import ToolsListChanged
 
-from tests.harness import HOSTILE_HTTP, Remote, remote, until
+from tests.harness import CERTIFICATES, HOSTILE_HTTP, Remote, remote, until
 
 TIMEOUT_S = 10.0  # no wait of a test may hang the suite
 MODERN = "2026-07-28"
@@ -196,6 +198,20 @@ async def test_hanging_up_cancels_in_the_modern_era_and_a_message_does_in_the_ot
         seen = server.stats()
     assert seen["hungUp"] + seen["cancelled"] == 1
     assert seen["running"] == 0
+
+
+@pytest.mark.parametrize("mode", ["listen-ends", "listen-cut"])
+async def test_a_subscription_ends_at_once(mode: str) -> None:
+    with remote(mode, "--era", "modern") as server:
+        async with connected(server) as client:
+            for _ in range(2):
+                async with client.listen(tools_list_changed=True) as subscription:
+                    if mode == "listen-ends":
+                        assert [event async for event in subscription] == []
+                    else:
+                        with pytest.raises(SubscriptionLost):
+                            await anext(aiter(subscription))
+        assert server.stats()["listening"] == 0
 
 
 @pytest.mark.parametrize("answers", ["json", "mixed"])
@@ -675,6 +691,28 @@ def test_the_decoy_counts_who_should_not_have_come() -> None:
             assert line.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
         seen = server.stats()
         assert (seen["decoyConnections"], seen["decoyRequests"], seen["decoyCredentials"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "complaint"),
+    [("good", ""), ("expired", "certificate has expired"), ("elsewhere", "IP address mismatch")],
+)
+def test_a_certificate_is_what_it_is_called(certificate: str, complaint: str) -> None:
+    trusting = ssl.create_default_context(cafile=CERTIFICATES / "ca.pem")
+    with remote("good", "--tls", certificate) as server:
+        assert server.url.startswith("https://")
+        with connect(server) as plain:
+            if complaint:
+                with pytest.raises(ssl.SSLCertVerificationError, match=complaint):
+                    trusting.wrap_socket(plain, server_hostname="127.0.0.1")
+                return
+            with trusting.wrap_socket(plain, server_hostname="127.0.0.1") as line:
+                body = json.dumps(initialize()).encode() + b" " * 100_000  # more than one TLS record
+                line.sendall(request_bytes("POST", body, [*BASIC, ("Connection", "close")]))
+                reply = Reply(b"".join(iter(lambda: line.recv(1 << 16), b"")))
+                assert reply.json()["result"]["serverInfo"]["name"] == "hostile"
+        with connect(server) as nobody, pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
+            ssl.create_default_context().wrap_socket(nobody, server_hostname="127.0.0.1")
 
 
 def test_retry_after_comes_in_every_form() -> None:
