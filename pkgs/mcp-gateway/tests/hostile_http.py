@@ -618,14 +618,14 @@ def sse_endless(exchange: Exchange, line: bytes) -> None:
 
 @way("cut-event", "F082", "closes in the middle of the event that is its answer")
 def cut_event(exchange: Exchange, line: bytes) -> None:
-    response = exchange.wire()
+    response = exchange.leave()
     response.body(event(line)[:-20])
     response.cut()
 
 
 @way("reset-event", "F082", "resets the connection in the middle of the event that is its answer")
 def reset_event(exchange: Exchange, line: bytes) -> None:
-    response = exchange.wire()
+    response = exchange.leave()
     response.body(event(line)[:-20])
     response.reset()
 
@@ -643,8 +643,8 @@ def progress_token(exchange: Exchange) -> Any:
 
 @way("cut-after-progress", "F082", "reports progress, then closes before its answer")
 def cut_after_progress(exchange: Exchange, line: bytes) -> None:
-    response = exchange.wire()
     report_progress(exchange, 1)
+    response = exchange.leave()
     response.body(b": working\n\n")
     response.cut()
 

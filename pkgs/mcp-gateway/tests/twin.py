@@ -11,9 +11,11 @@ import json
 import os
 import re
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count as counter
+from itertools import pairwise
 from typing import Any
 
 from tests import hostile
@@ -81,7 +83,8 @@ class Seen:
         self.statuses: dict[str, int] = {}
         self.headers: dict[str, dict[str, str]] = {}
         self.cancelled: list[Any] = []
-        self.get_streams: list[str | None] = []
+        self.get_streams: list[str | None] = []  # the Last-Event-ID of each
+        self.get_times: list[float] = []
         self.counts = dict.fromkeys(
             (
                 "hits",
@@ -108,6 +111,10 @@ class Seen:
 
     def count(self, what: str) -> None:
         self.counts[what] += 1
+
+    def get_stream(self, last: str | None) -> None:
+        self.get_streams.append(last)
+        self.get_times.append(time.monotonic())
 
 
 class Stream:
@@ -161,6 +168,12 @@ class Stream:
     def finish(self) -> None:
         self.finished = True
         self.release()
+
+    def leave(self) -> Response | None:
+        """Takes the stream off its connection, to be spoilt by the caller; who comes back finds an end."""
+        self.finished = True
+        response, self.response = self.response, None
+        return response
 
 
 class Session:
@@ -267,6 +280,11 @@ class Exchange(hostile.Server):
     def wire(self) -> Response:
         """The response that carries the stream of this exchange, for bytes that are not events."""
         return self.events().response or self.response
+
+    def leave(self) -> Response:
+        """The response that carries the stream, which ends here: whatever becomes of the connection."""
+        self.ended = True
+        return self.events().leave() or self.response
 
     def finish(self) -> None:
         self.ended = True
@@ -422,6 +440,7 @@ class Twin:
             "headers": seen.headers,
             "sessions": len(self.sessions),
             "getStreams": seen.get_streams,
+            "getGapsMs": [int((later - sooner) * 1000) for sooner, later in pairwise(seen.get_times)],
             "openGetStreams": sum(
                 session.standalone.response is not None for session in self.sessions.values()
             ),
@@ -639,7 +658,7 @@ class Twin:
 
     def open_get_stream(self, request: Request, response: Response, session: Session, mode: str) -> None:
         last = request.header("last-event-id")
-        self.seen.get_streams.append(last)
+        self.seen.get_stream(last)
         stream, after = session.standalone, None
         if last is not None:
             name, _, number = last.rpartition("-")
@@ -752,7 +771,7 @@ class Twin:
         session = self.new_session()
         stream = session.standalone
         stream.name = ""  # nobody comes back to a stream of this transport
-        self.seen.get_streams.append(None)
+        self.seen.get_stream(None)
 
         def leave() -> None:
             self.seen.count("disconnected")

@@ -711,7 +711,10 @@ def test_a_certificate_is_what_it_is_called(certificate: str, complaint: str) ->
                 line.sendall(request_bytes("POST", body, [*BASIC, ("Connection", "close")]))
                 reply = Reply(b"".join(iter(lambda: line.recv(1 << 16), b"")))
                 assert reply.json()["result"]["serverInfo"]["name"] == "hostile"
-        with connect(server) as nobody, pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
+        with (
+            connect(server) as nobody,
+            pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"),
+        ):
             ssl.create_default_context().wrap_socket(nobody, server_hostname="127.0.0.1")
 
 
