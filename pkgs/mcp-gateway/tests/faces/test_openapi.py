@@ -33,6 +33,7 @@ PROMISED = {
     ("PATCH", "/api/tools/{server}/{tool}"),
     ("POST", "/api/tools/{server}/{tool}"),
     ("GET", "/api/calls"),
+    ("GET", "/api/calls/export"),
     ("GET", "/api/calls/{id}"),
     ("DELETE", "/api/calls/{id}"),
     ("GET", "/api/events"),
