@@ -273,7 +273,7 @@ async def test_old_rows_and_surplus_rows_are_pruned_in_steps(
 
 
 async def test_pruning_lets_every_batch_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While there is much to prune, what is written is there at the next look, and there is less each time."""
+    """While there is much to prune, what is written is there at the next look, and less is left each time."""
     now = time.time()
     store = Store.open(tmp_path)
     for n in range(400):
