@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.config import load
-from mcp_gateway.config.model import Activity, Config, GatewayConfig, PayloadMode
+from mcp_gateway.config.model import Config, PayloadMode
 from mcp_gateway.errors import GatewayError, UpstreamAnswered
 from mcp_gateway.gateway import Gateway, call_id_text
 from mcp_gateway.gateway.payloads import HEAD_BYTES, KEPT_BYTES, KEPT_CALLS, NOTHING, Payloads
@@ -203,10 +203,12 @@ async def test_a_call_of_somebody_else_is_shown_to_who_may_operate_and_to_nobody
 
 
 async def test_where_it_is_switched_off_later_nothing_is_shown_any_more(store: Store) -> None:
+    modes: list[PayloadMode] = ["memory"]
     house = gateway(store, load.empty())
+    house.payloads = Payloads(lambda _server: modes[-1])
     record = a_finished_record()
     house.payloads.keep(record, LogRing(), result("x"), None)
     operator = Caller("local", frozenset(Right))
     assert await house.show_payloads(operator, call_id_text(record.id)) != NOTHING
-    house.config = Config(gateway=GatewayConfig(activity=Activity(payloads="off")))
+    modes.append("off")
     assert await house.show_payloads(operator, call_id_text(record.id)) == NOTHING

@@ -221,7 +221,6 @@ class Calls:
         record = call.record
         record.duration_s = clock.now_s() - call.opened_at
         error = exchange.error
-        self._payloads.keep(record, call.upstream.logs, exchange.result, error)
         if exchange.result is not None:
             size = memoryview(exchange.result).nbytes
             said = verdict(exchange.result)
@@ -246,6 +245,8 @@ class Calls:
         record.outcome = outcome
         record.detail = detail
         record.response_bytes = response_bytes
+        if (call := self.running.get(record.id)) is not None:
+            self._payloads.keep(record, call.upstream.logs, call.exchange.result, call.exchange.error)
         self._journal.end(record)
         self._events.publish("call", lambda: facts_of(record))
 

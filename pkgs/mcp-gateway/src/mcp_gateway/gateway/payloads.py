@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from msgspec import Raw
 
 from mcp_gateway.config.model import PayloadMode
-from mcp_gateway.errors import UpstreamAnswered
+from mcp_gateway.errors import InputRequired, UpstreamAnswered
 from mcp_gateway.store.calls import CallRecord
 from mcp_gateway.store.payloads import Capture
 
@@ -48,7 +48,7 @@ class Payload:
     )
 
     def __init__(
-        self, record: CallRecord, redactor: Redactor, result: Raw | None, error: Exception | None
+        self, record: CallRecord, redactor: Redactor, result: object, error: Exception | None
     ) -> None:
         request = record.arguments
         response: bytes | None = None
@@ -58,14 +58,15 @@ class Payload:
             if size > HEAD_BYTES:
                 request = request[:HEAD_BYTES]
                 size = HEAD_BYTES
-        if result is not None:
+        if isinstance(result, Raw):
             # A copy, small as it is: a slice of a line would hold on to the whole line, or to a mapped file.
             view = memoryview(result)
             answered = view.nbytes
             response = bytes(view[:HEAD_BYTES])
-        elif isinstance(error, UpstreamAnswered):
-            answered = len(error.error)
-            response = error.error[:HEAD_BYTES]
+        elif isinstance(error, UpstreamAnswered | InputRequired):
+            theirs = error.error if isinstance(error, UpstreamAnswered) else error.asked
+            answered = len(theirs)
+            response = theirs[:HEAD_BYTES]
         if response is not None:
             size += len(response)
         self.call_id = record.id
@@ -101,10 +102,11 @@ class Payloads:
         self._ring: deque[Payload] = deque()
         self._bytes = 0
 
-    def keep(
-        self, record: CallRecord, redactor: Redactor, result: Raw | None, error: Exception | None
-    ) -> None:
-        """Keeps what was said in a call that has ended; before its record is handed to the store."""
+    def keep(self, record: CallRecord, redactor: Redactor, result: object, error: Exception | None) -> None:
+        """Keeps what was said in a call that has ended; before its record is handed to the store.
+
+        `result` is a `Raw` or there is none; of the errors, those count that a server has worded.
+        """
         mode = self._mode(record.server)
         if mode == "off":
             return
