@@ -109,7 +109,8 @@ def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping
     from mcp_gateway.store import Store, StoreError
 
     try:
-        store = Store.open(state_dir, keep_days=settings.gateway.activity.keep_days)
+        keep = settings.gateway.activity.keep
+        store = Store.open(state_dir, keep_days=keep.days, max_rows=keep.rows)
     except StoreError as problem:
         bound.close()
         _stop(CANNOT_START, f"{problem}")

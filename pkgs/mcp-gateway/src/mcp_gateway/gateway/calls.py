@@ -17,6 +17,7 @@ from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import offers, require
 from mcp_gateway.errors import CallCancelled, GatewayError, InputRequired, Kind
 from mcp_gateway.gateway.events import Events
+from mcp_gateway.gateway.payloads import Payloads
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord, call_id_text
 from mcp_gateway.upstream.exchange import Exchange, Mailbox
@@ -34,7 +35,9 @@ MAX_NAME_CHARS: Final = 200  # of a name nobody knows, in an error and in its re
 
 
 class Journal(Protocol):
-    """Where records go; both methods are cheap and never wait."""
+    """Where records go; both methods are cheap and never wait. `last_call_id` is of an earlier process."""
+
+    last_call_id: int
 
     def begin(self, record: CallRecord) -> None: ...
     def end(self, record: CallRecord) -> None: ...
@@ -110,11 +113,12 @@ class Call:
 
 
 class Calls:
-    def __init__(self, servers: Servers, journal: Journal, events: Events) -> None:
+    def __init__(self, servers: Servers, journal: Journal, events: Events, payloads: Payloads) -> None:
         self._servers = servers
         self._journal = journal
         self._events = events
-        self._ids = clock.CallIds()
+        self._payloads = payloads
+        self._ids = clock.CallIds(journal.last_call_id)
         self.running: dict[int, Call] = {}
         self.stopping = False
         self._kept: OrderedDict[int, Call] = OrderedDict()
@@ -241,6 +245,8 @@ class Calls:
         record.outcome = outcome
         record.detail = detail
         record.response_bytes = response_bytes
+        if (call := self.running.get(record.id)) is not None:
+            self._payloads.keep(record, call.upstream.logs, call.exchange.result, call.exchange.error)
         self._journal.end(record)
         self._events.publish("call", lambda: facts_of(record))
 
