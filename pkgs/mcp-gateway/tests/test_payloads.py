@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+import mcp_gateway.store as store_module
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.config import load
 from mcp_gateway.config.model import Config, PayloadMode
@@ -212,3 +213,11 @@ async def test_where_it_is_switched_off_later_nothing_is_shown_any_more(store: S
     assert await house.show_payloads(operator, call_id_text(record.id)) != NOTHING
     modes.append("off")
     assert await house.show_payloads(operator, call_id_text(record.id)) == NOTHING
+
+
+async def test_what_was_not_captured_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = gateway(store, load.empty())
+    assert house.warnings() == []
+    monkeypatch.setattr(store_module, "MAX_PENDING_BYTES", 0)
+    store.end(a_finished_record(capture=Capture(1, dict)))
+    assert house.warnings() == ["1 requests and responses were not captured on disk"]
