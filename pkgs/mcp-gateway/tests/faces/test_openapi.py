@@ -35,6 +35,8 @@ PROMISED = {
     ("GET", "/api/calls"),
     ("GET", "/api/calls/{id}"),
     ("DELETE", "/api/calls/{id}"),
+    ("GET", "/api/artifacts/{id}"),
+    ("HEAD", "/api/artifacts/{id}"),
     ("GET", "/api/events"),
     ("GET", "/health"),
     ("GET", "/ready"),

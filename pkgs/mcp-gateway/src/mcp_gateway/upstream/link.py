@@ -7,9 +7,10 @@ itself: the owner in `upstream.py` does that. Nothing here waits except `open` a
 from typing import Protocol
 
 from mcp_gateway.errors import GatewayError
+from mcp_gateway.upstream.framing import Spooled, is_utf8
 from mcp_gateway.upstream.lifecycle import Ended
 from mcp_gateway.upstream.process import Exit
-from mcp_gateway.wire.envelope import Head, Params
+from mcp_gateway.wire.envelope import Head, NotAMessage, Params, read_head
 
 
 class Peer(Protocol):
@@ -18,14 +19,30 @@ class Peer(Protocol):
     def message(self, head: Head) -> None:
         """One message of the server."""
 
-    def garbage(self, line: bytes | memoryview, reason: str) -> None:
-        """Something of the server that is no message."""
+    def large(self, head: Head, message: Spooled) -> None:
+        """One message that lives in a file; `head` is as `Spooled.head` says."""
+
+    def garbage(self, line: bytes, reason: str) -> None:
+        """Something of the server that is no message; of a long one its start and its end."""
 
     def failed(self, number: int, error: GatewayError) -> None:
         """One request will get no answer, while the link goes on."""
 
     def lost(self, ended: Ended) -> None:
         """The link is of no use any more; nothing further is heard of it."""
+
+
+def deliver(peer: Peer, message: bytes | Spooled) -> None:
+    """Tells the peer what has come in, however it was kept meanwhile."""
+    try:
+        if isinstance(message, Spooled):
+            peer.large(message.head(), message)
+        elif is_utf8(message):
+            peer.message(read_head(message))
+        else:
+            peer.garbage(message, "not UTF-8")
+    except NotAMessage as problem:
+        peer.garbage(message.glimpse if isinstance(message, Spooled) else message, str(problem))
 
 
 class Link(Protocol):
