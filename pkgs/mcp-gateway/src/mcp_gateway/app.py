@@ -53,9 +53,7 @@ async def run(
     """
     nursery = Nursery(_instance(state_dir), environment)
     gateway = Gateway(settings, store, nursery, environment)
-    spool_dir = state_dir / "spool"
-    spool_dir.mkdir(mode=0o700, exist_ok=True)
-    server = _Server(gateway, nursery, spool_dir, announce)
+    server = _Server(gateway, nursery, state_dir, announce)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, partial(server.asked_to_stop, number))
@@ -73,7 +71,7 @@ class _Server(uvicorn.Server):
     """uvicorn, with the gateway started behind the open port and everything ended in our order."""
 
     def __init__(
-        self, gateway: Gateway, nursery: Nursery, spool_dir: Path, announce: Callable[[], None]
+        self, gateway: Gateway, nursery: Nursery, state_dir: Path, announce: Callable[[], None]
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -93,7 +91,7 @@ class _Server(uvicorn.Server):
         )
         self._gateway = gateway
         self._nursery = nursery
-        self._spool_dir = spool_dir
+        self._state_dir = state_dir
         self._announce = announce
         self._checked_at = now_s()
         self._drained_by: float | None = None  # set by the first signal
@@ -103,7 +101,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._announce()
-        await self._gateway.start(self._spool_dir)
+        await self._gateway.start(self._state_dir / "spool", self._state_dir / "artifacts")
 
     async def on_tick(self, counter: int) -> bool:
         self._check_connections()

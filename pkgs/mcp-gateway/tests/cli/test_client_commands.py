@@ -146,6 +146,18 @@ def test_json_output_is_the_result_as_the_server_sent_it(gateway: Gateway) -> No
     assert run(gateway, "call", "--json", "good/echo", "--text", "x").stdout == wanted
 
 
+def test_a_large_result_is_kept_whole_and_shown_in_part(gateway: Gateway, tmp_path: Path) -> None:
+    size = 11 << 20
+    kept = run(gateway, "call", "-o", str(tmp_path / "out"), "good/blob", "--bytes", str(size))
+    assert kept.returncode == 0, kept.stderr
+    assert (tmp_path / "out").read_text() == "b" * size + "\n"
+    told = run(gateway, "call", "--json", "good/blob", "--bytes", str(size))
+    assert json.loads(told.stdout)["content"][0]["text"] == "b" * size
+    shown = run(gateway, "call", "good/blob", "--bytes", str(size)).stdout
+    assert "mcp-gateway://artifacts/" in shown
+    assert len(shown) < 64 * 1024
+
+
 def test_the_help_of_a_tool_shows_its_flags(gateway: Gateway) -> None:
     done = run(gateway, "call", "good/sleep", "--help")
     assert done.returncode == 0

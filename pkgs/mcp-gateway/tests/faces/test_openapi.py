@@ -36,6 +36,8 @@ PROMISED = {
     ("GET", "/api/calls/export"),
     ("GET", "/api/calls/{id}"),
     ("DELETE", "/api/calls/{id}"),
+    ("GET", "/api/artifacts/{id}"),
+    ("HEAD", "/api/artifacts/{id}"),
     ("GET", "/api/events"),
     ("GET", "/health"),
     ("GET", "/ready"),

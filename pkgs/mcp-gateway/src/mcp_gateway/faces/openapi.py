@@ -27,7 +27,8 @@ _PROBLEM = {
 }
 _RESULT = {
     "type": "object",
-    "description": "The MCP result as the server sent it, unknown members included",
+    "description": "The MCP result as the server sent it, unknown members included. In place of one beyond "
+    "10 MiB: its first part, a `resource_link`, and where all of it is in `_meta`, `mcp-gateway/artifact`.",
     "properties": {
         "content": {"type": "array", "items": {"type": "object"}},
         "structuredContent": {},
@@ -177,6 +178,32 @@ _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("/api/calls/{id}", "get"): _json(_ref("Call"), stream=True),
     ("/api/calls/{id}", "delete"): _json(_ref("Call")),
+    ("/api/artifacts/{id}", "get"): _json(_ref("Result")),
+    ("/api/artifacts/{id}", "head"): {},
+}
+_PART_HEADERS = {
+    "Content-Range": {"schema": {"type": "string"}, "description": "Which bytes, and of how many"}
+}
+# What some routes answer besides.
+_MORE_ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
+    ("/api/artifacts/{id}", "get"): {
+        "206": {
+            "description": "The range that was asked for",
+            "headers": _PART_HEADERS,
+            "content": {"application/json": {}},
+        },
+        "416": {
+            "description": "There are no such bytes",
+            "headers": _PART_HEADERS,
+            "content": {"application/problem+json": {"schema": _ref("Problem")}},
+        },
+    }
+}
+_RANGE_PARAMETER = {
+    "name": "Range",
+    "in": "header",
+    "description": "One range of bytes, such as `bytes=0-65535` (RFC 9110)",
+    "schema": {"type": "string"},
 }
 _BODIES = {
     ("/api/servers/{server}", "patch"): ["boolean", "null"],
@@ -282,7 +309,9 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
         "description": operation["responses"][success]["description"],
         "content": _ANSWERS[path, method],
     }
-    operation["responses"] = {success: answer, **_problems()}
+    operation["responses"] = {success: answer, **_MORE_ANSWERS.get((path, method), {}), **_problems()}
+    if path == "/api/artifacts/{id}":
+        operation["parameters"].append(_RANGE_PARAMETER)
     if path == "/api/tools/{server}/{tool}":
         operation["parameters"] = [_SERVER_PARAMETER, _TOOL_PARAMETER]
     kinds = _BODIES.get((path, method))

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from mcp_gateway.catalog import api_list
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, export, status
+from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.http import MISTAKE, Visit, problem_document, require_json, retry_header
 from mcp_gateway.faces.openapi import Described
 from mcp_gateway.gateway import CallQuery, Gateway
@@ -111,6 +112,7 @@ def build(gateway: Gateway) -> FastAPI:
     _add_servers(app, gateway)
     _add_tools(app, gateway)
     _add_calls(app, gateway)
+    _add_artifacts(app, gateway)
     return app
 
 
@@ -283,6 +285,16 @@ def _add_calls(app: FastAPI, gateway: Gateway) -> None:
     @app.delete("/api/calls/{id}", status_code=202, tags=["calls"], summary="Cancel a running call")
     async def cancel_call(visit: Let, id: str) -> Response:
         return json_response(await gateway.cancel_call(visit.caller, id), 202)
+
+
+def _add_artifacts(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/api/artifacts/{id}", tags=["calls"], summary="A large result, whole or in ranges")
+    async def read_artifact(visit: Let, id: str) -> Response:
+        return ArtifactResponse(gateway.read_artifact(visit.caller, id), visit.headers)
+
+    @app.head("/api/artifacts/{id}", tags=["calls"], summary="The size of a large result")
+    async def size_artifact(visit: Let, id: str) -> Response:
+        return ArtifactResponse(gateway.read_artifact(visit.caller, id), visit.headers, is_head=True)
 
 
 _BODY_BYTES: Final = 64 * 1024  # of what is sent to switch something

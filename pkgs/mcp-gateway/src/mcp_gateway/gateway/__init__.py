@@ -2,6 +2,7 @@
 
     servers   wanted state -> running upstreams, and the catalog of their tools
     calls     the one path of a call
+    artifacts results too large to hand over whole
     events    bounded fan-out of what changes
     metrics   numbers for Prometheus, counted from the two above
     payloads  what was said in the last calls
@@ -22,6 +23,7 @@ from mcp_gateway.catalog import Catalog, Entry
 from mcp_gateway.config.model import Config, PayloadMode, ServerConfig
 from mcp_gateway.config.secrets import Resolved, SecretError, resolve
 from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.gateway.artifacts import Artifact, Artifacts, Reading
 from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.events import Events, Feed
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
@@ -36,7 +38,18 @@ from mcp_gateway.upstream.process import Nursery
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
 
-__all__ = ["Call", "CallQuery", "Gateway", "Mailbox", "Request", "call_id_text", "facts_of", "stopping"]
+__all__ = [
+    "Artifact",
+    "Call",
+    "CallQuery",
+    "Gateway",
+    "Mailbox",
+    "Reading",
+    "Request",
+    "call_id_text",
+    "facts_of",
+    "stopping",
+]
 
 # Read at a time: 3 ms of the writer, which goes on with its batches between, and 1 ms of the event loop.
 EXPORT_ROWS: Final = 200
@@ -61,10 +74,12 @@ class Gateway:
         self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
         self.payloads = Payloads(self._payload_mode)
         journal = CountedJournal(store, self.metrics)
-        self.calls = Calls(self.servers, journal, self.events, self.payloads)
+        self.artifacts = Artifacts()
+        self.calls = Calls(self.servers, journal, self.events, self.payloads, self.artifacts)
 
-    async def start(self, spool_dir: Path) -> None:
+    async def start(self, spool_dir: Path, artifacts_dir: Path) -> None:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
+        self.artifacts.open(artifacts_dir, spool_dir)
         eras = _Eras(self._store)
         self.servers.prepare(
             Surroundings(
@@ -100,6 +115,7 @@ class Gateway:
         self.end_feeds()
         self.end_calls()
         await self.servers.stop()
+        self.artifacts.close()
         self._nursery.close()
 
     async def _resolve(self, server: ServerConfig) -> Resolved:
@@ -301,6 +317,28 @@ class Gateway:
             call.cancel("cancelled by request")
             return facts_of(call.record)
         return await self.show_call(caller, text)
+
+    # Artifacts
+
+    def list_artifacts(self, caller: Caller) -> list[Artifact]:
+        """The caller's own, oldest first."""
+        require(caller, Right.CALL)
+        return self.artifacts.of(caller.id)
+
+    def read_artifact(self, caller: Caller, artifact_id: str, server: str | None = None) -> Reading:
+        """Opens the caller's own artifact, of one server or of any; to be closed by who asked.
+
+        Raises:
+            GatewayError: `unknown`, in the same words whether it was never there, is gone or is another's.
+        """
+        require(caller, Right.CALL)
+        reading = self.artifacts.read(caller.id, artifact_id, server)
+        if reading is None:
+            detail = (
+                "There is no such artifact: large results are kept for an hour at most, each for its caller"
+            )
+            raise GatewayError(Kind.UNKNOWN, detail)
+        return reading
 
     # Feeds and the end
 

@@ -15,15 +15,15 @@ from typing import Any, Final
 
 import aiohttp
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcp_gateway.catalog import Tool
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import Kind
 from mcp_gateway.upstream.breaker import Breaker
-from mcp_gateway.upstream.framing import SPOOL_ABOVE_BYTES, Collector, TooLong, is_utf8
+from mcp_gateway.upstream.framing import SPOOL_ABOVE_BYTES, Collector, Spooled, TooLong
 from mcp_gateway.upstream.lifecycle import Ended
-from mcp_gateway.upstream.link import Failure, Peer
+from mcp_gateway.upstream.link import Failure, Peer, deliver
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.remote import Remote, Trouble, excerpt, is_compressed, refusal
 from mcp_gateway.wire import headers as wire_headers
@@ -346,7 +346,7 @@ class HttpLink:
             shown = self._logs.redact(kind[:80])
             raise Trouble(f"it answered with {shown}, not with MCP", counts=False)
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes | memoryview:
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes | Spooled:
         length = response.content_length
         if length is not None and length <= min(SPOOL_ABOVE_BYTES, self._cap_bytes):
             return await response.read()
@@ -358,21 +358,12 @@ class HttpLink:
         finally:
             collector.close()
 
-    def _message(self, body: bytes | memoryview, number: int | None) -> str | None:
+    def _message(self, body: bytes | Spooled, number: int | None) -> str | None:
         """One message of the server; answers what is wrong with it."""
-        if not len(body):
+        if isinstance(body, bytes) and not body:
             return "its answer is empty"
-        try:
-            if not is_utf8(body):
-                raise NotAMessage("not UTF-8")
-            head = read_head(body)
-        except NotAMessage as problem:
-            self._peer.garbage(body, str(problem))
-            return f"its answer is not valid: {problem}"
-        if head.method is UNSET and head.id is None and head.error and number is not None:
-            head.id = number  # the server could not tell what it refused
-        self._peer.message(head, number)
-        return None
+        problem = deliver(self._peer, body, number)
+        return None if problem is None else f"its answer is not valid: {problem}"
 
     async def _follow(self, number: int, response: aiohttp.ClientResponse) -> None:
         """Reads the stream of one request until its answer, then to its end; resumes one that was cut.
@@ -408,7 +399,7 @@ class HttpLink:
 
     def _reader(self, number: int | None) -> EventReader:
         def emit(name: str, body: Any) -> None:
-            if name == "message" and len(body):  # an empty event only carries an id
+            if name == "message" and body != b"":  # an empty event only carries an id
                 self._message(body, number)
 
         return EventReader(lambda: Collector(self._spool_dir, self._cap_bytes), emit)

@@ -19,6 +19,7 @@ from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.exchange import Exchange, Note
+from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.upstream.lifecycle import Ended, State
 from mcp_gateway.upstream.link import Failure, Link
 from mcp_gateway.upstream.logring import OVERLAP_BYTES, LogRing
@@ -211,7 +212,7 @@ class Requests:
             return Raw(self._meta % token)
         return Raw(encode(read_members(meta) | {"progressToken": token} | self._era_meta))
 
-    def _finish(self, exchange: Exchange, result: Raw | None, error: Exception | None) -> None:
+    def _finish(self, exchange: Exchange, result: Raw | Spooled | None, error: Exception | None) -> None:
         """The one way a request that was sent ends; its place goes to the next in the queue."""
         self._pending.pop(exchange.id, None)
         if self.link is not None:
@@ -325,6 +326,35 @@ class Requests:
         else:
             self._finish(exchange, head.result, None)
 
+    def large(self, head: Head, message: Spooled) -> None:
+        """Only the result of a call may be this large: it ends the call; anything else is not kept."""
+        exchange = self._by_id(head.id) if head.method is UNSET else None
+        if exchange is None:
+            message.close()
+            self.message(head)
+            return
+        self.heard_at = now_s()
+        flaw = self._flaw(exchange, head, message)
+        if flaw is None:
+            self._finish(exchange, message, None)
+        else:
+            message.close()
+            self._finish(exchange, None, self.lost_error(flaw))
+
+    def _flaw(self, exchange: Exchange, head: Head, message: Spooled) -> str | None:
+        """Why an answer in a file cannot be handed over."""
+        if head.error and head.error != _NULL:
+            return f"its error is {message.size} bytes long"
+        if not head.result or memoryview(head.result)[0] != 0x7B:  # {
+            return "its answer holds no result"
+        if message.result_bytes > self._max_result_bytes:
+            return f"its answer is longer than {self._max_result_bytes} bytes"
+        if message.problem is not None:
+            return f"its answer of {message.size} bytes could not be put on disk: {message.problem.strerror}"
+        if not exchange.sent:
+            return f"its answer to `{exchange.method}` is {message.size} bytes long"
+        return None
+
     def _answered_error(self, raw: Raw) -> GatewayError:
         problem = read_error(raw)
         if problem is None:
@@ -332,7 +362,7 @@ class Requests:
         message = self._logs.redact(problem.message[: MAX_MESSAGE_CHARS + OVERLAP_BYTES])[:MAX_MESSAGE_CHARS]
         return UpstreamAnswered(self._server, problem.code, message, bytes(raw))
 
-    def garbage(self, line: bytes | memoryview, reason: str) -> None:
+    def garbage(self, line: bytes, reason: str) -> None:
         """A line that is no message. If it was to be the answer to a call, that call must not hang."""
         start = bytes(line[: GARBAGE_BYTES + OVERLAP_BYTES])
         if not start.strip():
@@ -382,7 +412,7 @@ class Requests:
                 self._progress(params)
             case "notifications/message":
                 exchange = self._spoken_for(stream)
-                if exchange is not None:
+                if exchange is not None and params:  # empty when they were too long to be kept
                     exchange.note(Note("log", bytes(params)))
             case _:
                 self._owner.heard(method)

@@ -16,13 +16,13 @@ from mcp_gateway.catalog import Tool
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import Kind
 from mcp_gateway.upstream.breaker import Breaker
-from mcp_gateway.upstream.framing import Collector, TooLong, is_utf8
+from mcp_gateway.upstream.framing import Collector, TooLong
 from mcp_gateway.upstream.lifecycle import Ended, State
-from mcp_gateway.upstream.link import Failure, Peer
+from mcp_gateway.upstream.link import Failure, Peer, deliver
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import SpawnError
 from mcp_gateway.upstream.remote import Remote, Trouble, excerpt, is_compressed, refusal
-from mcp_gateway.wire.envelope import NotAMessage, Params, notification, read_head, request_line
+from mcp_gateway.wire.envelope import Params, notification, request_line
 from mcp_gateway.wire.sse import EventReader
 
 ENDPOINT_S: Final = 10.0  # from the stream's beginning to its first event
@@ -201,16 +201,9 @@ class SseLink:
 
     def _event(self, name: str, body: Any) -> None:
         if name == "endpoint":
-            self._take_endpoint(bytes(body[:ENDPOINT_MAX_BYTES]))
-        elif name == "message" and len(body):
-            try:
-                if not is_utf8(body):
-                    raise NotAMessage("not UTF-8")
-                head = read_head(body)
-            except NotAMessage as problem:
-                self._peer.garbage(body, str(problem))
-            else:
-                self._peer.message(head)
+            self._take_endpoint(body[:ENDPOINT_MAX_BYTES] if isinstance(body, bytes) else b"")
+        elif name == "message" and body != b"":
+            deliver(self._peer, body)
 
     def _take_endpoint(self, said: bytes) -> None:
         """Where messages go: a path of the same origin, for what we send may hold secrets."""
