@@ -18,6 +18,7 @@ from itertools import count as counter
 READ_CHUNK = 1 << 16
 WRITE_SHARE = 1 << 20  # written to one client before others have their turn
 MOST_HEAD_BYTES = 1 << 20
+TLS_HELLO = b"\x16"  # how a client begins that took this for HTTPS
 REASONS = {200: "OK", 202: "Accepted", 204: "No Content", 302: "Found", 307: "Temporary Redirect"} | {
     308: "Permanent Redirect",
     400: "Bad Request",
@@ -174,7 +175,10 @@ class Connection:
             return
         end = self.incoming.find(b"\r\n\r\n")
         if end < 0:
-            if len(self.incoming) > MOST_HEAD_BYTES:
+            if self.incoming[:1] == TLS_HELLO:
+                self.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                self.write(self.close)
+            elif len(self.incoming) > MOST_HEAD_BYTES:
                 self.close()
             return
         first, *lines = self.incoming[:end].decode("latin-1").split("\r\n")

@@ -180,7 +180,8 @@ class Gateway:
         servers = {}
         for name, entry in self.servers.items():
             variable, value = self.tag(name).split("=")
-            servers[name] = entry | {"env": {TOKEN: self.token, variable: value} | entry.get("env", {})}
+            tagged = {"env": {TOKEN: self.token, variable: value} | entry.get("env", {})}
+            servers[name] = entry | (tagged if "command" in entry else {})
         path = self.directory / "config.json"
         path.write_text(json.dumps({"mcpServers": servers, "gateway": self.gateway}, indent=1))
         path.chmod(0o600)

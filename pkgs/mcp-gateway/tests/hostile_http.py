@@ -379,11 +379,25 @@ def cut_body(exchange: Exchange, line: bytes) -> None:
     response.cut()
 
 
-@json_way("bad-chunk", "F082", "breaks the framing of its chunks")
+@json_way("bad-chunk", "F082", "breaks the framing of its chunks, in one piece with its head")
 def bad_chunk(exchange: Exchange, line: bytes) -> None:
+    exchange.ended = True
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    exchange.response.raw(head + b"zz\r\n" + line + b"\r\n0\r\n\r\n")
+    exchange.response.cut()
+
+
+@json_way("bad-chunk-later", "F082", "breaks the framing of its chunks once its head has been read")
+def bad_chunk_later(exchange: Exchange, line: bytes) -> None:
     response = as_json(exchange, line, JSON_TYPE)
-    response.raw(b"zz\r\n" + line + b"\r\n0\r\n\r\n")
-    response.cut()
+    response.body(line[:1])
+
+    def go_on() -> None:
+        response.raw(b"zz\r\n" + line[1:] + b"\r\n0\r\n\r\n")
+        response.cut()
+
+    # A client that reads has long read what it got; one that does not meets the other mode.
+    exchange.after(exchange.pace_s(50), go_on)
 
 
 @json_way("bad-json", "F041", "answers with half a JSON document, whole by its head")

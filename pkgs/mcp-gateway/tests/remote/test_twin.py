@@ -575,6 +575,7 @@ SPOILT: dict[str, Callable[[Reply], object]] = {
     "long-body": lambda reply: reply.rest.count(b"jsonrpc") == 2 and not reply.is_whole,
     "cut-body": lambda reply: reply.rest.count(b"\r\n") == 2 and not reply.is_whole,
     "bad-chunk": lambda reply: reply.rest.startswith(b"zz\r\n"),
+    "bad-chunk-later": lambda reply: reply.rest.startswith(b"1\r\n{\r\nzz\r\n"),
     "bad-json": lambda reply: reply.is_whole and reply.body.startswith(b'{"jsonrpc"'),
     "not-utf8": lambda reply: b"r\xffght" in reply.body,
     "odd-encoding": lambda reply: reply.headers["content-encoding"] == "br" and reply.json()["result"],
