@@ -210,6 +210,7 @@ class HttpLink:
 
     async def _ask(self, number: int, method: str, params: Params) -> None:
         """Ends with the answer or with `failed`, unless nobody waits any more."""
+        began = now_s()
         try:
             self._refuse_while_held()
             await self._initialized()
@@ -219,12 +220,12 @@ class HttpLink:
                 if not (trouble.is_cut and method in HARMLESS):
                     raise
                 await self._post(number, method, params)
-            self._breaker.count(now_s(), failed=False)
+            self._breaker.count(now_s(), began, failed=False)
         except Trouble as trouble:
             is_alone = len(self._posts) <= 1
             if number in self._posts:
                 self._peer.failed(number, trouble.failure)
-            self._count(trouble, is_alone)
+            self._count(trouble, began, is_alone)
         except TooLong as problem:
             self._peer.failed(number, Failure(Kind.LOST, f"it sent {problem}"))
         except OSError as problem:  # of the file that a large answer goes to
@@ -244,7 +245,7 @@ class HttpLink:
         if self._said_initialized is not None and not self._said_initialized.done():
             await asyncio.wait((self._said_initialized,))
 
-    def _count(self, trouble: Trouble, is_alone: bool) -> None:
+    def _count(self, trouble: Trouble, began: float, is_alone: bool) -> None:
         """What a failure means for the link as a whole."""
         now = now_s()
         failure = trouble.failure
@@ -253,7 +254,7 @@ class HttpLink:
         if trouble.ends is not None:
             self._lose(trouble.ends)
         elif trouble.counts:
-            self._breaker.count(now, failed=True)
+            self._breaker.count(now, began, failed=True)
             if (trouble.is_down and is_alone) or self._breaker.is_open(now):
                 self._lose(Ended(failure.reason, wait_s=failure.retry_after_s or 0.0))
 

@@ -129,13 +129,15 @@ class SseLink:
     # Sending
 
     async def _ask(self, number: int, body: bytes) -> None:
+        began = now_s()
         try:
             if self._notes is not None and not self._notes.done():
                 await asyncio.wait((self._notes,))
             await self._post(body)
+            self._breaker.count(now_s(), began, failed=False)
         except Trouble as trouble:
             self._peer.failed(number, trouble.failure)
-            self._count(trouble)
+            self._count(trouble, began)
         except Exception:  # a bug of ours must not leave a caller waiting
             logger.exception("a request to a remote server")
             self._peer.failed(number, Failure(Kind.INTERNAL, "the gateway made a mistake"))
@@ -153,14 +155,13 @@ class SseLink:
                     raise refusal(response)
         except TimeoutError:
             raise Trouble(f"it did not take a message within {TAKE_S:g} s") from None
-        self._breaker.count(now_s(), failed=False)
 
-    def _count(self, trouble: Trouble) -> None:
+    def _count(self, trouble: Trouble, began: float) -> None:
         now = now_s()
         if trouble.ends is not None:
             self._lose(trouble.ends)
         elif trouble.counts:
-            self._breaker.count(now, failed=True)
+            self._breaker.count(now, began, failed=True)
             if self._breaker.is_open(now):
                 self._lose(Ended(trouble.failure.reason, wait_s=trouble.failure.retry_after_s or 0.0))
 
