@@ -176,14 +176,34 @@ class Gateway:
     def tag(self, server: str) -> str:
         return f"HARNESS_SERVER={self.token}-{server}"
 
-    def write_config(self) -> Path:
+    def reconfigure(self, text: str | None = None) -> None:
+        """Replaces the file of the running gateway in one step, by `servers` and `gateway` or by a text."""
+        path = self.directory / "config.json"
+        fresh = path.with_suffix(".fresh")
+        fresh.write_text(self.config_text() if text is None else text)
+        fresh.chmod(0o600)
+        fresh.replace(path)
+
+    def reload(self) -> dict[str, Any]:
+        """As `reconfigure`, and waits until it holds; what moved."""
+        self.reconfigure()
+        answer = self.request("POST", "/api/reload")
+        assert answer.status == 200, answer
+        moved = answer.json()
+        assert isinstance(moved, dict)
+        return moved
+
+    def config_text(self) -> str:
         servers = {}
         for name, entry in self.servers.items():
             variable, value = self.tag(name).split("=")
             tagged = {"env": {TOKEN: self.token, variable: value} | entry.get("env", {})}
             servers[name] = entry | (tagged if "command" in entry else {})
+        return json.dumps({"mcpServers": servers, "gateway": self.gateway}, indent=1)
+
+    def write_config(self) -> Path:
         path = self.directory / "config.json"
-        path.write_text(json.dumps({"mcpServers": servers, "gateway": self.gateway}, indent=1))
+        path.write_text(self.config_text())
         path.chmod(0o600)
         return path
 

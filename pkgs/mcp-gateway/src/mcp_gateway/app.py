@@ -10,6 +10,7 @@ closes while the servers stop; records are written.
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -46,7 +47,7 @@ async def run(
     environment: Mapping[str, str],
     announce: Callable[[], None],
 ) -> int:
-    """Serves until SIGINT or SIGTERM; a second signal does not wait for anybody.
+    """Serves until SIGINT or SIGTERM; a second signal does not wait for anybody. SIGHUP reloads.
 
     `announce` is called when the port answers. Answers the exit code: 0, or 128 and the number of the
     second signal, which is how a shell says that something was cut short.
@@ -57,6 +58,7 @@ async def run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, partial(server.asked_to_stop, number))
+    _on_hang_up(loop, gateway.reload_soon, partial(server.asked_to_stop, signal.SIGHUP))
     try:
         await server.serve(sockets=[bound])
     finally:
@@ -178,6 +180,36 @@ class _Server(uvicorn.Server):
     def _kill(self) -> None:
         self._nursery.kill_all()
         asyncio.get_running_loop().call_later(HURRY_S, self._kill)
+
+
+def _on_hang_up(
+    loop: asyncio.AbstractEventLoop, reload: Callable[[], None], stop: Callable[[], None]
+) -> None:
+    """SIGHUP is a request to reload, unless it says what it was made for: that the terminal went away.
+
+    Somebody who closes the window of a running gateway means its end; `nohup` says that it is not.
+    """
+    had_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
+
+    stops = False
+
+    def hung_up() -> None:
+        nonlocal stops
+        if not (had_terminal and not _has_terminal()):
+            reload()
+        elif not stops:  # a shell and the system may both tell; nobody asks to hurry
+            stops = True
+            stop()
+
+    loop.add_signal_handler(signal.SIGHUP, hung_up)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _instance(state_dir: Path) -> str:

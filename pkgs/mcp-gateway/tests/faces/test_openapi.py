@@ -39,6 +39,7 @@ PROMISED = {
     ("GET", "/api/artifacts/{id}"),
     ("HEAD", "/api/artifacts/{id}"),
     ("GET", "/api/events"),
+    ("POST", "/api/reload"),
     ("GET", "/health"),
     ("GET", "/ready"),
     ("GET", "/metrics"),

@@ -22,6 +22,11 @@ _PROBLEM = {
         "callId": {"type": "string"},
         "retryAfter": {"type": "integer", "description": "Seconds"},
         "inputRequests": {"type": "object", "description": "What the tool asks for (input_required)"},
+        "problems": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/ConfigProblem"},
+            "description": "Everything that is wrong with the configuration (reload)",
+        },
         "rpcError": {"type": "object", "description": "The server's own JSON-RPC error, unchanged"},
     },
 }
@@ -33,6 +38,43 @@ _RESULT = {
         "content": {"type": "array", "items": {"type": "object"}},
         "structuredContent": {},
         "isError": {"type": "boolean", "description": "The tool itself reports failure"},
+    },
+}
+_CONFIG_PROBLEM = {
+    "type": "object",
+    "required": ["file", "line", "place", "message"],
+    "properties": {
+        "file": {"type": "string"},
+        "line": {"type": ["integer", "null"]},
+        "place": {"type": ["string", "null"], "description": "As in `mcpServers.git.command`"},
+        "message": {"type": "string"},
+        "nearest": {"type": ["string", "null"], "description": "The key that was probably meant"},
+    },
+}
+_NAMES = {"type": "array", "items": {"type": "string"}}
+_RELOAD = {
+    "type": "object",
+    "description": "What moved; also the event `config`, where `ok` may be false",
+    "required": ["ok", "added", "removed", "changed", "gateway", "problems", "warnings"],
+    "properties": {
+        "ok": {"type": "boolean"},
+        "added": _NAMES,
+        "removed": _NAMES,
+        "changed": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["server", "keys", "replaced"],
+                "properties": {
+                    "server": {"type": "string"},
+                    "keys": _NAMES,
+                    "replaced": {"type": "boolean", "description": "It gets a new process or connection"},
+                },
+            },
+        },
+        "gateway": {**_NAMES, "description": "Settings of the gateway that changed and hold now"},
+        "problems": {"type": "array", "items": {"$ref": "#/components/schemas/ConfigProblem"}},
+        "warnings": {**_NAMES, "description": "Such as settings that hold after a restart"},
     },
 }
 _SERVER = {
@@ -56,6 +98,15 @@ _SERVER = {
         "protocolRevision": {"type": ["string", "null"]},
         "instructions": {"type": ["string", "null"]},
         "pid": {"type": ["integer", "null"]},
+        "successor": {
+            "type": ["object", "null"],
+            "description": "What a changed configuration has started, while the one before still serves",
+            "properties": {
+                "state": {"type": "string"},
+                "reason": {"type": ["string", "null"]},
+                "pid": {"type": ["integer", "null"]},
+            },
+        },
         "tools": {"type": "integer"},
         "calls": {"type": "object", "additionalProperties": {"type": "integer"}},
         "lastError": {"type": ["string", "null"]},
@@ -163,6 +214,7 @@ _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
         "application/openmetrics-text": {"schema": {"type": "string"}},
     },
     ("/api/events", "get"): _STREAM,
+    ("/api/reload", "post"): _json(_ref("Reload")),
     ("/api/servers", "get"): _json(_list_of("servers", "Server")),
     ("/api/servers/{server}", "get"): _json(_ref("Server")),
     ("/api/servers/{server}", "patch"): _json(_ref("Server")),
@@ -299,6 +351,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     document["paths"] = dict(sorted(paths.items()))
     shapes = {"Problem": _PROBLEM, "Result": _RESULT, "Server": _SERVER, "Tool": _TOOL}
     shapes |= {"Call": _CALL, "Payload": _PAYLOAD}
+    shapes |= {"Reload": _RELOAD, "ConfigProblem": _CONFIG_PROBLEM}
     document["components"] = {"schemas": shapes}
     return document
 

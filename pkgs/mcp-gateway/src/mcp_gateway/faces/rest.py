@@ -167,9 +167,10 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page(visit: Let) -> Response:
-        return HTMLResponse(status.page(gateway.list_servers(visit.caller)), headers=status.HEADERS)
+        servers = gateway.list_servers(visit.caller)
+        return HTMLResponse(status.page(servers, gateway.warnings()), headers=status.HEADERS)
 
-    @app.get("/api/events", tags=["events"], summary="Live feed: states of servers, calls, tool lists")
+    @app.get("/api/events", tags=["events"], summary="Live feed: servers, calls, tool lists, reloads")
     async def events(visit: Let) -> Response:
         feed = gateway.open_feed(visit.caller)
 
@@ -185,6 +186,10 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_servers(app: FastAPI, gateway: Gateway) -> None:
+    @app.post("/api/reload", tags=["gateway"], summary="Read the configuration again and apply it")
+    async def reload(visit: Let) -> Response:
+        return json_response(await gateway.reload(visit.caller))
+
     @app.get("/api/servers", tags=["servers"], summary="All servers with their states")
     async def list_servers(visit: Let) -> Response:
         return json_response({"servers": gateway.list_servers(visit.caller)})

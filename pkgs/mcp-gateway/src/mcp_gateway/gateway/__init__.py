@@ -1,11 +1,12 @@
 """All that a face may ask for, and nothing of how it travels: the facade over servers and calls.
 
-    servers   wanted state -> running upstreams, and the catalog of their tools
-    calls     the one path of a call
-    artifacts results too large to hand over whole
-    events    bounded fan-out of what changes
-    metrics   numbers for Prometheus, counted from the two above
-    payloads  what was said in the last calls
+    servers    wanted state -> running upstreams, and the catalog of their tools
+    calls      the one path of a call
+    artifacts  results too large to hand over whole
+    events     bounded fan-out of what changes
+    metrics    numbers for Prometheus, counted from calls and servers
+    payloads   what was said in the last calls
+    reloading  the configuration file, read again
 
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
 """
@@ -28,6 +29,7 @@ from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, 
 from mcp_gateway.gateway.events import Events, Feed
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
 from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
+from mcp_gateway.gateway.reloading import Reloading
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
@@ -51,6 +53,7 @@ __all__ = [
     "stopping",
 ]
 
+MAX_REMOVED: Final = 1_000  # servers that a reload has removed and of which calls may be remembered
 # Read at a time: 3 ms of the writer, which goes on with its batches between, and 1 ms of the event loop.
 EXPORT_ROWS: Final = 200
 
@@ -66,10 +69,11 @@ class Gateway:
         self._environment = environment
         self._store = store
         self._nursery = nursery
-        self.config = config
+        self._removed: dict[str, ServerConfig] = {}  # their last calls are kept as they asked for
         self.is_stopping = False
         self.instance = secrets.token_hex(8)
         self.events = Events()
+        self.reloading = Reloading(config, environment, self.events, self._apply)
         self.servers = Servers(config.servers.values(), store, self.events)
         self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
         self.payloads = Payloads(self._payload_mode)
@@ -95,6 +99,7 @@ class Gateway:
         )
         self.servers.start()
         await self._nursery.start()
+        self.reloading.start()
 
     def _changed(self, upstream: Upstream) -> None:
         self.metrics.changed(upstream)
@@ -104,6 +109,7 @@ class Gateway:
         """The gateway is stopping: no new calls, and live feeds end."""
         self.is_stopping = True
         self.calls.stopping = True
+        self.reloading.end()
         self.events.end()
 
     def end_calls(self) -> None:
@@ -114,6 +120,7 @@ class Gateway:
         """Ends calls and servers; returns within seconds, whatever the servers do."""
         self.end_feeds()
         self.end_calls()
+        await self.reloading.stop()
         await self.servers.stop()
         self.artifacts.close()
         self._nursery.close()
@@ -123,6 +130,29 @@ class Gateway:
             return await resolve(server, self._environment)
         except SecretError as problem:
             raise Unresolvable(str(problem)) from None
+
+    # The configuration
+
+    @property
+    def config(self) -> Config:
+        """What holds now; another one after a reload."""
+        return self.reloading.config
+
+    async def reload(self, caller: Caller) -> dict[str, Any]:
+        """See `Reloading.now`."""
+        require(caller, Right.OPERATE)
+        return await self.reloading.now()
+
+    def reload_soon(self) -> None:
+        """The operator asked with a signal; the outcome is in the log, the feed and the warnings."""
+        self.reloading.soon()
+
+    def _apply(self, config: Config) -> None:
+        gone = {name: old for name, old in self.config.servers.items() if name not in config.servers}
+        self._removed = dict([*self._removed.items(), *gone.items()][-MAX_REMOVED:])
+        keep = config.gateway.activity.keep
+        self._store.keep_days, self._store.max_rows = keep.days, keep.rows
+        self.servers.apply(config.servers.values())
 
     # Servers
 
@@ -168,6 +198,7 @@ class Gateway:
             told.append(f"{self._store.lost_records} activity records were lost")
         if self._store.lost_captures:
             told.append(f"{self._store.lost_captures} requests and responses were not captured on disk")
+        told += self.reloading.warnings()
         return [sentence for sentence in told if sentence]
 
     async def write_metrics(self, caller: Caller, accept: str) -> tuple[bytes, str]:
@@ -179,13 +210,13 @@ class Gateway:
         require(caller, Right.OPERATE)
         upstream = self._upstream(server)
         await self.servers.switch(upstream, enabled)
-        return self.servers.view(upstream)
+        return self.show_server(caller, server)
 
     def restart_server(self, caller: Caller, server: str) -> dict[str, Any]:
         require(caller, Right.OPERATE)
         upstream = self._upstream(server)
         self.servers.restart(upstream)
-        return self.servers.view(upstream)
+        return self.show_server(caller, server)
 
     def logs(self, caller: Caller, server: str) -> LogRing:
         require(caller, Right.READ)
@@ -306,7 +337,7 @@ class Gateway:
 
     def _payload_mode(self, server: str) -> PayloadMode:
         """Asked at every call, since the configuration may change meanwhile."""
-        declared = self.config.servers.get(server)
+        declared = self.config.servers.get(server) or self._removed.get(server)
         return (declared and declared.payloads) or self.config.gateway.activity.payloads
 
     async def cancel_call(self, caller: Caller, text: str) -> dict[str, Any]:

@@ -134,6 +134,7 @@ class Calls:
         self.stopping = False
         self._kept: OrderedDict[int, Call] = OrderedDict()
         self._kept_bytes = 0
+        servers.moved = self._moved
 
     def open(self, request: Request) -> Call:
         """Starts a call.
@@ -229,6 +230,12 @@ class Calls:
             detail = f"The tool `{request.tool[:MAX_NAME_CHARS]}` is switched off"
             raise GatewayError(Kind.UNAVAILABLE, detail, server=request.server)
         return upstream
+
+    def _moved(self, exchange: Exchange, upstream: Upstream) -> None:
+        """It waited for a server that another has replaced: that one answers, and is told to cancel."""
+        call = exchange.owner
+        assert isinstance(call, Call), "every exchange of a call is owned by it"
+        call.upstream = upstream
 
     def _ended(self, exchange: Exchange) -> None:
         call = exchange.owner

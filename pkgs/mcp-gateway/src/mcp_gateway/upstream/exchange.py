@@ -156,16 +156,23 @@ class Exchange:
         self.params = {}  # a call may be kept for its result; its arguments are done with
         self.on_end = self.owner = None
 
+    async def over(self) -> None:
+        """Waits for the end, whatever it is."""
+        mailbox = self.listen()
+        try:
+            while not self.ended:
+                await mailbox.wait()
+                mailbox.take()
+        finally:
+            self.unlisten(mailbox)
+
     async def answer(self) -> Raw:
         """Waits for the end and answers the result; for the gateway's own requests.
 
         Raises:
             GatewayError: however it ended instead.
         """
-        mailbox = self.listen()
-        while not self.ended:
-            await mailbox.wait()
-            mailbox.take()
+        await self.over()
         if self.error is not None:
             raise self.error
         assert isinstance(self.result, Raw), "only what was sent for a caller may end with a file"

@@ -115,8 +115,12 @@ class LogRing:
         if not line.strip():
             return
         whole = line[: limit + OVERLAP_BYTES].rstrip(b"\r").decode("utf-8", "replace")
+        self._keep(clock.wall_s(), source, self.redact(whole)[:limit])
+
+    def _keep(self, at: float, source: str, text: str) -> None:
+        """Keeps a line that is safe to show."""
         self.count += 1
-        entry = LogLine(self.count, clock.wall_s(), source, self.redact(whole)[:limit])
+        entry = LogLine(self.count, at, source, text)
         self._lines.append(entry)
         self._bytes += len(entry.text) + OVERHEAD_BYTES
         while self._bytes > RING_BYTES:
@@ -130,5 +134,22 @@ class LogRing:
 
     def listen(self, listener: Callable[[LogLine], None]) -> Callable[[], None]:
         """Calls `listener` with every new line until the answered function is called."""
-        self._listeners.add(listener)
-        return lambda: self._listeners.discard(listener)
+        listeners = self._listeners
+        listeners.add(listener)
+        return lambda: listeners.discard(listener)
+
+    def take_over(self, before: "LogRing") -> None:
+        """Goes on where another ring was: its lines, its readers, and what is still said there.
+
+        Each ring keeps to its own process, whose half lines and secrets the other does not know.
+        """
+        own = tuple(self._lines)
+        self._lines, self._bytes = before._lines, before._bytes
+        self.count = before.count
+        self._listeners = before._listeners
+        before._lines, before._bytes, before._listeners = deque(), 0, {self._adopt}
+        for line in own:
+            self._adopt(line)
+
+    def _adopt(self, line: LogLine) -> None:
+        self._keep(line.at, line.source, line.text)

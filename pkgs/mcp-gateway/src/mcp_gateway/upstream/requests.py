@@ -6,6 +6,7 @@ owner in `upstream.py` says when calls may be sent (`open`) and what to say when
 """
 
 import asyncio
+import contextlib
 import itertools
 import re
 from collections import Counter
@@ -182,6 +183,26 @@ class Requests:
         self._abandoned.clear()
         for exchange in list(self._pending.values()):
             self._finish(exchange, None, RequestFailed(self._server, failure))
+
+    # Another configuration
+
+    def resize(self, concurrency: int, queue: int) -> None:
+        """Other limits, from now on; what waits already is not turned away."""
+        self._concurrency = concurrency
+        self._queue.limit = queue
+        self.send_queued()
+
+    def take_waiting(self) -> Exchange | None:
+        """A call that was not sent, for another server to do; None when no more wait."""
+        return self._queue.take()
+
+    async def drain(self, limit_s: float) -> None:
+        """Waits until every call that was taken on has ended, `limit_s` at most; ends none."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                for exchange in (*self._pending.values(), *self._queue.items()):
+                    if exchange.wants_progress:  # a call, and no request of our own
+                        await exchange.over()
 
     @property
     def _can_send(self) -> bool:
