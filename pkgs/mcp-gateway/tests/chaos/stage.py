@@ -102,9 +102,11 @@ class Stage:
             return
         now = self.now
         near = [action for action in self.recent if now - action.at < RECENT_S]
-        deeds = [action for action in near if not isinstance(action, Call)][-RECENT_SHOWN:]
-        calls = [action for action in near if isinstance(action, Call) and action.server == server]
-        shown = sorted((*deeds, *calls[-RECENT_SHOWN:]), key=lambda action: action.at)
+        deeds: list[Action] = [action for action in near if not isinstance(action, Call)]
+        calls: list[Action] = [
+            action for action in near if isinstance(action, Call) and action.server == server
+        ]
+        shown = sorted(deeds[-RECENT_SHOWN:] + calls[-RECENT_SHOWN:], key=lambda action: action.at)
         log = self.gateway.log_tail()[-LOG_TAIL_CHARS:]
         self.violations.append(Violation(now, invariant, what, tuple(map(str, shown)), log))
 
@@ -183,7 +185,7 @@ class Stage:
             for call_id, (outcome, at) in self.told.items()
             if 2.0 < now - at < 5.0 and (len(call_id), call_id) > (len(oldest), oldest)
         ]
-        self._compare(due, known)
+        self.compare(due, known)
 
     async def check_all(self, web: aiohttp.ClientSession) -> None:
         """Every call has exactly one record, terminal, with the outcome that its caller was told."""
@@ -201,12 +203,12 @@ class Stage:
         if not self.certain <= len(rows) <= self.certain + self.maybe:
             calls = f"{self.certain} calls and {self.maybe} whose callers hung up"
             self.violate("I5 one record", f"{calls} left {len(rows)} records")
-        self._compare([(call_id, outcome) for call_id, (outcome, _) in self.told.items()], known)
+        self.compare([(call_id, outcome) for call_id, (outcome, _) in self.told.items()], known)
         open_rows = [row for row in rows if row["outcome"] not in TERMINAL or row["outcome"] == "internal"]
         for row in open_rows[:5]:
             self.violate("I5 one record", f"a call ended as {row['outcome']}: {row}", str(row["server"]))
 
-    def _compare(self, told: Iterable[tuple[str, str]], known: Mapping[str, str]) -> None:
+    def compare(self, told: Iterable[tuple[str, str]], known: Mapping[str, str]) -> None:
         wrong = [(call_id, said, known.get(call_id)) for call_id, said in told if known.get(call_id) != said]
         for call_id, said, record in wrong[:5]:
             self.violate("I5 one record", f"call {call_id} was told {said}, its record says {record}")
