@@ -219,7 +219,9 @@ class Director:
         if broken:
             if not 400 <= answer.status < 500:
                 raise Wrong(f"{answer.status} for a broken configuration: {said[:300]!r}")
-            answers.of_problem(answers.parsed(said), None)
+            document = answers.parsed(said)
+            document.pop("problems", None)  # with their places; more than other errors have
+            answers.of_problem(document, None)
         elif not 200 <= answer.status < 300:
             raise Wrong(f"{answer.status} for a reload: {said[:300]!r}")
 
