@@ -80,6 +80,13 @@ def bars(cells: Cells, idle_mb: dict[str, float]) -> list[Bar]:
         *_bars_of("REST", "rest", "mcpo", 6, 10, cells),
         *_bars_of("MCP", "mcp", "mcp-proxy", 10, None, cells),
     ]
+    direct_top = cells.get(("direct", MOST_IN_FLIGHT))
+    for face, way in (("REST", "rest-http"), ("MCP", "mcp-http")):
+        top = cells.get((way, MOST_IN_FLIGHT))
+        if top and direct_top:
+            share = 100 * _of_rounds(top, direct_top, lambda a, b: a.calls_per_s / b.calls_per_s)
+            what = f"{face} to HTTP: calls/s, of a direct call, {MOST_IN_FLIGHT} in flight"
+            found.append(Bar(what, share, 20, 30, "%"))
     if "rest" in idle_mb:
         found.append(Bar("memory of the gateway, idle", idle_mb["rest"], 95, 75, "MB"))
     return found

@@ -23,7 +23,13 @@ from bench.report import Cell, Cells, Result, markdown, plot
 
 IN_FLIGHT = (1, 16, 64)
 SETTLE_S = 1.0  # after the last start, so that no start-up work falls into a measurement
-OPENERS = {"direct": ways.direct, "gateway": ways.gateway, "mcpo": ways.mcpo, "mcp-proxy": ways.mcp_proxy}
+OPENERS = {
+    "direct": ways.direct,
+    "gateway": ways.gateway,
+    "gateway-http": ways.gateway_http,
+    "mcpo": ways.mcpo,
+    "mcp-proxy": ways.mcp_proxy,
+}
 
 
 def run(chosen: list[str], *, seconds: float, rounds: int, directory: Path) -> Result:

@@ -102,6 +102,32 @@ def gateway(directory: Path, seats: Seats, **server_options: Any) -> Iterator[li
 
 
 @contextlib.contextmanager
+def gateway_http(directory: Path, seats: Seats) -> Iterator[list[Way]]:
+    """This gateway in front of the server that a direct call reaches."""
+    upstream_port, port = free_port(), free_port()
+    upstream = [sys.executable, "-m", "bench.echo_http", "--port", str(upstream_port)]
+    config = directory / "gateway-http.json"
+    server = {"url": f"http://127.0.0.1:{upstream_port}/mcp", "type": "http"}
+    config.write_text(json.dumps({"mcpServers": {"echo": server}}))
+    config.chmod(0o600)
+    command = [sys.executable, "-m", "mcp_gateway", "serve", "--config", str(config)]
+    command += ["--port", str(port), "--state-dir", str(directory / "gateway-http-state")]
+    with (
+        started(upstream, cpu=seats.others, log=directory / "upstream-http.log") as echo,
+        started(command, cpu=seats.measured, log=directory / "gateway-http.log") as run,
+    ):
+        wait_until_ready(echo, Target("mcp", f"http://127.0.0.1:{upstream_port}/mcp"))
+        rest = Target("rest", f"http://127.0.0.1:{port}/api/tools/echo/echo")
+        mcp = Target("mcp", f"http://127.0.0.1:{port}/mcp")
+        ready_s = wait_until_ready(run, rest)
+        wait_until_ready(run, mcp)
+        yield [
+            Way("rest-http", "REST to HTTP", rest, run, ready_s),
+            Way("mcp-http", "MCP to HTTP", mcp, run, ready_s),
+        ]
+
+
+@contextlib.contextmanager
 def mcpo(directory: Path, seats: Seats) -> Iterator[list[Way]]:
     port = free_port()
     command = [str(installed("mcpo") / "bin" / "mcpo"), "--host", "127.0.0.1", "--port", str(port)]

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Self, TypeVar
@@ -25,8 +26,11 @@ from typing import Any, Self, TypeVar
 import psutil
 
 HOSTILE = Path(__file__).with_name("hostile.py")
+COMMAND = (sys.executable, "-m", "mcp_gateway")
+CERTIFICATES = Path(__file__).parent / "remote" / "certificates"
+HOSTILE_HTTP = Path(__file__).with_name("hostile_http.py")
 START_TIMEOUT_S = 20.0  # an empty gateway is up in a second; this is for a busy machine
-STOP_TIMEOUT_S = 15.0  # children have two graces of 2 s each, in parallel
+STOP_TIMEOUT_S = 15.0  # children have two graces of 2 s each, in parallel; calls still under way get 20 s
 ANSWER_TIMEOUT_S = 30.0  # no request of a test may hang the suite
 POLL_S = 0.02
 MARKER = "MCP_GATEWAY_SPAWN"
@@ -139,6 +143,8 @@ class Gateway:
     directory: Path
     gateway: dict[str, Any] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_hex(8))
+    command: tuple[str, ...] = COMMAND
+    environment: dict[str, str] = field(default_factory=dict)  # more variables of the gateway itself
 
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
@@ -185,9 +191,10 @@ class Gateway:
         config = self.write_config()
         port_file = self.state_dir / "port"
         port_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "mcp_gateway", "serve", "--port", "0"]
+        command = [*self.command, "serve", "--port", "0"]
         command += ["--state-dir", str(self.state_dir), "--config", str(config)]
         environment = {name: value for name, value in os.environ.items() if "MCP_GATEWAY" not in name}
+        environment |= self.environment
         with self.log.open("ab") as log:
             # In its own session: an interrupt at the terminal reaches the test, which stops the gateway.
             self.process = subprocess.Popen(
@@ -472,3 +479,74 @@ class Neighbour:
                 self.failures.append(repr(problem))
             self.worst_s = max(self.worst_s, time.monotonic() - began)
             self.answered += 1
+
+
+class Remote:
+    """One hostile server over HTTP. A context manager; it may be stopped and started again on its port."""
+
+    def __init__(self, mode: str, *options: str, **config: Any) -> None:
+        self.mode = mode
+        self.options = options
+        self.config = config  # more keys of the server's entry in a configuration
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = self.control = self.decoy = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        command = [sys.executable, "-I", "-S", str(HOSTILE_HTTP), self.mode, *self.options]
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self.port)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+        assert self.process.stdout is not None
+        # It says its ports once it listens on them, and nothing else ever.
+        ports = self.process.stdout.readline().split()
+        assert len(ports) == 3, f"{self.mode} did not start: {self.process.wait(STOP_TIMEOUT_S)}"
+        self.port, self.control, self.decoy = map(int, ports)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(STOP_TIMEOUT_S)
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+            self.process = None
+
+    @property
+    def url(self) -> str:
+        path = "sse" if ("--transport", "sse") in pairwise(self.options) else "mcp"
+        scheme = "https" if "--tls" in self.options else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/{path}"
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The configuration of this server."""
+        return {"url": self.url, **self.config}
+
+    def ask(self, method: str, body: bytes | None = None) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.control, timeout=ANSWER_TIMEOUT_S)
+        try:
+            connection.request(method, "/", body)
+            seen = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        assert isinstance(seen, dict)
+        return seen
+
+    def stats(self) -> dict[str, Any]:
+        """What the server has seen so far, by a way that no mode touches."""
+        return self.ask("GET")
+
+    def become(self, mode: str, **options: Any) -> None:
+        """Turns the server into another one while it runs; names as on its command line."""
+        self.ask("POST", json.dumps({"on": "", "times": -1, **options, "mode": mode}).encode())
+
+
+def remote(mode: str, *options: str, **config: Any) -> Remote:
+    """A remote hostile server, not yet started; `config` are more keys of the server's entry."""
+    return Remote(mode, *options, **config)

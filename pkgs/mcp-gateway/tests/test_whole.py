@@ -265,7 +265,8 @@ def test_a_second_signal_does_not_wait_and_leaves_nothing_either(tmp_path: Path)
         family = running.family()
         for _ in range(2):
             running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(STOP_S) == 0
+        # Two that arrive as one are one; `test_draining.py` proves the second.
+        assert running.process.wait(STOP_S) in (0, 128 + signal.SIGINT)
         running.check_nothing_left(family, KILLED_S)
 
 

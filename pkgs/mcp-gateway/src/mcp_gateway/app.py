@@ -2,16 +2,19 @@
 
     config -> store, nursery -> gateway -> faces -> web server, over a port that is bound already
 
-Nothing is spawned before the port answers. On the way out: feeds end, answers under way finish,
-servers stop, records are written.
+Nothing is spawned before the port answers. On the way out (decision 19): new calls are refused and
+feeds end; calls under way finish behind the open port; what is left is ended with an answer; the port
+closes while the servers stop; records are written.
 """
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,16 +23,19 @@ import uvicorn
 from mcp_gateway.clock import now_s
 from mcp_gateway.config.model import Config
 from mcp_gateway.faces.asgi import Application
-from mcp_gateway.faces.connection import Connection
+from mcp_gateway.faces.connection import READ_S, Connection
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.store import Store
 from mcp_gateway.upstream.process import Nursery
 
-# Answers under way may finish; open streams have been told to end before.
-GRACE_S: Final = 5
-END_CALLS_S: Final = 4.5  # calls that are still running then are ended with an answer, while one can be sent
+# With what follows it, at most 8 s for the servers and 2 s for the guardian, a stop takes 30 s.
+DRAIN_S: Final = 20.0  # for calls under way and the reading of their answers (faults.md 2.2)
+ANSWERS_S: Final = 5.0  # for the last answers, once no call runs; and for a reader that takes nothing
+HURRY_S: Final = 0.05  # a stop that shall not wait kills again: a server may have been about to start
 KEEP_ALIVE_S: Final = 75  # longer than the pools of common clients keep a connection, so they close it
 CHECK_EVERY_S: Final = 1.0  # connections that do not move
+
+logger = logging.getLogger(__name__)
 
 
 async def run(
@@ -39,10 +45,11 @@ async def run(
     state_dir: Path,
     environment: Mapping[str, str],
     announce: Callable[[], None],
-) -> None:
+) -> int:
     """Serves until SIGINT or SIGTERM; a second signal does not wait for anybody.
 
-    `announce` is called when the port answers.
+    `announce` is called when the port answers. Answers the exit code: 0, or 128 and the number of the
+    second signal, which is how a shell says that something was cut short.
     """
     nursery = Nursery(_instance(state_dir), environment)
     gateway = Gateway(settings, store, nursery, environment)
@@ -51,7 +58,7 @@ async def run(
     server = _Server(gateway, nursery, spool_dir, announce)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.asked_to_stop)
+        loop.add_signal_handler(number, partial(server.asked_to_stop, number))
     try:
         await server.serve(sockets=[bound])
     finally:
@@ -59,6 +66,7 @@ async def run(
             await gateway.stop()
         finally:
             await store.close()
+    return server.exit_code
 
 
 class _Server(uvicorn.Server):
@@ -78,7 +86,8 @@ class _Server(uvicorn.Server):
                 proxy_headers=False,  # a forwarded header never changes who is asking
                 server_header=False,
                 date_header=False,
-                timeout_graceful_shutdown=GRACE_S,
+                # Connections have been cut by then: only for what would hang for another reason.
+                timeout_graceful_shutdown=int(ANSWERS_S) + 1,
                 timeout_keep_alive=KEEP_ALIVE_S,
             )
         )
@@ -87,6 +96,9 @@ class _Server(uvicorn.Server):
         self._spool_dir = spool_dir
         self._announce = announce
         self._checked_at = now_s()
+        self._drained_by: float | None = None  # set by the first signal
+        self._hurrying: asyncio.Future[None] | None = None
+        self.exit_code = 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -95,38 +107,79 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         self._check_connections()
+        if self._drained_by is not None and (now_s() >= self._drained_by or self._is_drained()):
+            self.should_exit = True
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._gateway.end_feeds()
-        ending = asyncio.get_running_loop().call_later(END_CALLS_S, self._gateway.end_calls)
+        """Ends what still runs and closes the port; the last answers go out while the servers stop."""
+        self._end_calls()
+        cutting = asyncio.get_running_loop().call_later(ANSWERS_S, self._cut_connections)
         try:
-            await super().shutdown(sockets)
+            await asyncio.gather(super().shutdown(sockets), self._gateway.servers.stop())
         finally:
-            ending.cancel()
+            cutting.cancel()
+            self._cut_connections()
+
+    def _end_calls(self) -> None:
+        unfinished = self._gateway.running_calls
+        if unfinished:
+            logger.warning("calls that were ended unfinished: %d", unfinished)
+        self._gateway.end_calls()
+
+    def _is_drained(self) -> bool:
+        """Whether no call runs and no answer is being read; a call is under way until then."""
+        return not self._gateway.running_calls and not any(
+            isinstance(connection, Connection) and connection.is_answering
+            for connection in self.server_state.connections
+        )
 
     def _check_connections(self) -> None:
         now = now_s()
         if now - self._checked_at >= CHECK_EVERY_S:
             self._checked_at = now
+            read_s = READ_S if self._drained_by is None else ANSWERS_S
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Connection):
-                    connection.check(now)
+                    connection.check(now, read_s)
+
+    def _cut_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are `run`'s, to the end of the shutdown; a stop that was asked for is a success."""
         yield
 
-    def asked_to_stop(self) -> None:
-        """The first time politely; the second time connections and servers are cut off."""
-        if self.should_exit:
-            self.force_exit = True
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, Connection):
-                    connection.abort()
-            self._nursery.kill_all()
-        self.should_exit = True
+    def asked_to_stop(self, number: signal.Signals) -> None:
+        """The first time politely; the second time nobody is waited for."""
+        if self._drained_by is None:
+            self._drain(number)
+        elif not self.exit_code:
+            self.exit_code = 128 + number
+            self._end_calls()
+            self.should_exit = self.force_exit = True
+            # Told first, so that their end is no failure that somebody has to explain.
+            self._hurrying = asyncio.ensure_future(self._gateway.servers.stop())
+            asyncio.get_running_loop().call_later(HURRY_S, self._kill)
+
+    def _drain(self, number: signal.Signals) -> None:
+        """New calls are refused and feeds end; the port stays open for probes and for who comes to ask."""
+        self._drained_by = now_s() + DRAIN_S
+        self._gateway.end_feeds()
+        running = self._gateway.running_calls
+        again = "Ctrl-C again" if number is signal.SIGINT else "a second signal"
+        if running:
+            finishing = "1 call is finishing" if running == 1 else f"{running} calls are finishing"
+            logger.info("stopping: %s, for %g s at most; %s to stop now", finishing, DRAIN_S, again)
+        else:
+            logger.info("stopping")
+
+    def _kill(self) -> None:
+        self._nursery.kill_all()
+        asyncio.get_running_loop().call_later(HURRY_S, self._kill)
 
 
 def _instance(state_dir: Path) -> str:

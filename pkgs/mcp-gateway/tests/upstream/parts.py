@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 
 from msgspec import Raw
 
+from mcp_gateway.catalog import Tool
 from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import CallCancelled, GatewayError, Kind
 from mcp_gateway.upstream.exchange import Exchange
+from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.lifecycle import Ended, Start, State
 from mcp_gateway.upstream.link import Peer
 from mcp_gateway.upstream.logring import LogRing
@@ -149,6 +151,8 @@ class Command:
     args: tuple[str, ...]
     env: dict[str, str]
     cwd: str | None
+    url: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Stage:
@@ -161,11 +165,14 @@ class Stage:
         self._tasks: dict[Upstream, asyncio.Task[None]] = {}
         self._bell = asyncio.Event()
         self._numbers = itertools.count(1)
-        self.around = Surroundings(nursery, self._resolve, self.memory, spool_dir, CLIENT, self._changed)
+        self.around = Surroundings(
+            nursery, self._resolve, self.memory, spool_dir, CLIENT, self._changed, Gate(), "this-gateway"
+        )
 
     async def _resolve(self, config: ServerConfig) -> Command:
         env = {name: str(value) for name, value in config.env.items()}
-        return Command(config.command or "", config.args, env, config.cwd)
+        headers = {name: str(value) for name, value in config.headers.items()}
+        return Command(config.command or "", config.args, env, config.cwd, config.url, headers)
 
     def _changed(self, upstream: Upstream) -> None:
         self.changes += 1
@@ -276,6 +283,11 @@ class FakeLink:
         self.send(response + b"\n")
 
     def settle(self, number: int) -> None: ...
+
+    def agree(self, revision: str) -> None: ...
+
+    def learn(self, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+        return tools
 
     def send(self, line: bytes) -> None:
         assert line.endswith(b"\n")

@@ -64,6 +64,7 @@ class Script:
         self.asked: dict[str, asyncio.Event] = {}
         self.cancelled: list[str] = []
         self.started = 0
+        self.agreed: str | None = None
 
     async def fresh(self) -> None:
         assert self.started < len(self.processes), f"one process too many after {self.story}"
@@ -93,6 +94,9 @@ class Script:
 
     def event(self, method: str) -> asyncio.Event:
         return self.asked.setdefault(method, asyncio.Event())
+
+    def agree(self, revision: str) -> None:
+        self.agreed = revision
 
     def tell(self, method: str) -> None:
         self.story.append(method)

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
-from mcp_gateway.errors import GatewayError
 from mcp_gateway.upstream.framing import LineSplitter, TooLong
 from mcp_gateway.upstream.lifecycle import Ended
+from mcp_gateway.upstream.link import Failure
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import Exit, Nursery
 from mcp_gateway.upstream.stdio import DRAIN_AFTER_EXIT_S, WRITE_STALL_S, StdioLink
@@ -163,7 +163,7 @@ class Heard:
         self.story: list[tuple[str, object]] = []
         self.results: list[Raw] = []
 
-    def message(self, head: Head) -> None:
+    def message(self, head: Head, stream: int | None = None) -> None:
         if head.result:
             self.results.append(head.result)
         self.story.append(("message", head.id if head.method is UNSET else head.method))
@@ -171,8 +171,8 @@ class Heard:
     def garbage(self, line: bytes | memoryview, reason: str) -> None:
         self.story.append(("garbage", reason))
 
-    def failed(self, number: int, error: GatewayError) -> None:
-        raise AssertionError(f"{number} alone failed: {error}")
+    def failed(self, number: int, failure: Failure) -> None:
+        raise AssertionError(f"{number} alone failed: {failure}")
 
     def lost(self, ended: Ended) -> None:
         self.story.append(("lost", ended.reason))

@@ -11,6 +11,7 @@ import pytest
 
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.upstream import lifecycle, process, upstream
+from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.lifecycle import Life, Restart, Start, State, Stop
 from mcp_gateway.upstream.upstream import INSTALL_TIMEOUT_S, Unresolvable, Upstream
 from tests.upstream.parts import (
@@ -253,11 +254,71 @@ async def test_a_secret_that_is_not_there_is_named_and_not_tried_again(
     assert server.links == []
 
 
-async def test_a_remote_server_is_refused_with_a_sentence(stage: Stage) -> None:
-    remote = stage.make(None, url="https://example.org/mcp")
+async def test_an_address_that_is_none_is_told_and_not_tried_again(stage: Stage) -> None:
+    remote = stage.make(None, url="http://:1/mcp")
     remote.tell(Start())
     await stage.reaches(remote, FAILED)
-    assert "remote servers" in remote.life.reason
+    assert "not a valid http or https address" in remote.life.reason
+
+
+async def test_a_server_nobody_calls_rests_and_the_next_call_starts_it(
+    stage: Stage, server: FakeServer
+) -> None:
+    fake = await stage.fake(idle_stop_s=0.05)
+    await stage.reaches(fake, State.IDLE)
+    assert fake.life.reason == "not called for 0.05 s"
+    assert [tool.name for tool in fake.tools] == ["echo"]
+    call = stage.call(fake, "echo")
+    _, number, _ = await until(lambda: server.calls[-1] if server.calls else None, "the call arrives")
+    server.now.reply(number, RESULT)
+    await result_of(call)
+    assert len(server.links) == 2
+
+
+async def test_a_call_that_lasts_longer_than_the_rest_is_not_cut(stage: Stage, server: FakeServer) -> None:
+    fake = await stage.fake(idle_stop_s=0.05)
+    call = stage.call(fake, "echo")
+    await until(lambda: server.calls, "the call arrives")
+    await asyncio.sleep(0.15)
+    assert fake.life.state is READY
+    server.now.reply(server.calls[0][1], RESULT)
+    await result_of(call)
+    await stage.reaches(fake, State.IDLE)
+
+
+async def test_a_call_that_meets_a_server_going_to_rest_starts_it_again(
+    stage: Stage, server: FakeServer
+) -> None:
+    closing = asyncio.Event()
+    let_go = asyncio.Event()
+
+    async def slowly() -> None:
+        closing.set()
+        await let_go.wait()
+
+    server.closing = slowly
+    fake = await stage.fake(idle_stop_s=0.05)
+    async with asyncio.timeout(WITHIN_S):
+        await closing.wait()
+    call = stage.call(fake, "echo")
+    let_go.set()
+    await until(lambda: server.calls, "the call arrives")
+    server.now.reply(server.calls[0][1], RESULT)
+    await result_of(call)
+
+
+async def test_starts_wait_for_their_turn_and_say_so(stage: Stage, server: FakeServer) -> None:
+    object.__setattr__(stage.around, "gate", Gate(1))
+    server.answers["initialize"] = lambda link, number, _: None  # it never gets ready
+    first, second = stage.make("one"), stage.make("two")
+    first.tell(Start())
+    await until(lambda: server.links, "the first is started")
+    second.tell(Start())
+    await until(lambda: second.reason == "waits for others to start", "the second waits")
+    assert len(server.links) == 1
+    first.tell(Stop())
+    await until(lambda: len(server.links) == 2, "the second follows")
+    assert second.reason == ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """`serve`: the start-up order, top to bottom: read the configuration, bind the port, take the state
 directory, then let the servers come up behind the open port. Exit codes: 0 stopped as asked, 1 could
-not start, 2 the configuration or the command line is wrong.
+not start, 2 the configuration or the command line is wrong, 128 and a number: cut short by a second signal.
 """
 
 import asyncio
@@ -109,7 +109,8 @@ def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping
     from mcp_gateway.store import Store, StoreError
 
     try:
-        store = Store.open(state_dir, keep_days=settings.gateway.activity.keep_days)
+        keep = settings.gateway.activity.keep
+        store = Store.open(state_dir, keep_days=keep.days, max_rows=keep.rows)
     except StoreError as problem:
         bound.close()
         _stop(CANNOT_START, f"{problem}")
@@ -126,8 +127,7 @@ def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping
         click.echo(f"One-time code for administration: {code} (also in {state_dir / 'one-time-code'})")
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(settings, store, bound, state_dir, env, announce))
-    return 0
+        return runner.run(run(settings, store, bound, state_dir, env, announce))
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -70,17 +70,11 @@ _UNSAFE = (
     "signing callers in is not built yet, so this would promise a protection that is not there;"
     " remove it and keep `host` on loopback"
 )
-NOT_BUILT_SERVER: Mapping[str, str] = {
-    "idleStop": "stopping idle servers is not built yet; remove it, and the server stays up",
-}
 NOT_BUILT_GATEWAY: Mapping[str, str] = {
     "publicUrl": _UNSAFE,
     "auth": _UNSAFE,
     "tailscale": _UNSAFE,
     "trustedProxy": _UNSAFE,
-}
-NOT_BUILT_ACTIVITY: Mapping[str, str] = {
-    "payloads": "keeping whole requests and answers is not built yet; remove it: shapes and sizes are kept",
 }
 NOT_BUILT_ISOLATION = "is not built yet; only `shared` is, one link for all callers"
 
@@ -119,8 +113,6 @@ def translate(raw: Mapping[str, Any]) -> Translation:
             _tool_list(told, key, value)
         elif key in IGNORED:
             told.ignored.append((key, IGNORED[key]))
-        elif key in NOT_BUILT_SERVER:
-            told.problems.append((key, NOT_BUILT_SERVER[key]))
     return told
 
 
@@ -150,4 +142,4 @@ def _tool_list(told: Translation, key: str, value: Any) -> None:
 
 
 TRANSLATED = frozenset((*RENAMED, *SWITCHES, *TOOL_LISTS))
-KEYS = TRANSLATED | IGNORED.keys() | NOT_BUILT_SERVER.keys()
+KEYS = TRANSLATED | IGNORED.keys()

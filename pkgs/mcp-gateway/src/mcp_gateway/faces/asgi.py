@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _SERVERS: Final = b"/servers/"
 _MCP: Final = b"/mcp"
+_VIA: Final = b"mcp-gateway-via"  # what `upstream/remote.py` sends
 
 
 class Application:
@@ -25,7 +26,10 @@ class Application:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._instance = gateway.instance.encode()
         self._mcp = StreamableHttp(gateway) if gateway.config.gateway.mcp.enabled else None
+        if self._mcp is not None:
+            gateway.metrics.sessions = self._mcp.sessions.__len__
         self._rest: Any = rest.build(gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,6 +45,9 @@ class Application:
                 await respond_problem(send, GatewayError(Kind.INTERNAL, MISTAKE))
 
     async def _route(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
+        if visit.headers.get(_VIA) == self._instance:
+            detail = "This gateway is configured as its own server; take that server out of the configuration"
+            raise GatewayError(Kind.REFUSED, detail, status=508)
         path = visit.path
         if visit.method == "POST" and path.startswith(calls.PREFIX):
             await calls.serve_call(self._gateway, visit, receive, send)

@@ -51,10 +51,16 @@ class Connection(HttpToolsProtocol):
         self._stuck_since = None
         super().resume_writing()
 
-    def check(self, now: float) -> None:
+    @property
+    def is_answering(self) -> bool:
+        """Whether an answer has begun and is not over: it is being read, or is a stream."""
+        cycle = self.cycle
+        return cycle is not None and cycle.response_started and not cycle.response_complete
+
+    def check(self, now: float, read_s: float = READ_S) -> None:
         arriving, stuck = self._arriving_since, self._stuck_since
         if (arriving is not None and now - arriving > ARRIVE_S) or (
-            stuck is not None and now - stuck > READ_S
+            stuck is not None and now - stuck > read_s
         ):
             self.abort()
 

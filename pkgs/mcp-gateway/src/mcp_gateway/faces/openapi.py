@@ -75,6 +75,20 @@ _TOOL = {
         "inputSchema": {"type": "object"},
     },
 }
+_KEPT = {
+    "anyOf": [{"$ref": "#/components/schemas/Payload"}, {"type": "null"}],
+    "description": "Of one call: the arguments, and the result or the server's error, while they are kept",
+}
+_PAYLOAD = {
+    "type": "object",
+    "description": "What was said, with the secrets of the server replaced",
+    "required": ["bytes", "truncated", "text"],
+    "properties": {
+        "bytes": {"type": "integer", "description": "Of the whole"},
+        "truncated": {"type": "boolean", "description": "`text` is only the beginning"},
+        "text": {"type": "string", "description": "The JSON as it was sent"},
+    },
+}
 _CALL = {
     "type": "object",
     "required": ["id", "started", "caller", "face", "server", "tool", "outcome"],
@@ -101,8 +115,25 @@ _CALL = {
         "responseBytes": {"type": "integer"},
         "detail": {"type": ["string", "null"]},
         "arguments": {"description": "The shape of the arguments, never their values"},
+        "request": _KEPT,
+        "response": _KEPT,
         "result": {"$ref": "#/components/schemas/Result"},
         "problem": {"$ref": "#/components/schemas/Problem"},
+    },
+}
+
+_READY = {
+    "type": "object",
+    "required": ["status", "servers"],
+    "properties": {
+        "status": {"enum": ["serving", "stopping"], "description": "`stopping` comes with status 503"},
+        "servers": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "finishing": {"type": "integer", "description": "Calls that still run, while stopping"},
+        "warnings": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What is wrong with the gateway itself, while calls go on",
+        },
     },
 }
 
@@ -125,20 +156,11 @@ def _json(schema: dict[str, Any], *, stream: bool = False) -> dict[str, Any]:
 
 _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("/health", "get"): _json({"type": "object", "properties": {"status": {"const": "ok"}}}),
-    ("/ready", "get"): _json(
-        {
-            "type": "object",
-            "properties": {
-                "status": {"const": "serving"},
-                "servers": {"type": "object", "additionalProperties": {"type": "integer"}},
-                "warnings": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "description": "What is wrong with the gateway itself, while calls go on",
-                },
-            },
-        }
-    ),
+    ("/ready", "get"): _json(_READY),
+    ("/metrics", "get"): {
+        "text/plain": {"schema": {"type": "string"}},
+        "application/openmetrics-text": {"schema": {"type": "string"}},
+    },
     ("/api/events", "get"): _STREAM,
     ("/api/servers", "get"): _json(_list_of("servers", "Server")),
     ("/api/servers/{server}", "get"): _json(_ref("Server")),
@@ -149,6 +171,10 @@ _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/tools/{server}/{tool}", "get"): _json(_ref("Tool")),
     ("/api/tools/{server}/{tool}", "patch"): _json(_ref("Tool")),
     ("/api/calls", "get"): _json(_list_of("calls", "Call", cursor={"type": ["string", "null"]})),
+    ("/api/calls/export", "get"): {
+        "application/jsonl": {"schema": {"type": "string", "description": "One call a line"}},
+        "text/csv": {"schema": {"type": "string", "description": "RFC 4180, with a head"}},
+    },
     ("/api/calls/{id}", "get"): _json(_ref("Call"), stream=True),
     ("/api/calls/{id}", "delete"): _json(_ref("Call")),
 }
@@ -241,8 +267,11 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
         for method, operation in item.items():
             _complete_operation(path, method, operation)
     paths["/api/tools/{server}/{tool}"]["post"] = _call_operation()
+    stopping = {"description": "The gateway is stopping", "content": _json(_READY)}
+    paths["/ready"]["get"]["responses"]["503"] = stopping
     document["paths"] = dict(sorted(paths.items()))
-    shapes = {"Problem": _PROBLEM, "Result": _RESULT, "Server": _SERVER, "Tool": _TOOL, "Call": _CALL}
+    shapes = {"Problem": _PROBLEM, "Result": _RESULT, "Server": _SERVER, "Tool": _TOOL}
+    shapes |= {"Call": _CALL, "Payload": _PAYLOAD}
     document["components"] = {"schemas": shapes}
     return document
 

@@ -3,34 +3,43 @@
     servers   wanted state -> running upstreams, and the catalog of their tools
     calls     the one path of a call
     events    bounded fan-out of what changes
+    metrics   numbers for Prometheus, counted from the two above
+    payloads  what was said in the last calls
 
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
 """
 
 import logging
-from collections.abc import Mapping
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import require
 from mcp_gateway.catalog import Catalog, Entry
-from mcp_gateway.config.model import Config, ServerConfig
+from mcp_gateway.config.model import Config, PayloadMode, ServerConfig
 from mcp_gateway.config.secrets import Resolved, SecretError, resolve
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, unknown_server, unknown_tool
+from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.events import Events, Feed
+from mcp_gateway.gateway.metrics import CountedJournal, Metrics
+from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
 from mcp_gateway.upstream.exchange import Mailbox
+from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import Nursery
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
 
-__all__ = ["Call", "CallQuery", "Gateway", "Mailbox", "Request", "call_id_text", "facts_of"]
+__all__ = ["Call", "CallQuery", "Gateway", "Mailbox", "Request", "call_id_text", "facts_of", "stopping"]
 
+# Read at a time: 3 ms of the writer, which goes on with its batches between, and 1 ms of the event loop.
+EXPORT_ROWS: Final = 200
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +55,35 @@ class Gateway:
         self._nursery = nursery
         self.config = config
         self.is_stopping = False
+        self.instance = secrets.token_hex(8)
         self.events = Events()
         self.servers = Servers(config.servers.values(), store, self.events)
-        self.calls = Calls(self.servers, store, self.events)
+        self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
+        self.payloads = Payloads(self._payload_mode)
+        journal = CountedJournal(store, self.metrics)
+        self.calls = Calls(self.servers, journal, self.events, self.payloads)
 
     async def start(self, spool_dir: Path) -> None:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
         eras = _Eras(self._store)
         self.servers.prepare(
-            Surroundings(self._nursery, self._resolve, eras, spool_dir, CLIENT_INFO, self.servers.changed)
+            Surroundings(
+                self._nursery,
+                self._resolve,
+                eras,
+                spool_dir,
+                CLIENT_INFO,
+                self._changed,
+                Gate(),
+                self.instance,
+            )
         )
         self.servers.start()
         await self._nursery.start()
+
+    def _changed(self, upstream: Upstream) -> None:
+        self.metrics.changed(upstream)
+        self.servers.changed(upstream)
 
     def end_feeds(self) -> None:
         """The gateway is stopping: no new calls, and live feeds end."""
@@ -115,12 +141,23 @@ class Gateway:
             counts[upstream.life.state.value] = counts.get(upstream.life.state.value, 0) + 1
         return counts
 
+    @property
+    def running_calls(self) -> int:
+        return len(self.calls.running)
+
     def warnings(self) -> list[str]:
         """What is wrong with the gateway itself, while calls go on; empty when all is well."""
         told = [self._store.fault and f"Activity cannot be written: {self._store.fault}", self._store.notice]
         if self._store.lost_records:
             told.append(f"{self._store.lost_records} activity records were lost")
+        if self._store.lost_captures:
+            told.append(f"{self._store.lost_captures} requests and responses were not captured on disk")
         return [sentence for sentence in told if sentence]
+
+    async def write_metrics(self, caller: Caller, accept: str) -> tuple[bytes, str]:
+        """See `Metrics.write`."""
+        require(caller, Right.READ)
+        return await self.metrics.write(accept)
 
     async def switch_server(self, caller: Caller, server: str, enabled: bool | None) -> dict[str, Any]:
         require(caller, Right.OPERATE)
@@ -174,6 +211,24 @@ class Gateway:
             raise GatewayError(Kind.INVALID, str(problem)) from None
         return {"calls": page.rows, "cursor": page.cursor}
 
+    async def export_calls(
+        self, caller: Caller, query: CallQuery, limit: int | None
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """All that match, or the newest `limit` of them, newest first, some at a time.
+
+        What begins meanwhile is not in it. Leaving the iterator ends the reading.
+        """
+        require(caller, Right.READ)
+        left = limit
+        while left is None or left > 0:
+            count = EXPORT_ROWS if left is None else min(left, EXPORT_ROWS)
+            page = await self._store.calls(replace(query, limit=count))
+            yield page.rows
+            if page.cursor is None:
+                return
+            query = replace(query, cursor=page.cursor)
+            left = None if left is None else left - len(page.rows)
+
     def open_call(self, request: Request) -> Call:
         """See `Calls.open`."""
         return self.calls.open(request)
@@ -209,6 +264,34 @@ class Gateway:
             if row is not None:
                 return row
         raise GatewayError(Kind.UNKNOWN, "There is no such call")
+
+    async def show_payloads(self, caller: Caller, text: str) -> dict[str, Any]:
+        """What was said in a call, as far as it is kept and this caller may read it.
+
+        `request` and `response`, each `{"bytes", "truncated", "text"}` or None.
+        """
+        require(caller, Right.READ)
+        call_id = parse_call_id(text)
+        if call_id is None:
+            return NOTHING
+        running = self.calls.running.get(call_id)
+        kept = self.payloads.find(call_id)
+        if kept is None and running is not None:
+            kept = Payload(running.record, running.upstream.logs, None, None)
+        if kept is not None:
+            owner, server, shown = kept.caller, kept.server, kept.shown
+        else:
+            captured = await self._store.captured(call_id)
+            if captured is None:
+                return NOTHING
+            owner, server, shown = captured.caller, captured.server, lambda: captured.document
+        is_theirs = owner == caller.id or Right.OPERATE in caller.rights
+        return shown() if is_theirs and not self.payloads.is_off(server) else NOTHING
+
+    def _payload_mode(self, server: str) -> PayloadMode:
+        """Asked at every call, since the configuration may change meanwhile."""
+        declared = self.config.servers.get(server)
+        return (declared and declared.payloads) or self.config.gateway.activity.payloads
 
     async def cancel_call(self, caller: Caller, text: str) -> dict[str, Any]:
         """Cancels a running call of the caller, or anybody's with the right to operate."""

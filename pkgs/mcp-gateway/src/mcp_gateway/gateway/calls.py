@@ -17,6 +17,7 @@ from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import offers, require
 from mcp_gateway.errors import CallCancelled, GatewayError, InputRequired, Kind
 from mcp_gateway.gateway.events import Events
+from mcp_gateway.gateway.payloads import Payloads
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord, call_id_text
 from mcp_gateway.upstream.exchange import Exchange, Mailbox
@@ -29,12 +30,15 @@ KEEP_S: Final = 3600.0
 KEEP_COUNT: Final = 1_000
 KEEP_BYTES: Final = 256 * 1024 * 1024
 LARGE_BYTES: Final = 1024 * 1024
+RESTART_S: Final = 5.0  # when a gateway that is stopping may be back; told to who is refused
 MAX_RECORDED_CHARS: Final = 1_024  # the longest name a tool may have (`catalog.py`); the store cuts further
 MAX_NAME_CHARS: Final = 200  # of a name nobody knows, in an error and in its record
 
 
 class Journal(Protocol):
-    """Where records go; both methods are cheap and never wait."""
+    """Where records go; both methods are cheap and never wait. `last_call_id` is of an earlier process."""
+
+    last_call_id: int
 
     def begin(self, record: CallRecord) -> None: ...
     def end(self, record: CallRecord) -> None: ...
@@ -110,11 +114,12 @@ class Call:
 
 
 class Calls:
-    def __init__(self, servers: Servers, journal: Journal, events: Events) -> None:
+    def __init__(self, servers: Servers, journal: Journal, events: Events, payloads: Payloads) -> None:
         self._servers = servers
         self._journal = journal
         self._events = events
-        self._ids = clock.CallIds()
+        self._payloads = payloads
+        self._ids = clock.CallIds(journal.last_call_id)
         self.running: dict[int, Call] = {}
         self.stopping = False
         self._kept: OrderedDict[int, Call] = OrderedDict()
@@ -187,16 +192,20 @@ class Calls:
 
     def end_running(self) -> None:
         """Ends every call with an answer; the gateway is stopping."""
-        for call in list(self.running.values()):
+        # Those that wait come first: the end of one that was sent would send them.
+        for call in sorted(self.running.values(), key=lambda call: call.exchange.sent):
             server = call.record.server
-            error = GatewayError(Kind.LOST, "The gateway was stopped during the call", server=server)
+            if call.exchange.sent:
+                error = GatewayError(Kind.LOST, "The gateway was stopped during the call", server=server)
+            else:
+                error = stopping("the call had not been sent", server)
             call.upstream.requests.abandon(call.exchange, error, "the gateway is stopping")
 
     def _find(self, request: Request) -> Upstream:
         """The server that may be asked; what may not be seen is unknown, in the same words."""
         require(request.caller, Right.CALL)
         if self.stopping:
-            raise GatewayError(Kind.UNAVAILABLE, "The gateway is stopping", retry_after_s=5.0)
+            raise stopping("it takes no more calls")
         upstream = self._servers.get(request.server)
         if upstream is None:
             raise unknown_server(request.server)
@@ -241,6 +250,8 @@ class Calls:
         record.outcome = outcome
         record.detail = detail
         record.response_bytes = response_bytes
+        if (call := self.running.get(record.id)) is not None:
+            self._payloads.keep(record, call.upstream.logs, call.exchange.result, call.exchange.error)
         self._journal.end(record)
         self._events.publish("call", lambda: facts_of(record))
 
@@ -322,6 +333,12 @@ def facts_of(record: CallRecord) -> dict[str, Any]:
         "responseBytes": record.response_bytes,
         "detail": record.detail,
     }
+
+
+def stopping(so: str, server: str | None = None) -> GatewayError:
+    """Why a call is not sent any more; nothing of it ran."""
+    detail = f"The gateway is stopping: {so}"
+    return GatewayError(Kind.UNAVAILABLE, detail, server=server, retry_after_s=RESTART_S)
 
 
 def unknown_server(server: str) -> GatewayError:

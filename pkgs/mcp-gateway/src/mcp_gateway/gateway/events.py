@@ -73,6 +73,10 @@ class Events:
         self._feeds: set[Feed] = set()
         self.is_over = False
 
+    @property
+    def readers(self) -> int:
+        return len(self._feeds)
+
     def publish(self, kind: str, facts: Callable[[], dict[str, Any]]) -> None:
         """Tells every reader; `facts` is asked only when there is one."""
         change = None

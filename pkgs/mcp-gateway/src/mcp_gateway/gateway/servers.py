@@ -153,7 +153,7 @@ class Servers:
             "enabled": declared if override is None else override,
             "declared": declared,
             "override": override,
-            "transport": "stdio" if config.command is not None else "http",
+            "transport": upstream.transport.value,
             "protocolRevision": None if opened is None else opened.revision,
             "instructions": None if opened is None else opened.instructions or None,
             "pid": upstream.pid,

@@ -18,6 +18,44 @@ class TooLong(Exception):
     """A message passed the hard cap."""
 
 
+class Collector:
+    """One body of known end: bytes, or a read-only view of a mapped file above the threshold."""
+
+    def __init__(self, spool_dir: Path, cap_bytes: int, spool_above_bytes: int = SPOOL_ABOVE_BYTES) -> None:
+        self._spool_dir = spool_dir
+        self._cap_bytes = cap_bytes
+        self._spool_above_bytes = spool_above_bytes
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._spool: BinaryIO | None = None
+
+    def feed(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._cap_bytes:
+            self.close()
+            raise TooLong(f"a message of more than {self._cap_bytes} bytes")
+        if self._spool is None and self._size > self._spool_above_bytes:
+            self._spool = tempfile.TemporaryFile(dir=self._spool_dir, prefix="spool-")
+            self._spool.writelines(self._parts)
+            self._parts.clear()
+        if self._spool is None:
+            self._parts.append(piece)
+        else:
+            self._spool.write(piece)
+
+    def finish(self) -> bytes | memoryview:
+        if self._spool is None:
+            return b"".join(self._parts)
+        with self._spool as spool:
+            spool.flush()
+            return memoryview(mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+        self._spool, self._parts = None, []
+
+
 class LineSplitter:
     """Cuts a byte stream into lines at linear cost; a line above the threshold goes through a file.
 

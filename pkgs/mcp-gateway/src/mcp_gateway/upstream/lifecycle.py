@@ -69,18 +69,23 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Opening did not succeed; `into` is where it ends: waiting, failed or needs login."""
+    """Opening did not succeed; `into` is where it ends: waiting, failed or needs login.
+
+    `wait_s` is what the server asked for before the next attempt.
+    """
 
     reason: str
     into: State = State.WAITING
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The open link broke; `into` is where the server ends: waiting, failed or needs login."""
+    """The open link broke; the rest is as with `Failed`."""
 
     reason: str
     into: State = State.WAITING
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,8 @@ class Effect(StrEnum):
 class Life:
     """Where a server stands. `since`, `retry_at` and `stable_at` are monotonic seconds.
 
-    `attempt` counts failures in a row; `after` is what follows `stopping`.
+    `attempt` counts failures in a row; `after` is what follows `stopping`, `wait_s` the least that `waiting`
+    will take.
     """
 
     state: State = State.OFF
@@ -120,6 +126,7 @@ class Life:
     retry_at: float | None = None
     stable_at: float | None = None
     after: State | None = None
+    wait_s: float = 0.0
 
     @property
     def wakes_at(self) -> float | None:
@@ -170,17 +177,17 @@ def _forget_attempts(life: Life, _event: Event, _now: float, _chance: float) -> 
 
 def _close(life: Life, event: Event, now: float, _chance: float) -> Step:
     """Leaves `starting` or `ready`; where to is decided here and waits in `after`."""
-    reason, attempt = life.reason, life.attempt
+    reason, attempt, wait_s = life.reason, life.attempt, 0.0
     match event:
         case Stop(into, why):
             reason, after = why, into
         case Restart(why):
             reason, after, attempt = why, State.STARTING, 0
-        case Failed(why, into) | Ended(why, into):
-            reason, after, attempt = why, into, attempt + 1
+        case Failed(why, into, least_s) | Ended(why, into, least_s):
+            reason, after, attempt, wait_s = why, into, attempt + 1, least_s
         case _:
             raise ImpossibleEvent(type(event).__name__)
-    return Life(State.STOPPING, now, reason, attempt, after=after), (Effect.CLOSE,)
+    return Life(State.STOPPING, now, reason, attempt, after=after, wait_s=wait_s), (Effect.CLOSE,)
 
 
 def _change_after(life: Life, event: Event, _now: float, _chance: float) -> Step:
@@ -200,7 +207,7 @@ def _closed(life: Life, _event: Event, now: float, chance: float) -> Step:
     if after is State.STARTING:
         return Life(State.STARTING, now, life.reason, life.attempt), (Effect.OPEN,)
     if after is State.WAITING:
-        retry_at = now + backoff_s(life.attempt, chance)
+        retry_at = now + max(backoff_s(life.attempt, chance), life.wait_s)
         return Life(State.WAITING, now, life.reason, life.attempt, retry_at=retry_at), ()
     return Life(after, now, life.reason, 0 if after is State.OFF else life.attempt), ()
 

@@ -4,24 +4,35 @@ A link carries numbered requests to one server and messages back. It opens and c
 itself: the owner in `upstream.py` does that. Nothing here waits except `open` and `close`.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
-from mcp_gateway.errors import GatewayError
+from mcp_gateway.catalog import Tool
+from mcp_gateway.errors import Kind
 from mcp_gateway.upstream.lifecycle import Ended
 from mcp_gateway.upstream.process import Exit
 from mcp_gateway.wire.envelope import Head, Params
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one request got no answer; `reason` goes on after "the server", as in "it answered HTTP 500"."""
+
+    kind: Kind
+    reason: str
+    retry_after_s: float | None = None
+
+
 class Peer(Protocol):
     """Who hears a link."""
 
-    def message(self, head: Head) -> None:
-        """One message of the server."""
+    def message(self, head: Head, stream: int | None = None) -> None:
+        """One message of the server; `stream` is the request on whose own stream it came, if it has one."""
 
     def garbage(self, line: bytes | memoryview, reason: str) -> None:
         """Something of the server that is no message."""
 
-    def failed(self, number: int, error: GatewayError) -> None:
+    def failed(self, number: int, failure: Failure) -> None:
         """One request will get no answer, while the link goes on."""
 
     def lost(self, ended: Ended) -> None:
@@ -47,6 +58,12 @@ class Link(Protocol):
 
     async def close(self) -> None:
         """Ends everything that belongs to the link; `lost` is not called any more."""
+
+    def agree(self, revision: str) -> None:
+        """The revision that is spoken from now on."""
+
+    def learn(self, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+        """The server's tools; answers those that can be called over this link."""
 
     def request(self, number: int, method: str, params: Params) -> None:
         """Sends a request; its answer comes as a message or as `failed`."""

@@ -61,6 +61,9 @@ class Door(Protocol):
             GatewayError: `UpstreamAnswered` for an error of the server, `lost` when the link broke.
         """
 
+    def agree(self, revision: str) -> None:
+        """The revision that both sides speak from now on."""
+
     def tell(self, method: str) -> None:
         """One notification."""
 
@@ -168,6 +171,7 @@ async def _initialize(door: Door, eras: Eras, client_info: dict[str, str]) -> Op
         raise NotUnderstood(
             f"it answered `initialize` with the revision {answer.protocolVersion[:40]!r}, none we know"
         )
+    door.agree(answer.protocolVersion)
     door.tell("notifications/initialized")
     return Opened(
         Era.HANDSHAKE,
@@ -184,6 +188,7 @@ async def _discover(door: Door, eras: Eras, client_info: dict[str, str]) -> Open
     answer = _read(await door.ask("server/discover", params), _DiscoverResult, "server/discover")
     if MODERN not in answer.supportedVersions:
         raise NotUnderstood(f"it speaks no revision we know: {', '.join(answer.supportedVersions)[:200]}")
+    door.agree(MODERN)
     return Opened(
         Era.MODERN,
         MODERN,

@@ -19,8 +19,8 @@ from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.exchange import Exchange, Note
-from mcp_gateway.upstream.lifecycle import Ended
-from mcp_gateway.upstream.link import Link
+from mcp_gateway.upstream.lifecycle import Ended, State
+from mcp_gateway.upstream.link import Failure, Link
 from mcp_gateway.upstream.logring import OVERLAP_BYTES, LogRing
 from mcp_gateway.wire.envelope import (
     Head,
@@ -68,6 +68,27 @@ class _Progress(msgspec.Struct):
     progress: float = 0.0
 
 
+_FAILED_HOW: Final = {
+    Kind.LOST: "was lost during the call",
+    Kind.BUSY: "has too much to do",
+    Kind.UNAVAILABLE: "cannot take calls now",
+}
+
+
+class RequestFailed(GatewayError):
+    """A request got no answer; `reason` is the link's own word for it."""
+
+    def __init__(self, server: str, failure: Failure) -> None:
+        how = _FAILED_HOW.get(failure.kind, "could not be asked")
+        super().__init__(
+            failure.kind,
+            f"The server `{server}` {how}: {failure.reason}",
+            server=server,
+            retry_after_s=failure.retry_after_s,
+        )
+        self.reason = failure.reason
+
+
 class Requests:
     """The requests of one server; `link` is the one of the moment, put in and taken out by the owner."""
 
@@ -82,6 +103,7 @@ class Requests:
         self.link: Link | None = None
         self.open = False
         self.heard_at = 0.0
+        self.used_at = 0.0  # when a caller's call was last sent or ended
         self.total = 0
         self.in_flight = 0
         self.counts: Counter[str] = Counter()
@@ -153,9 +175,12 @@ class Requests:
 
     def end_pending(self, reason: str) -> None:
         """Ends what was sent over a link that is gone."""
+        self._end_pending(Failure(Kind.LOST, reason))
+
+    def _end_pending(self, failure: Failure) -> None:
         self._abandoned.clear()
         for exchange in list(self._pending.values()):
-            self._finish(exchange, None, self.lost_error(reason))
+            self._finish(exchange, None, RequestFailed(self._server, failure))
 
     @property
     def _can_send(self) -> bool:
@@ -164,7 +189,8 @@ class Requests:
 
     def _send(self, exchange: Exchange) -> None:
         exchange.sent = True
-        exchange.idle_at = now_s() + exchange.idle_s
+        self.used_at = now_s()
+        exchange.idle_at = self.used_at + exchange.idle_s
         self.in_flight += 1
         self._put_on_wire(exchange)
 
@@ -192,6 +218,7 @@ class Requests:
             self.link.settle(exchange.id)
         if exchange.sent:
             self.in_flight -= 1
+            self.used_at = now_s()
         exchange.end(result, error)
         if len(self._queue):
             self.send_queued()
@@ -202,8 +229,7 @@ class Requests:
             self._abandoned.discard(min(self._abandoned))
 
     def lost_error(self, reason: str) -> GatewayError:
-        detail = f"The server `{self._server}` was lost during the call: {reason}"
-        return GatewayError(Kind.LOST, detail, server=self._server)
+        return RequestFailed(self._server, Failure(Kind.LOST, reason))
 
     def _busy(self, how: str) -> GatewayError:
         detail = f"The server `{self._server}` has {how}"
@@ -276,11 +302,11 @@ class Requests:
 
     # What the link says
 
-    def message(self, head: Head) -> None:
+    def message(self, head: Head, stream: int | None = None) -> None:
         self.heard_at = now_s()
         if head.method is not UNSET:
             if head.id is UNSET:
-                self._notification(head.method, head.params)
+                self._notification(head.method, head.params, stream)
             else:
                 self._decline(head)
             return
@@ -318,14 +344,16 @@ class Requests:
         if exchange is not None and b'"method"' not in start:
             self._finish(exchange, None, self.lost_error(f"its answer is not valid: {reason}"))
 
-    def failed(self, number: int, error: GatewayError) -> None:
+    def failed(self, number: int, failure: Failure) -> None:
         exchange = self._pending.get(number)
         if exchange is not None:
-            self._finish(exchange, None, error)
+            self._finish(exchange, None, RequestFailed(self._server, failure))
 
     def lost(self, ended: Ended) -> None:
         self._logs.add("gateway", f"lost: {ended.reason}".encode())
-        self.end_pending(ended.reason)
+        # A server that refuses everybody has not begun with what was sent.
+        kind = Kind.LOST if ended.into is State.WAITING else Kind.UNAVAILABLE
+        self._end_pending(Failure(kind, ended.reason))
         self._owner.lost(ended)
 
     def _by_id(self, answered: Any) -> Exchange | None:
@@ -348,17 +376,28 @@ class Requests:
         error = encode({"code": METHOD_NOT_FOUND, "message": "This client offers no such method"})
         self.link.answer(error_response(raw_id, error))
 
-    def _notification(self, method: str, params: Raw) -> None:
+    def _notification(self, method: str, params: Raw, stream: int | None) -> None:
         match method:
             case "notifications/progress":
                 self._progress(params)
             case "notifications/message":
-                # It carries no request id. It is a call's only while that call is alone on the link and
-                # nothing abandoned before it can still be talking.
-                if len(self._pending) == 1 and not self._abandoned:
-                    next(iter(self._pending.values())).note(Note("log", bytes(params)))
+                exchange = self._spoken_for(stream)
+                if exchange is not None:
+                    exchange.note(Note("log", bytes(params)))
             case _:
                 self._owner.heard(method)
+
+    def _spoken_for(self, stream: int | None) -> Exchange | None:
+        """The call that a message without a request id belongs to, where that is certain.
+
+        It came on the call's own stream; or the call is alone on the link, and nothing abandoned before
+        it can still be talking.
+        """
+        if stream is not None:
+            return self._pending.get(stream)
+        if len(self._pending) == 1 and not self._abandoned:
+            return next(iter(self._pending.values()))
+        return None
 
     def _progress(self, params: Raw) -> None:
         try:

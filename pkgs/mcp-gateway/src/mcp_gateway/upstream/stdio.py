@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from mcp_gateway.catalog import Tool
 from mcp_gateway.upstream.framing import LineSplitter, TooLong, is_utf8
 from mcp_gateway.upstream.lifecycle import Ended
 from mcp_gateway.upstream.link import Peer
@@ -66,6 +67,11 @@ class StdioLink:
             await self._child.connect()
         except OSError as problem:
             raise SpawnError(f"cannot connect the pipes: {problem.strerror}", permanent=False) from None
+
+    def agree(self, revision: str) -> None: ...
+
+    def learn(self, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+        return tools
 
     def request(self, number: int, method: str, params: Params) -> None:
         self.send(request_line(number, method, params))

@@ -11,8 +11,9 @@ import hashlib
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -24,6 +25,8 @@ from mcp_gateway.clock import now_s
 from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.exchange import Exchange
+from mcp_gateway.upstream.gate import Gate
+from mcp_gateway.upstream.http import NOT_STREAMABLE, HttpLink
 from mcp_gateway.upstream.lifecycle import (
     AT_REST,
     Closed,
@@ -42,12 +45,15 @@ from mcp_gateway.upstream.lifecycle import (
     Stop,
     advance,
 )
+from mcp_gateway.upstream.link import Link
 from mcp_gateway.upstream.listing import read_tools
 from mcp_gateway.upstream.logring import LogRing, printable
 from mcp_gateway.upstream.opening import NotUnderstood, open_server
 from mcp_gateway.upstream.opening import Opened as Opening
 from mcp_gateway.upstream.process import NOT_EXECUTABLE, NOT_FOUND, Exit, Nursery, SpawnError
-from mcp_gateway.upstream.requests import Requests
+from mcp_gateway.upstream.remote import Remote, secrets_of
+from mcp_gateway.upstream.requests import RequestFailed, Requests
+from mcp_gateway.upstream.sse import SseLink
 from mcp_gateway.upstream.stdio import StdioLink
 from mcp_gateway.wire.envelope import Params
 from mcp_gateway.wire.revisions import Era, modern_meta
@@ -64,6 +70,7 @@ QUIET_S: Final = 30.0  # without any word from the server, it is asked for a sig
 PING_S: Final = 10.0
 REFRESH_AFTER_S: Final = 0.5  # list_changed comes in bursts
 REFRESH_EVERY_S: Final = 5.0
+ERA_WORDS: Final = frozenset(Era)
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +83,16 @@ class EraMemory(Protocol):
     async def forget_eras(self, fingerprint: str) -> None: ...
 
 
+class Transport(StrEnum):
+    """How a server is reached; the words of the API."""
+
+    STDIO = "stdio"
+    HTTP = "http"
+    SSE = "sse"
+
+
 class Resolved(Protocol):
-    """A server's command with its secrets filled in (`config/secrets.py`)."""
+    """A server's command or address with its secrets filled in (`config/secrets.py`)."""
 
     @property
     def command(self) -> str: ...
@@ -87,6 +102,10 @@ class Resolved(Protocol):
     def env(self) -> dict[str, str]: ...
     @property
     def cwd(self) -> str | None: ...
+    @property
+    def url(self) -> str | None: ...
+    @property
+    def headers(self) -> dict[str, str]: ...
 
 
 class Unresolvable(Exception):
@@ -103,6 +122,8 @@ class Surroundings:
     spool_dir: Path
     client_info: dict[str, str]
     changed: "Callable[[Upstream], None]"
+    gate: Gate
+    instance: str  # how this gateway knows itself when it meets itself
 
 
 class Upstream:
@@ -119,6 +140,7 @@ class Upstream:
         self.tools: tuple[Tool, ...] = ()
         self.has_listed = False
         self.opened: Opening | None = None
+        self.transport = _first_transport(config, frozenset())
         self.last_error: str | None = None
         self.last_exit: Exit | None = None
         self._around = around
@@ -130,6 +152,7 @@ class Upstream:
         self._work: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
         self._suspect = False
+        self._awaits_turn = False
         self._ping_at = 0.0
         self._refresh_at: float | None = None
         self._refreshed_at = 0.0
@@ -145,6 +168,8 @@ class Upstream:
     def reason(self) -> str:
         """Why it is in its state, in words."""
         link = self.requests.link
+        if self._awaits_turn:
+            return "waits for others to start"
         if self.life.state is State.STARTING and self._is_package_runner and not (link and link.has_spoken):
             return "installing"
         return self.life.reason
@@ -166,7 +191,7 @@ class Upstream:
     def submit(self, exchange: Exchange) -> None:
         """See `Requests.submit`; an idle server is started."""
         self.requests.submit(exchange)
-        if self.life.state is State.IDLE:
+        if State.IDLE in (self.life.state, self.life.after):
             self._post(None, Start())
 
     # The owner
@@ -209,7 +234,7 @@ class Upstream:
         """How long nothing is due; None when only news can be."""
         times = [self.life.wakes_at]
         if self.life.state is State.READY:
-            times += [self._ping_at, self._refresh_at]
+            times += [self._ping_at, self._refresh_at, self._idle_at]
         due = min((at for at in times if at is not None), default=None)
         return None if due is None else max(0.0, due - now_s())
 
@@ -249,13 +274,16 @@ class Upstream:
 
     async def _open(self, number: int) -> None:
         try:
-            async with asyncio.timeout(self._start_limit_s()):
+            async with self._turn(), asyncio.timeout(self._start_limit_s()):
                 await self._open_now()
         except TimeoutError:
             await self._forget_eras()
             failure = Failed(f"it did not become ready within {self._start_limit_s():g} s")
         except SpawnError as problem:
+            link = self.requests.link
             failure = Failed(problem.reason, State.FAILED if problem.permanent else State.WAITING)
+            if link is not None and link.lost_because is not None:
+                failure = _as_failure(link.lost_because)
         except Unresolvable as problem:
             failure = Failed(str(problem), State.FAILED)
         except NotUnderstood as problem:
@@ -271,20 +299,55 @@ class Upstream:
             return
         self._post(number, failure)
 
-    async def _open_now(self) -> None:
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The time of a start counts from here: one that waits for others has not begun."""
         if self.config.command is None:
-            raise NotUnderstood("remote servers (`url`) are not supported by this version yet")
-        remembered = self._around.eras.eras(self._fingerprint)
-        known = frozenset(Era(era) for era in remembered) if remembered else None
-        self.opened = opened = await open_server(_Door(self), known, self._around.client_info)
+            yield
+            return
+        self._awaits_turn = True
+        try:
+            async with self._around.gate.place():
+                self._awaits_turn = False
+                yield
+        finally:
+            self._awaits_turn = False
+
+    async def _open_now(self) -> None:
+        remembered = self._around.eras.eras(self._fingerprint) or frozenset()
+        self.transport = _first_transport(self.config, remembered)
+        known = frozenset(Era(word) for word in remembered & ERA_WORDS) or None
+        try:
+            opened = await self._open_server(known)
+        except GatewayError:
+            if not self._may_be_sse():
+                raise
+            self.transport = Transport.SSE
+            opened = await self._open_server(None)
+        self.opened = opened
         self.requests.speak(modern_meta(self._around.client_info) if opened.era is Era.MODERN else {})
-        if known is None:
-            await self._around.eras.remember_eras(self._fingerprint, frozenset(opened.eras))
+        if not remembered:
+            words = {*opened.eras, *({Transport.SSE} & {self.transport})}
+            await self._around.eras.remember_eras(self._fingerprint, frozenset(words))
         self._refresh_at = None  # what it announced so far is covered by the list that is read now
         await self._read_tools()
         self._refreshed_at = now_s()
         self._ping_at = self._refreshed_at + QUIET_S
         self._suspect = False
+
+    async def _open_server(self, known: frozenset[Era] | None) -> Opening:
+        if self.transport is Transport.SSE:
+            known = frozenset({Era.HANDSHAKE})  # the transport is older than any other era
+        return await open_server(_Door(self), known, self._around.client_info)
+
+    def _may_be_sse(self) -> bool:
+        """Whether a remote server of unknown transport refused Streamable HTTP as an older one does."""
+        link = self.requests.link
+        return (
+            isinstance(link, HttpLink)
+            and self.config.type is None
+            and link.greeting_refused in NOT_STREAMABLE
+        )
 
     @property
     def _is_package_runner(self) -> bool:
@@ -299,11 +362,12 @@ class Upstream:
         link = self.requests.link
         await self._forget_eras()
         if link is None or link.lost_because is None:
-            return Failed(problem.detail)
+            reason = problem.reason if isinstance(problem, RequestFailed) else problem.detail
+            return Failed(reason, wait_s=problem.retry_after_s or 0.0)
         # A shell's codes for "cannot be run" will be the same next time.
         hopeless = link.exit is not None and link.exit.code in (NOT_FOUND, NOT_EXECUTABLE)
         ended = link.lost_because
-        return Failed(ended.reason, State.FAILED if hopeless else ended.into)
+        return Failed(ended.reason, State.FAILED) if hopeless else _as_failure(ended)
 
     async def _forget_eras(self) -> None:
         """The same command may be another version by now: what failed is probed anew next time."""
@@ -326,7 +390,18 @@ class Upstream:
         await self._end_link("the process was replaced")
         await self._around.nursery.started.wait()
         resolved = await self._around.resolve(self.config)
-        self.logs.guard(resolved.env.values())
+        self.logs.guard(_secrets(resolved))
+        self.requests.link = link = self._make_link(resolved)
+        self.requests.speak({})
+        await link.open()
+
+    def _make_link(self, resolved: Resolved) -> Link:
+        spool_dir, cap_bytes = self._around.spool_dir, self.config.max_result_bytes
+        if resolved.url is not None:
+            remote = Remote(resolved.url, resolved.headers, self._around.instance)
+            if self.transport is Transport.SSE:
+                return SseLink(remote, self.requests, self.logs, spool_dir, cap_bytes)
+            return HttpLink(remote, self.requests, self.logs, spool_dir, cap_bytes, self._refresh)
         spawn = partial(
             self._around.nursery.spawn,
             self.id,
@@ -335,12 +410,7 @@ class Upstream:
             resolved.env,
             resolved.cwd,
         )
-        link = StdioLink(
-            spawn, self.requests, self.logs, self._around.spool_dir, self.config.max_result_bytes
-        )
-        self.requests.link = link
-        self.requests.speak({})
-        await link.open()
+        return StdioLink(spawn, self.requests, self.logs, spool_dir, cap_bytes)
 
     async def _end_link(self, reason: str) -> None:
         self.requests.end_pending(reason)
@@ -411,9 +481,10 @@ class Upstream:
     async def _read_tools(self) -> None:
         assert self.opened is not None, "tools are read after opening"
         if "tools" in self.opened.capabilities:
-            self.tools, remarks = await read_tools(self._ask_for_tools)
+            tools, remarks = await read_tools(self._ask_for_tools)
             for remark in remarks:
                 self.logs.add("gateway", remark.encode())
+            self.tools = tools if self.requests.link is None else self.requests.link.learn(tools)
         else:
             self.tools = ()
         self.has_listed = True
@@ -423,7 +494,19 @@ class Upstream:
 
     # Chores of a ready server
 
+    @property
+    def _idle_at(self) -> float | None:
+        """When it is to be stopped for want of calls; later, as long as there are any."""
+        if self.config.idle_stop_s is None:
+            return None
+        in_use = self.requests.in_flight or self.requests.queued
+        used_at = now_s() if in_use else max(self.requests.used_at, self.life.since)
+        return used_at + self.config.idle_stop_s
+
     def _do_chores(self, now: float) -> None:
+        if self._idle_at is not None and now >= self._idle_at:
+            self._post(None, Stop(State.IDLE, f"not called for {self.config.idle_stop_s:g} s"))
+            return
         if self._refresh_at is not None and now >= self._refresh_at:
             self._refresh_at, self._refreshed_at = None, now
             self._begin_chore(self._refresh())
@@ -454,19 +537,23 @@ class Upstream:
         self._around.changed(self)
 
     async def _prove_alive(self) -> None:
-        """A ping on the live link. The modern era has none: there, process and pipe are the proof."""
-        if self.opened is None or self.opened.era is Era.MODERN:
-            self._suspect = False
+        """A ping on the live link. The modern era has none: there, process and pipe are the proof,
+        and a remote server is asked who it is."""
+        is_modern = self.opened is None or self.opened.era is Era.MODERN
+        self._suspect = False
+        if is_modern and self.transport is Transport.STDIO:
             return
         asked_at = now_s()
-        self._suspect = False
         try:
-            await self.requests.ask("ping", {}, PING_S)
+            await self.requests.ask("server/discover" if is_modern else "ping", {}, PING_S)
         except UpstreamAnswered:
             return  # a refusal is a sign of life
-        except GatewayError:
+        except GatewayError as problem:
             if self.requests.heard_at < asked_at and self.life.state is State.READY:
-                self._post(self._link_number, Ended(f"it did not answer a ping for {PING_S:.0f} s"))
+                reason = f"it did not answer a ping for {PING_S:.0f} s"
+                if isinstance(problem, RequestFailed):
+                    reason = problem.reason
+                self._post(self._link_number, Ended(reason))
 
 
 class _Door:
@@ -481,11 +568,36 @@ class _Door:
     async def ask(self, method: str, params: Params) -> Raw:
         return await self._upstream.requests.ask(method, params, INSTALL_TIMEOUT_S)
 
+    def agree(self, revision: str) -> None:
+        if self._upstream.requests.link is not None:
+            self._upstream.requests.link.agree(revision)
+
     def tell(self, method: str) -> None:
         self._upstream.requests.announce(method)
+
+
+def _as_failure(ended: Ended) -> Failed:
+    return Failed(ended.reason, ended.into, ended.wait_s)
+
+
+def _first_transport(config: ServerConfig, remembered: frozenset[str]) -> Transport:
+    """What is tried first; a remote server of no stated type may turn out to be an older one."""
+    if config.url is None:
+        return Transport.STDIO
+    if config.type == "sse" or Transport.SSE in remembered:
+        return Transport.SSE
+    return Transport.HTTP
+
+
+def _secrets(resolved: Resolved) -> list[str]:
+    """The values that must not be shown: of variables, of headers, and of an address with its keys."""
+    headers = [word for value in resolved.headers.values() for word in (value, *value.split())]
+    return [*resolved.env.values(), *headers, *secrets_of(resolved.url or "")]
 
 
 def _fingerprint(config: ServerConfig) -> str:
     """Names a configuration as far as it decides what a server speaks; holds no secret's value."""
     parts = (config.command or "", *config.args, config.cwd or "", *sorted(config.env))
+    if config.url is not None:
+        parts = (config.url, config.type or "", *sorted(config.headers))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -39,7 +39,7 @@ from mcp_gateway.faces.http import (
     send_part,
 )
 from mcp_gateway.faces.mcp.sessions import Session, Sessions
-from mcp_gateway.gateway import Call, Gateway, Request, call_id_text
+from mcp_gateway.gateway import Call, Gateway, Request, call_id_text, stopping
 from mcp_gateway.gateway.events import changes
 from mcp_gateway.version import CLIENT_INFO
 from mcp_gateway.wire import sse
@@ -137,6 +137,12 @@ class StreamableHttp:
         return session
 
     async def _initialize(self, endpoint: str, visit: Visit, message: Message, send: Send) -> None:
+        if self._gateway.is_stopping:  # a session would be lost before it is of use
+            error = stopping("it opens no more sessions")
+            await respond(
+                send, error.status, _error_body(message.id_raw, error), JSON_TYPE, *retry_header(error)
+            )
+            return
         try:
             asked = msgspec.json.decode(encode(message.params), type=_Initialize)
         except msgspec.MsgspecError as problem:
