@@ -179,6 +179,9 @@ class Gateway:
     def write_config(self) -> Path:
         servers = {}
         for name, entry in self.servers.items():
+            if "url" in entry:  # a remote server has no environment of ours
+                servers[name] = entry
+                continue
             variable, value = self.tag(name).split("=")
             servers[name] = entry | {"env": {TOKEN: self.token, variable: value} | entry.get("env", {})}
         path = self.directory / "config.json"

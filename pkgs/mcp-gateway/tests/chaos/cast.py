@@ -1,7 +1,7 @@
 """Who is on stage: the servers of a run, what is called on each, and what each may answer.
 
-A kind of server is one entry of `cast()`: a remote one is an entry whose `make` opens its own process
-and gives a `url`. Knows no time and no HTTP; chance comes in as an argument.
+A kind of server is one entry of `cast()`; a remote one is a process of ours beside the gateway, which
+turns bad and good again while it runs. Knows no time and no HTTP; chance comes in as an argument.
 
 Left out of the modes of `hostile.py`: `bomb` (thirty processes of ten seconds each are a machine's
 trouble, not a caller's; tests/faults has it) and the gigabytes of `stream` and `stderr-flood`, which
@@ -12,13 +12,13 @@ descriptors, kill -9 of the gateway; tests/faults and tests/store have these.
 import json
 import random
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.harness import hostile
+from tests.harness import Remote, hostile, remote
 
 Entry = dict[str, Any]
 Arguments = dict[str, Any]
@@ -83,7 +83,18 @@ ODD_MODES: Final[Mapping[str, bool]] = {
     "list-not-array": False,
     "list-odd-tools": True,
 }
-ODD_SERVERS: Final = 8  # of the modes above at one time; reloads bring others as guests
+# What a remote server turns into for a while. Left out is what ends its process or its port (it is killed
+# anyhow), what asks for a log-in, which nobody gives here, and what needs a gigabyte to mean anything.
+TURNS: Final = (
+    *("blackhole", "reset", "hang-up", "stale-keepalive", "idle-close", "not-http", "slow-headers", "status"),
+    *("html", "empty", "empty-json", "accepted", "no-content", "session-lost", "sessions-lost", "wrong-type"),
+    *("no-type", "drip", "stall", "short-body", "long-body", "cut-body", "bad-chunk", "bad-json", "not-utf8"),
+    *("gzip", "odd-encoding", "huge-headers", "huge-header", "sse-bom", "sse-drip", "cut-event"),
+    *("reset-event", "cut-after-progress", "heartbeats", "slow", "listen-cut", "get-ends"),
+)
+TURN_OPTIONS: Final = {"bytes": 200_000, "count": 50, "pace_ms": 5, "delay_ms": 1_000}
+LIFE: Final = ("--life-s", "86400")  # hostile servers end by themselves, but not in the middle of a long run
+ODD_SERVERS: Final = 6  # of the modes above at one time; reloads bring others as guests
 GUESTS: Final = ("guest-1", "guest-2", "guest-3", "guest-4")
 LEFT_OUT: Final = frozenset({"bomb"})
 
@@ -111,6 +122,7 @@ class Kind:
     resident: bool = True
     attacks: tuple[str, ...] = ATTACKS
     may_be: frozenset[str] = frozenset()  # outcomes beyond those that every attacked server may have
+    twin: Remote | None = None  # the process of a remote one; opened by `make`
 
 
 def cast(seed: int) -> list[Kind]:
@@ -143,6 +155,9 @@ def cast(seed: int) -> list[Kind]:
         ),
         stdio("time", {"command": sys.executable, "args": ["-m", "mcp_server_time"], **limits}, tell_time),
     ]
+    kinds.append(far("far-1", limits))
+    kinds.append(far("far-2", limits, "--era", "modern"))
+    kinds.append(far("far-3", limits, "--transport", "sse"))
     for name, era, weight in (("wild-1", "handshake", 3), ("wild-2", "dual", 3), ("wild-3", "modern", 3)):
         entry = hostile("good", "--era", era, *FLOOD, **WILD_LIMITS)
         kinds.append(stdio(name, entry, act_of(*SMALL_ACTS), wild=weight))
@@ -164,7 +179,22 @@ def stdio(
         more["may_be"] = frozenset({"unknown"})
     else:
         more["weight"] = weight
+    if entry["args"][:2] == ["-I", "-S"]:
+        entry = entry | {"args": [*entry["args"], *LIFE]}
     return Kind(name, lambda _: nullcontext(dict(entry)), draw, **more)
+
+
+def far(name: str, limits: Entry, *options: str) -> Kind:
+    """A kind that is a remote server. While it has turned, it may be refused or misunderstood."""
+    twin = remote("good", *options, *LIFE, **limits)
+
+    @contextmanager
+    def make(directory: Path) -> Iterator[Entry]:
+        with twin:
+            yield twin.entry
+
+    may_be = frozenset({"unknown", "invalid", "busy"})
+    return Kind(name, make, behave, attacks=(*ATTACKS, "turn"), may_be=may_be, twin=twin)
 
 
 def odd_entry(mode: str) -> Entry:

@@ -6,6 +6,7 @@ chaos is over. Only processes that carry the gateway's own token are ever signal
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -20,10 +21,10 @@ import psutil
 from tests.chaos import answers
 from tests.chaos.answers import Wrong
 from tests.chaos.callers import JSON, Client
-from tests.chaos.cast import Entry, odd_entry
+from tests.chaos.cast import TURN_OPTIONS, Entry, odd_entry
 from tests.chaos.schedule import Disturbance
 from tests.chaos.stage import Stage
-from tests.harness import TOKEN, hostile
+from tests.harness import TOKEN, Remote, hostile
 
 STATES: Final = frozenset(
     {"off", "starting", "ready", "waiting", "needs login", "stopping", "failed", "idle"}
@@ -32,6 +33,7 @@ PRESSES: Final = 10  # restarts at once
 STUCK_BYTES: Final = 8 << 20  # more than any socket's buffer takes
 BURST: Final = 5  # configurations written one after the other
 ANSWER_S: Final = 10.0
+TWIN_S: Final = 2.0
 GRACE_S: Final = 5.0  # of a disturbance beyond the time it lasts
 
 
@@ -46,6 +48,7 @@ class Director:
     reloads: bool
     frozen: list[psutil.Process] = field(default_factory=list)
     guests: dict[str, Entry] = field(default_factory=dict)
+    bouncing: dict[int, asyncio.Lock] = field(default_factory=dict)  # by the port of a remote server
 
     async def perform(self, deed: Disturbance) -> None:
         self.stage.done[deed.what] += 1
@@ -64,6 +67,9 @@ class Director:
         for process in self.frozen:
             with contextlib.suppress(psutil.Error):
                 process.resume()
+        for kind in self.stage.kinds.values():
+            if kind.twin is not None:
+                await self.become(kind.twin, "good")
         if self.reloads:
             self.guests.clear()
             self.write(self.document())
@@ -73,6 +79,9 @@ class Director:
 
     async def process_of(self, server: str) -> psutil.Process | None:
         """The process of a server, if it runs one; never somebody else's."""
+        twin = self.twin(server)
+        if twin is not None:
+            return None if twin.process is None else psutil.Process(twin.process.pid)
         shown = await self.show(server)
         if shown is None or shown["pid"] is None:
             return None
@@ -92,7 +101,15 @@ class Director:
             raise Wrong(f"{answer.status} for a server: {shown}")
         return dict(shown)
 
+    def twin(self, server: str) -> Remote | None:
+        kind = self.stage.kinds.get(server)
+        return None if kind is None else kind.twin
+
     async def kill(self, deed: Disturbance) -> None:
+        twin = self.twin(deed.target)
+        if twin is not None:
+            await self.bounce(twin)
+            return
         process = await self.process_of(deed.target)
         if process is not None:
             self.stage.touched[deed.target] += 1
@@ -111,6 +128,31 @@ class Director:
         with contextlib.suppress(psutil.Error):
             process.resume()
         self.frozen.remove(process)
+
+    async def bounce(self, twin: Remote) -> None:
+        """Somebody else restarts a remote server, on the port it had; the two must not overlap."""
+        async with self.bouncing.setdefault(twin.port, asyncio.Lock()):
+            await asyncio.to_thread(twin.stop)
+            await asyncio.to_thread(twin.start)
+
+    async def turn_bad(self, deed: Disturbance) -> None:
+        twin = self.twin(deed.target)
+        assert twin is not None, "only remote servers turn"
+        await self.become(twin, deed.facts["mode"], **TURN_OPTIONS)
+        await asyncio.sleep(deed.lasts_s)
+        await self.become(twin, "good")
+
+    async def become(self, twin: Remote, mode: str, **options: Any) -> None:
+        """It may be frozen or gone at the moment; then it stays what it is, or is good when it is back."""
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            async with self.bouncing.setdefault(twin.port, asyncio.Lock()):
+                await asyncio.to_thread(tell_twin, twin.control, mode, options)
+
+    async def mend(self, server: str) -> None:
+        """What a person does after repairing a remote server that the gateway has given up on."""
+        shown = await self.show(server)
+        if shown is not None and shown["state"] in ("failed", "needs login"):
+            await self.send("POST", f"/api/servers/{server}/restart")
 
     # -- switches ---------------------------------------------------------------------------------------
 
@@ -162,6 +204,9 @@ class Director:
         gateway = self.stage.gateway
         servers = {}
         for name, entry in (self.entries | self.guests).items():
+            if "url" in entry:
+                servers[name] = entry
+                continue
             variable, value = gateway.tag(name).split("=")
             servers[name] = entry | {"env": {TOKEN: gateway.token, variable: value} | entry.get("env", {})}
         return {"mcpServers": servers, "gateway": gateway.gateway}
@@ -280,6 +325,16 @@ async def can_reload(web: aiohttp.ClientSession) -> bool:
         return answer.status not in (404, 405)
 
 
+def tell_twin(port: int, mode: str, options: dict[str, Any]) -> None:
+    """As `Remote.become`, but with little patience: a frozen server is not to hold up the run."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TWIN_S)
+    try:
+        connection.request("POST", "/", json.dumps({"on": "", "times": -1, **options, "mode": mode}))
+        connection.getresponse().read()
+    finally:
+        connection.close()
+
+
 def starts_of(directory: Path) -> dict[str, int]:
     """How many processes each hostile server was started as, by the files they mark."""
     return {path.stem: len(path.read_bytes().splitlines()) for path in directory.glob("*.marks")}
@@ -288,6 +343,7 @@ def starts_of(directory: Path) -> dict[str, int]:
 DEEDS: Final[dict[str, Callable[[Director, Disturbance], Awaitable[None]]]] = {
     "kill": Director.kill,
     "freeze": Director.freeze,
+    "turn": Director.turn_bad,
     "restart": Director.restart,
     "press": Director.press,
     "switch": Director.switch,

@@ -245,6 +245,8 @@ class _Run:
         waiting = {kind.name: kind for kind in self.kinds if kind.serves}
         while waiting and time.monotonic() - over < stage.bounds.recovery_s:
             for name in list(waiting):
+                if waiting[name].twin is not None:
+                    await self.director.mend(name)
                 if await self.works(waiting[name]):
                     self.report.recovery[name] = time.monotonic() - over
                     del waiting[name]

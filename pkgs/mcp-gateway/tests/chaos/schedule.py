@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.chaos.cast import GUESTS, ODD_MODES, Kind
+from tests.chaos.cast import GUESTS, ODD_MODES, TURNS, Kind
 
 CALM_SHARE: Final = 0.1  # of the whole run, before anything is disturbed
 EBB_SHARE: Final = 0.1  # of the chaos: calls only, so that the end begins without a fresh fault
@@ -42,7 +42,7 @@ OF_NOTHING: Final = frozenset({"bad-json", "no-tool", "mcp-no-tool"})
 DISTURBANCES: Final = (
     *(("kill", 8), ("freeze", 5), ("restart", 4), ("press", 1), ("switch", 5), ("reload", 10)),
     *(("feed", 3), ("deaf-feed", 1), ("stuck", 2), ("drop", 5), ("end", 5), ("listen", 4), ("look", 6)),
-    *(("tool", 2), ("junk", 3)),
+    *(("tool", 2), ("junk", 3), ("turn", 10)),
 )
 RELOADS: Final = (("guest", 10), ("change", 3), ("same", 2), ("burst", 2), ("broken", 4))
 BROKEN: Final = ("half", "unknown-key", "two-names", "empty", "not-an-object")
@@ -177,9 +177,12 @@ def _disturbances(
         lasts_s = {"freeze": rng.choice((0.2, 1.0, 4.0, 12.0)), "switch": rng.uniform(0.0, 4.0)}.get(
             what, 0.0
         )
+        facts = {}
         if what == "tool":
             lasts_s = rng.uniform(0.0, 2.0)
-        yield Disturbance(at, what, target, min(lasts_s, max(0.0, end - at)))
+        elif what == "turn":
+            lasts_s, facts = rng.uniform(0.1, 4.0), {"mode": rng.choice(TURNS)}
+        yield Disturbance(at, what, target, min(lasts_s, max(0.0, end - at)), facts=facts)
 
 
 def _reload(rng: random.Random, at: float, end: float) -> Disturbance:
