@@ -37,6 +37,8 @@ WAYS: Final = (
 )
 CALM_WAYS: Final = (("rest", 5), ("stream", 1), ("poll", 1), ("mcp", 5), ("mcp-progress", 1))
 IMPATIENT: Final = frozenset({"delete", "hang-up", "hang-up-stream", "mcp-cancel", "mcp-hang-up"})
+# Results of asynchronous calls are kept for an hour, as promised: large ones would look like a leak.
+KEPT: Final = frozenset({"poll", "follow", "delete"})
 OF_NOTHING: Final = frozenset({"bad-json", "no-tool", "mcp-no-tool"})
 
 DISTURBANCES: Final = (
@@ -132,6 +134,8 @@ def _calls(
             tool, arguments = "echo", {"text": f"{number}: the storm is over"}
         if way == "slow" and tool != "get_current_time":
             tool, arguments = "blob", {"bytes": 600_000}
+        elif way in KEPT and tool == "blob":
+            arguments = {"bytes": 1_000}
         elif way in IMPATIENT and tool in ("echo", "pid", "blob"):
             tool, arguments = "sleep", {"ms": rng.choice((10, 300, 1_000))}
         yield _call(rng, at, number, way, kind.name, tool, arguments)
