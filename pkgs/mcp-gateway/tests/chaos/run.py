@@ -69,7 +69,7 @@ class Report:
             f"/health     {spread(health)};"
             f" this process itself was late by {ms([lag for _, lag in watch.lag], 1)} at worst",
             f"recovery    all servers within {slowest[1]:.1f} s (last: {slowest[0]})",
-            f"memory      {max(rss) // MIB} MiB at most",
+            f"memory      {max(rss) // MIB} MiB at most; tenth by tenth: {tenths(rss)} MiB",
             f"at rest     before {held(before)}; afterwards {held(after)}",
             "slopes      per minute, second half: "
             + ", ".join(
@@ -86,6 +86,11 @@ class Report:
 
 def told(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def tenths(rss: list[int]) -> str:
+    """Where a slope comes from: one late step, or a steady climb."""
+    return " ".join(str(rss[len(rss) * part // 10] // MIB) for part in range(10))
 
 
 def ms(values: list[float], share: float) -> str:

@@ -134,8 +134,10 @@ def _calls(
             tool, arguments = "echo", {"text": f"{number}: the storm is over"}
         if way == "slow" and tool != "get_current_time":
             tool, arguments = "blob", {"bytes": 600_000}
-        elif way in KEPT and tool == "blob":
-            arguments = {"bytes": 1_000}
+        elif way in KEPT and (tool == "blob" or arguments.get("mode") == "huge-line"):
+            tool, arguments = "blob", {"bytes": 1_000}
+        elif way in KEPT and tool == "echo":
+            arguments = {"text": f"{number}: to be kept"}
         elif way in IMPATIENT and tool in ("echo", "pid", "blob"):
             tool, arguments = "sleep", {"ms": rng.choice((10, 300, 1_000))}
         yield _call(rng, at, number, way, kind.name, tool, arguments)
