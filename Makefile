@@ -94,6 +94,10 @@ test-pythons: $(VENV)/.stamp-dev tests-node ## the suite on every other Python 3
 			REQUIRE_ALL=$(REQUIRE_ALL) "$(ROOT)"/.venv-$$version/bin/python -m pytest -m "not long" $(ARGS)); \
 	done
 
+.PHONY: chaos
+chaos: $(VENV)/.stamp-dev ## three minutes of every fault at random against the real gateway (ARGS="--seed N --seconds N")
+	@cd $(PKG) && "$(BIN)"/python -m tests.chaos $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against the gateway, in one run; table and plot into bench/results
 	@cd $(PKG) && "$(BIN)"/python -m bench $(ARGS)

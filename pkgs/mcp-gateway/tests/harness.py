@@ -196,6 +196,9 @@ class Gateway:
     def config_text(self) -> str:
         servers = {}
         for name, entry in self.servers.items():
+            if "url" in entry:  # a remote server has no environment of ours
+                servers[name] = entry
+                continue
             variable, value = self.tag(name).split("=")
             tagged = {"env": {TOKEN: self.token, variable: value} | entry.get("env", {})}
             servers[name] = entry | (tagged if "command" in entry else {})

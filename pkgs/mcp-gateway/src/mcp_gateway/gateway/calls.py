@@ -6,7 +6,7 @@ matter whether the face that opened it is still there. Knows no HTTP and no SQL.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -306,6 +306,8 @@ class Calls:
         self._evict()
 
     def _count_kept(self, call: Call) -> None:
+        # The store lets go of the arguments once it has their shape; an hour of keeping must not hold them.
+        call.record = replace(call.record, arguments=None, capture=None)
         self._kept_bytes += call.held_bytes
         self._evict()
 
