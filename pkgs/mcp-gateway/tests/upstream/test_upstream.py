@@ -300,6 +300,8 @@ async def test_a_call_that_meets_a_server_going_to_rest_starts_it_again(
     fake = await stage.fake(idle_stop_s=0.05)
     async with asyncio.timeout(WITHIN_S):
         await closing.wait()
+    assert fake.life.state is STOPPING
+    assert fake.knows_its_tools
     call = stage.call(fake, "echo")
     let_go.set()
     await until(lambda: server.calls, "the call arrives")

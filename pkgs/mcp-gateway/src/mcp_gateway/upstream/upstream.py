@@ -177,7 +177,9 @@ class Upstream:
     @property
     def knows_its_tools(self) -> bool:
         """Whether a name that is not in the list is no tool of this server."""
-        return self.has_listed and self.life.state in (State.READY, State.STARTING, State.WAITING, State.IDLE)
+        life = self.life
+        coming = life.after if life.state is State.STOPPING else life.state
+        return self.has_listed and coming in (State.READY, State.STARTING, State.WAITING, State.IDLE)
 
     def tell(self, event: Start | Stop | Restart) -> None:
         """A wish for the owner; it is met in order, and a stop beats a retry."""
