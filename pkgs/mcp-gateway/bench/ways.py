@@ -84,12 +84,12 @@ def direct(directory: Path, seats: Seats) -> Iterator[list[Way]]:
 
 @contextlib.contextmanager
 def gateway(directory: Path, seats: Seats, **server_options: Any) -> Iterator[list[Way]]:
-    """This gateway with one server; `server_options` are keys of its configuration."""
+    """This gateway, its `echo` server for the load and another; `server_options` are keys of theirs."""
     port = free_port()
     first, *arguments = upstream_command(seats)
     config = directory / "gateway.json"
     server = {"command": first, "args": arguments, **server_options}
-    config.write_text(json.dumps({"mcpServers": {"echo": server}}))
+    config.write_text(json.dumps({"mcpServers": {"echo": server, "other": server}}))
     config.chmod(0o600)  # the gateway refuses a configuration that others may write, whatever our umask
     command = [sys.executable, "-m", "mcp_gateway", "serve", "--config", str(config)]
     command += ["--port", str(port), "--state-dir", str(directory / "gateway-state")]
