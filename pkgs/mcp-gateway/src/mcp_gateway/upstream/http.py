@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import msgspec
 from msgspec import UNSET, Raw
 
@@ -25,7 +24,9 @@ from mcp_gateway.upstream.framing import SPOOL_ABOVE_BYTES, Collector, TooLong, 
 from mcp_gateway.upstream.lifecycle import Ended
 from mcp_gateway.upstream.link import Failure, Peer
 from mcp_gateway.upstream.logring import LogRing
-from mcp_gateway.upstream.remote import Remote, Trouble, excerpt, is_compressed, refusal
+from mcp_gateway.upstream.pool import Response
+from mcp_gateway.upstream.remote import Remote, excerpt, is_compressed, refusal
+from mcp_gateway.upstream.trouble import Trouble
 from mcp_gateway.wire import headers as wire_headers
 from mcp_gateway.wire.envelope import (
     Head,
@@ -288,7 +289,7 @@ class HttpLink:
         self,
         number: int,
         method: str,
-        response: aiohttp.ClientResponse,
+        response: Response,
         said: bytes,
         error: Raw | None,
     ) -> None:
@@ -319,8 +320,8 @@ class HttpLink:
                 headers |= param_headers(mirrors, params)
         return headers
 
-    def _take_session(self, response: aiohttp.ClientResponse) -> None:
-        session = response.headers.get(SESSION)
+    def _take_session(self, response: Response) -> None:
+        session = response.headers.get(SESSION.lower())
         if session is None:
             return
         if not (0 < len(session) <= SESSION_ID_MAX_CHARS and session.isascii() and session.isprintable()):
@@ -329,7 +330,7 @@ class HttpLink:
 
     # Answers
 
-    async def _take(self, number: int, response: aiohttp.ClientResponse) -> None:
+    async def _take(self, number: int, response: Response) -> None:
         if is_compressed(response):
             raise Trouble("it compressed an answer that was to be plain", counts=False)
         kind = response.content_type
@@ -346,13 +347,13 @@ class HttpLink:
             shown = self._logs.redact(kind[:80])
             raise Trouble(f"it answered with {shown}, not with MCP", counts=False)
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes | memoryview:
+    async def _body(self, response: Response) -> bytes | memoryview:
         length = response.content_length
         if length is not None and length <= min(SPOOL_ABOVE_BYTES, self._cap_bytes):
             return await response.read()
         collector = Collector(self._spool_dir, self._cap_bytes)
         try:
-            async for part in response.content.iter_any():
+            async for part in response:
                 collector.feed(part)
             return collector.finish()
         finally:
@@ -374,7 +375,7 @@ class HttpLink:
         self._peer.message(head, number)
         return None
 
-    async def _follow(self, number: int, response: aiohttp.ClientResponse) -> None:
+    async def _follow(self, number: int, response: Response) -> None:
         """Reads the stream of one request until its answer, then to its end; resumes one that was cut.
 
         A server may let its client poll for as long as a call may take (2025-11-25, transports), so a
@@ -419,24 +420,23 @@ class HttpLink:
         reader.last_id, reader.retry_ms = before.last_id, before.retry_ms
         return reader
 
-    async def _read_stream(self, number: int, reader: EventReader, response: aiohttp.ClientResponse) -> None:
+    async def _read_stream(self, number: int, reader: EventReader, response: Response) -> None:
         """Raises:
         Trouble: it was cut.
         """
         try:
-            async for part in response.content.iter_any():
+            async for part in response:
                 reader.feed(part)
                 if number not in self._posts:
                     break
             else:
                 return
             async with asyncio.timeout(DRAIN_S):
-                async for part in response.content.iter_any():
+                async for part in response:
                     reader.feed(part)
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as problem:
+        except (Trouble, TimeoutError):
             if number in self._posts:
-                raise self._remote.trouble(problem) from None
-            response.close()
+                raise
 
     # The session, and the server's own stream
 
@@ -495,7 +495,7 @@ class HttpLink:
         session = self._session
         async with self._remote.exchange("GET", headers) as response:
             if response.status == 200 and response.content_type == STREAM_TYPE:
-                async for part in response.content.iter_any():
+                async for part in response:
                     reader.feed(part)
                 return True
             is_dead = response.status == 404 and session is not None
