@@ -14,25 +14,18 @@ import asyncio
 import base64
 import contextlib
 import functools
-import os
 import select
-import socket
-import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self, cast
 
 import httptools
-from aiohappyeyeballs import AddrInfoType, start_connection
 from yarl import URL
 
-from mcp_gateway.errors import Kind
+from mcp_gateway.upstream.dialing import Dialer, words
 from mcp_gateway.upstream.trouble import Trouble
 
-CONNECT_S: Final = 5.0  # for the name, the connection and TLS together
-NEXT_ADDRESS_S: Final = 0.25  # each address of a name has this head start (RFC 8305, section 5)
-NAME_S: Final = 10.0  # the addresses of a name are used again so long
 # Below what common servers allow an idle connection (5 s): a request must not meet a connection that is
 # just being closed, because then nobody can say whether it was read.
 KEEP_ALIVE_S: Final = 4.0
@@ -65,19 +58,6 @@ class Response:
     Inside the block the body comes in parts by `async for`, or whole by `read`. A block that is left
     before the end of the body costs the connection. Whatever is awaited raises `Trouble`.
     """
-
-    __slots__ = (
-        "_pool",
-        "_request",
-        "_waiter",
-        "connection",
-        "headers",
-        "is_complete",
-        "parts",
-        "problem",
-        "status",
-        "unread_bytes",
-    )
 
     def __init__(self, pool: "Pool", head: bytes, body: bytes) -> None:
         self._pool = pool
@@ -185,7 +165,7 @@ class Connection(asyncio.Protocol):
         self._response: Response | None = None
         self._headers: dict[str, str] = {}
         self._header_count = 0
-        self._bare_bytes = 0  # since the request, or since the last byte of a body
+        self._bare_bytes = 0  # that were no body, since the last ones that were
         self._informational = 0
         self._is_keepable = False
         self._is_reading = True
@@ -251,16 +231,13 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def _feed(self, response: Response, data: bytes) -> None:
-        room = BARE_MAX_BYTES - self._bare_bytes
-        if not response.status and len(data) > room:  # the head must end within this much of it
-            self._parser.feed_data(data[:room])
-            if not response.status:
+        while data:
+            if self._bare_bytes >= BARE_MAX_BYTES:
                 raise _NotHttp
-            data = data[room:]
-        self._bare_bytes += len(data)
-        self._parser.feed_data(data)
-        if self._bare_bytes > BARE_MAX_BYTES and not response.is_complete:
-            raise _NotHttp
+            part = data if response.status else data[: BARE_MAX_BYTES - self._bare_bytes]
+            data = data[len(part) :]
+            self._bare_bytes += len(part)
+            self._parser.feed_data(part)
 
     def _release(self, response: Response) -> None:
         self._response = response.connection = None
@@ -285,7 +262,7 @@ class Connection(asyncio.Protocol):
         elif problem is None or isinstance(problem, ConnectionResetError | BrokenPipeError):
             self.fail(_UNANSWERED)
         else:
-            self.fail(functools.partial(Trouble, f"the connection broke: {_words(problem)}", is_cut=True))
+            self.fail(functools.partial(Trouble, f"the connection broke: {words(problem)}", is_cut=True))
         self._pool.forget(self)
         del self._parser  # which holds us
 
@@ -328,6 +305,7 @@ class Connection(asyncio.Protocol):
             raise _NotHttp  # nothing else was offered, and it would hide where the body ends
         assert self._response is not None, "`on_message_begin` has looked"
         self._is_keepable = version == "1.1" and self._parser.should_keep_alive()
+        self._bare_bytes = 0
         self._response.status = status
         self._response.headers = self._headers
         self._response.wake()
@@ -358,12 +336,9 @@ class Pool:
     def __init__(self, url: URL, headers: Mapping[str, str]) -> None:
         self.loop = asyncio.get_running_loop()  # asked once: the question costs a system call on 3.11
         self.connections: set[Connection] = set()
-        self._url = url
-        self._shown = f"{url.host}:{url.port}"
+        self._dialer = Dialer(url)
         self._idle: list[Connection] = []  # the one that rests longest comes first
         self._sweeper: asyncio.TimerHandle | None = None
-        self._lookup: asyncio.Task[list[AddrInfoType]] | None = None
-        self._looked_up_at = 0.0
         self._gone: asyncio.Future[None] | None = None  # set while it closes
         fields = {"host": ("Host", url.host_port_subcomponent or "")}
         if url.user is not None:
@@ -430,72 +405,18 @@ class Pool:
         """Raises:
         Trouble: there is no way to it.
         """
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                connection = await self._connected(await self._addresses())
-        except TimeoutError:
-            raise _down(f"{self._shown} did not take a connection within {CONNECT_S:g} s") from None
-        except ssl.SSLError as problem:
-            raise _down(f"no secure connection to {self._shown}: {_words(problem)}") from None
-        except OSError as problem:
-            raise _down(f"cannot connect to {self._shown}: {_words(problem)}") from None
+        connection = await self._dialer.dial(lambda: Connection(self))
         if self._gone is not None:
             connection.fail(_CLOSED)
             raise _CLOSED()
         return connection
-
-    async def _connected(self, addresses: list[AddrInfoType]) -> Connection:
-        """Raises:
-        OSError, ssl.SSLError: of the last address that was tried.
-        """
-        opened = await start_connection(
-            addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, loop=self.loop
-        )
-        try:
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            is_secure = self._url.scheme == "https"
-            _, connection = await self.loop.create_connection(
-                lambda: Connection(self),
-                sock=opened,
-                ssl=_tls() if is_secure else None,
-                server_hostname=(self._url.raw_host or "").rstrip(".") if is_secure else None,
-            )
-        except BaseException:
-            opened.close()
-            raise
-        return connection
-
-    async def _addresses(self) -> list[AddrInfoType]:
-        """Where the name leads: asked once for all who wait, and again after a while.
-
-        Raises:
-            Trouble: nowhere.
-        """
-        is_stale = self.loop.time() - self._looked_up_at > NAME_S
-        if self._lookup is None or (self._lookup.done() and (is_stale or not self._lookup.result())):
-            self._lookup = self.loop.create_task(self._look_up())
-        found = await asyncio.shield(self._lookup)
-        if not found:
-            raise _down(f"the name {self._url.host} cannot be resolved")
-        return found
-
-    async def _look_up(self) -> list[AddrInfoType]:
-        try:
-            found = await self.loop.getaddrinfo(
-                self._url.raw_host, self._url.port, type=socket.SOCK_STREAM
-            )
-        except OSError:
-            return []
-        self._looked_up_at = self.loop.time()
-        return found
 
     async def close(self) -> None:
         """Ends every exchange and connection."""
         self._gone = self.loop.create_future()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._lookup is not None:
-            self._lookup.cancel()
+        await self._dialer.close()
         for connection in self.connections:
             connection.fail(_CLOSED)
         if self.connections:
@@ -517,23 +438,3 @@ def _head(text: str, lines: int) -> bytes:
     if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
         raise ValueError("has a header with a line break or a NUL")
     return head
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """The machine's trust; read once, and not before there is a server that needs it."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _down(reason: str) -> Trouble:
-    return Trouble(reason, Kind.UNAVAILABLE, is_down=True)
-
-
-def _words(problem: Exception) -> str:
-    if isinstance(problem, ssl.SSLError):
-        text = getattr(problem, "verify_message", None) or problem.reason or "it was refused"
-        return text.replace("_", " ").lower()
-    number = problem.errno if isinstance(problem, OSError) else None
-    return os.strerror(number) if number and number > 0 else type(problem).__name__
