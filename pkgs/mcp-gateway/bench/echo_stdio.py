@@ -161,9 +161,13 @@ def _write(stdout: int, lines: list[bytes]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cpu", type=int, help="run on this CPU only, whatever CPU the parent is pinned to")
-    cpu: int | None = parser.parse_args().cpu
-    if cpu is not None:
-        os.sched_setaffinity(0, {cpu})
+    parser.add_argument("--tools", type=int, default=0, help="this many more tools, which do nothing")
+    arguments = parser.parse_args()
+    if arguments.cpu is not None:
+        os.sched_setaffinity(0, {arguments.cpu})
+    TOOLS.extend(
+        _tool(f"tool_{number:03}", "Do nothing.", text="string") for number in range(arguments.tools)
+    )
     try:
         serve(0, 1)
     except (KeyboardInterrupt, BrokenPipeError):

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Self, TypeVar
@@ -26,6 +27,8 @@ import psutil
 
 HOSTILE = Path(__file__).with_name("hostile.py")
 COMMAND = (sys.executable, "-m", "mcp_gateway")
+CERTIFICATES = Path(__file__).parent / "remote" / "certificates"
+HOSTILE_HTTP = Path(__file__).with_name("hostile_http.py")
 START_TIMEOUT_S = 20.0  # an empty gateway is up in a second; this is for a busy machine
 STOP_TIMEOUT_S = 15.0  # children have two graces of 2 s each, in parallel; calls still under way get 20 s
 ANSWER_TIMEOUT_S = 30.0  # no request of a test may hang the suite
@@ -141,6 +144,7 @@ class Gateway:
     gateway: dict[str, Any] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     command: tuple[str, ...] = COMMAND
+    environment: dict[str, str] = field(default_factory=dict)  # more variables of the gateway itself
 
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
@@ -172,13 +176,34 @@ class Gateway:
     def tag(self, server: str) -> str:
         return f"HARNESS_SERVER={self.token}-{server}"
 
-    def write_config(self) -> Path:
+    def reconfigure(self, text: str | None = None) -> None:
+        """Replaces the file of the running gateway in one step, by `servers` and `gateway` or by a text."""
+        path = self.directory / "config.json"
+        fresh = path.with_suffix(".fresh")
+        fresh.write_text(self.config_text() if text is None else text)
+        fresh.chmod(0o600)
+        fresh.replace(path)
+
+    def reload(self) -> dict[str, Any]:
+        """As `reconfigure`, and waits until it holds; what moved."""
+        self.reconfigure()
+        answer = self.request("POST", "/api/reload")
+        assert answer.status == 200, answer
+        moved = answer.json()
+        assert isinstance(moved, dict)
+        return moved
+
+    def config_text(self) -> str:
         servers = {}
         for name, entry in self.servers.items():
             variable, value = self.tag(name).split("=")
-            servers[name] = entry | {"env": {TOKEN: self.token, variable: value} | entry.get("env", {})}
+            tagged = {"env": {TOKEN: self.token, variable: value} | entry.get("env", {})}
+            servers[name] = entry | (tagged if "command" in entry else {})
+        return json.dumps({"mcpServers": servers, "gateway": self.gateway}, indent=1)
+
+    def write_config(self) -> Path:
         path = self.directory / "config.json"
-        path.write_text(json.dumps({"mcpServers": servers, "gateway": self.gateway}, indent=1))
+        path.write_text(self.config_text())
         path.chmod(0o600)
         return path
 
@@ -190,6 +215,7 @@ class Gateway:
         command = [*self.command, "serve", "--port", "0"]
         command += ["--state-dir", str(self.state_dir), "--config", str(config)]
         environment = {name: value for name, value in os.environ.items() if "MCP_GATEWAY" not in name}
+        environment |= self.environment
         with self.log.open("ab") as log:
             # In its own session: an interrupt at the terminal reaches the test, which stops the gateway.
             self.process = subprocess.Popen(
@@ -474,3 +500,74 @@ class Neighbour:
                 self.failures.append(repr(problem))
             self.worst_s = max(self.worst_s, time.monotonic() - began)
             self.answered += 1
+
+
+class Remote:
+    """One hostile server over HTTP. A context manager; it may be stopped and started again on its port."""
+
+    def __init__(self, mode: str, *options: str, **config: Any) -> None:
+        self.mode = mode
+        self.options = options
+        self.config = config  # more keys of the server's entry in a configuration
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = self.control = self.decoy = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        command = [sys.executable, "-I", "-S", str(HOSTILE_HTTP), self.mode, *self.options]
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self.port)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+        assert self.process.stdout is not None
+        # It says its ports once it listens on them, and nothing else ever.
+        ports = self.process.stdout.readline().split()
+        assert len(ports) == 3, f"{self.mode} did not start: {self.process.wait(STOP_TIMEOUT_S)}"
+        self.port, self.control, self.decoy = map(int, ports)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(STOP_TIMEOUT_S)
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+            self.process = None
+
+    @property
+    def url(self) -> str:
+        path = "sse" if ("--transport", "sse") in pairwise(self.options) else "mcp"
+        scheme = "https" if "--tls" in self.options else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/{path}"
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The configuration of this server."""
+        return {"url": self.url, **self.config}
+
+    def ask(self, method: str, body: bytes | None = None) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.control, timeout=ANSWER_TIMEOUT_S)
+        try:
+            connection.request(method, "/", body)
+            seen = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        assert isinstance(seen, dict)
+        return seen
+
+    def stats(self) -> dict[str, Any]:
+        """What the server has seen so far, by a way that no mode touches."""
+        return self.ask("GET")
+
+    def become(self, mode: str, **options: Any) -> None:
+        """Turns the server into another one while it runs; names as on its command line."""
+        self.ask("POST", json.dumps({"on": "", "times": -1, **options, "mode": mode}).encode())
+
+
+def remote(mode: str, *options: str, **config: Any) -> Remote:
+    """A remote hostile server, not yet started; `config` are more keys of the server's entry."""
+    return Remote(mode, *options, **config)

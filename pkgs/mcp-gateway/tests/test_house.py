@@ -27,7 +27,7 @@ PACKAGE: Final = "mcp_gateway"
 RANKS: Final[tuple[tuple[str, ...], ...]] = (
     ("", "errors", "names", "clock", "version", "wire"),
     ("catalog", "access", "config", "upstream.lifecycle"),
-    ("config.load", "config.secrets", "config.watching"),
+    ("config.load", "config.secrets", "config.watching", "config.aside"),
     ("upstream", "store"),
     ("gateway",),
     ("faces",),

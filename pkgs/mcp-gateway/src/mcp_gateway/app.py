@@ -10,6 +10,7 @@ closes while the servers stop; records are written.
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -46,19 +47,18 @@ async def run(
     environment: Mapping[str, str],
     announce: Callable[[], None],
 ) -> int:
-    """Serves until SIGINT or SIGTERM; a second signal does not wait for anybody.
+    """Serves until SIGINT or SIGTERM; a second signal does not wait for anybody. SIGHUP reloads.
 
     `announce` is called when the port answers. Answers the exit code: 0, or 128 and the number of the
     second signal, which is how a shell says that something was cut short.
     """
     nursery = Nursery(_instance(state_dir), environment)
     gateway = Gateway(settings, store, nursery, environment)
-    spool_dir = state_dir / "spool"
-    spool_dir.mkdir(mode=0o700, exist_ok=True)
-    server = _Server(gateway, nursery, spool_dir, announce)
+    server = _Server(gateway, nursery, state_dir, announce)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, partial(server.asked_to_stop, number))
+    _on_hang_up(loop, gateway.reload_soon, partial(server.asked_to_stop, signal.SIGHUP))
     try:
         await server.serve(sockets=[bound])
     finally:
@@ -73,7 +73,7 @@ class _Server(uvicorn.Server):
     """uvicorn, with the gateway started behind the open port and everything ended in our order."""
 
     def __init__(
-        self, gateway: Gateway, nursery: Nursery, spool_dir: Path, announce: Callable[[], None]
+        self, gateway: Gateway, nursery: Nursery, state_dir: Path, announce: Callable[[], None]
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -93,7 +93,7 @@ class _Server(uvicorn.Server):
         )
         self._gateway = gateway
         self._nursery = nursery
-        self._spool_dir = spool_dir
+        self._state_dir = state_dir
         self._announce = announce
         self._checked_at = now_s()
         self._drained_by: float | None = None  # set by the first signal
@@ -103,7 +103,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._announce()
-        await self._gateway.start(self._spool_dir)
+        await self._gateway.start(self._state_dir / "spool", self._state_dir / "artifacts")
 
     async def on_tick(self, counter: int) -> bool:
         self._check_connections()
@@ -180,6 +180,36 @@ class _Server(uvicorn.Server):
     def _kill(self) -> None:
         self._nursery.kill_all()
         asyncio.get_running_loop().call_later(HURRY_S, self._kill)
+
+
+def _on_hang_up(
+    loop: asyncio.AbstractEventLoop, reload: Callable[[], None], stop: Callable[[], None]
+) -> None:
+    """SIGHUP is a request to reload, unless it says what it was made for: that the terminal went away.
+
+    Somebody who closes the window of a running gateway means its end; `nohup` says that it is not.
+    """
+    had_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
+
+    stops = False
+
+    def hung_up() -> None:
+        nonlocal stops
+        if not (had_terminal and not _has_terminal()):
+            reload()
+        elif not stops:  # a shell and the system may both tell; nobody asks to hurry
+            stops = True
+            stop()
+
+    loop.add_signal_handler(signal.SIGHUP, hung_up)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _instance(state_dir: Path) -> str:

@@ -17,11 +17,12 @@ class CallIds:
     """Makes ids of calls; one instance per process.
 
     An id is a 63-bit integer: milliseconds since 1970 in the upper bits, a counter in the lower 20.
-    Ids of one process never repeat and never go back, also when the wall clock does.
+    Ids never repeat and never go back, also when the wall clock does; `last` is the highest that an
+    earlier process is known to have made.
     """
 
-    def __init__(self) -> None:
-        self._last = 0
+    def __init__(self, last: int = 0) -> None:
+        self._last = last
 
     def next(self, wall_s: float) -> int:
         self._last = max(self._last + 1, int(wall_s * 1000) << _COUNTER_BITS)

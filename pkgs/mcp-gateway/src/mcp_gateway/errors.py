@@ -5,12 +5,13 @@ Raised anywhere below the faces with the facts as fields; turned into words for 
 
     GatewayError            one of the ten kinds of product.md, with its facts
       InputRequired         the tool asks back; what it asked travels on
+      UnusableConfig        the configuration file cannot be used; every problem with its place travels on
       UpstreamAnswered      the server itself answered with a JSON-RPC error; its bytes travel on
     CallCancelled           the caller (or the operator) took the call back; nobody waits for an answer
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -136,6 +137,17 @@ class InputRequired(GatewayError):
         detail = "The tool asks for something before it can go on"
         super().__init__(Kind.INPUT_REQUIRED, detail, server=server)
         self.asked = asked
+
+
+class UnusableConfig(GatewayError):
+    """A reload that left everything as it was; `problems` as JSON objects."""
+
+    def __init__(self, detail: str, problems: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(Kind.INVALID, detail)
+        self.problems = problems
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"problems": list(self.problems)}
 
 
 class CallCancelled(Exception):

@@ -1,9 +1,11 @@
 """The commands that ask a gateway: the real command against a real gateway, and what a script sees of it."""
 
+import csv
 import json
 import os
 import pty
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,14 +15,16 @@ from typing import Any
 
 import pytest
 
+from mcp_gateway.store import Store
 from tests.harness import Gateway, hostile, until
+from tests.store.records import a_finished_record
 
 LIMIT_S = 60
 COMMAND = (sys.executable, "-W", "error", "-m", "mcp_gateway")
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "LANG")}
     return kept | {"HOME": str(home), "PYTHONUNBUFFERED": "1"} | more
 
 
@@ -142,6 +146,18 @@ def test_json_output_is_the_result_as_the_server_sent_it(gateway: Gateway) -> No
     assert run(gateway, "call", "--json", "good/echo", "--text", "x").stdout == wanted
 
 
+def test_a_large_result_is_kept_whole_and_shown_in_part(gateway: Gateway, tmp_path: Path) -> None:
+    size = 11 << 20
+    kept = run(gateway, "call", "-o", str(tmp_path / "out"), "good/blob", "--bytes", str(size))
+    assert kept.returncode == 0, kept.stderr
+    assert (tmp_path / "out").read_text() == "b" * size + "\n"
+    told = run(gateway, "call", "--json", "good/blob", "--bytes", str(size))
+    assert json.loads(told.stdout)["content"][0]["text"] == "b" * size
+    shown = run(gateway, "call", "good/blob", "--bytes", str(size)).stdout
+    assert "mcp-gateway://artifacts/" in shown
+    assert len(shown) < 64 * 1024
+
+
 def test_the_help_of_a_tool_shows_its_flags(gateway: Gateway) -> None:
     done = run(gateway, "call", "good/sleep", "--help")
     assert done.returncode == 0
@@ -212,6 +228,7 @@ def test_a_gateway_that_dies_during_a_call_is_told_as_lost(tmp_path: Path) -> No
 
 
 def test_a_reader_who_leaves_a_pipe_is_no_mistake(gateway: Gateway) -> None:
+    gateway.call("good", "echo", text="w")
     with running(gateway, "activity", "-f") as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -246,6 +263,81 @@ def test_activity_follows_calls_as_they_end(gateway: Gateway) -> None:
         assert first["id"] != second["id"]
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT_S) == 130
+
+
+def test_activity_follows_calls_that_were_refused_too(gateway: Gateway) -> None:
+    with running(gateway, "activity", "-f", "--limit", "1", "--tool", "pid") as process:
+        assert process.stdout is not None
+        gateway.call("good", "pid")
+        assert "good/pid  ok" in process.stdout.readline()
+        gateway.call("nobody", "pid")
+        assert "nobody/pid  unknown" in process.stdout.readline()
+        gateway.request("POST", "/api/tools/good/pid", b"{no")
+        assert "good/pid  invalid" in process.stdout.readline()
+        gateway.call("broken", "pid")
+        assert "broken/pid  unavailable" in process.stdout.readline()
+
+
+def test_activity_is_exported_to_a_pipe_and_to_a_file(gateway: Gateway, tmp_path: Path) -> None:
+    for text in ("one", "two", "three"):
+        gateway.call("good", "echo", text=text)
+    lines = run(gateway, "activity", "--export", "jsonl", "--tool", "echo").stdout.splitlines()
+    shown = json.loads(run(gateway, "activity", "--tool", "echo", "--limit", "10000", "--json").stdout)
+    assert [json.loads(line) for line in lines] == shown["calls"]
+    assert len(run(gateway, "activity", "--export", "csv", "--limit", "2").stdout.splitlines()) == 3
+    target = tmp_path / "calls.csv"
+    done = run(gateway, "activity", "--export", "csv", "--tool", "echo", "-o", str(target))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"Wrote {target}\n")
+    with target.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [call["id"] for call in shown["calls"]]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("-o", "x"), 2),
+        (("-f", "--export", "csv"), 2),
+        (("-f", "--until", "1h"), 2),
+        (("--export", "xml"), 2),
+        (("--export", "csv", "-o", "/nonexistent/x"), 2),
+        (("--export", "csv", "--url", "http://127.0.0.1:1"), 3),
+        (("--export", "csv", "-o", "{tmp}/x", "--url", "http://127.0.0.1:1"), 3),
+    ],
+)
+def test_an_export_that_cannot_be_leaves_no_file(
+    gateway: Gateway, tmp_path: Path, words: tuple[str, ...], code: int
+) -> None:
+    done = run(gateway, "activity", *(word.replace("{tmp}", str(tmp_path)) for word in words))
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_export_that_is_not_whole_is_a_failure_and_a_reader_who_leaves_is_none(
+    tmp_path: Path,
+) -> None:
+    mortal = Gateway({}, tmp_path)
+    store = Store.open(mortal.state_dir)
+    for _ in range(20_000):  # far more than the pipes between them hold
+        store.end(a_finished_record())
+    await store.close()
+    with mortal:
+        with running(mortal, "activity", "--export", "csv") as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.stdout.close()
+            process.wait(LIMIT_S)
+            assert process.stderr is not None
+            assert process.stderr.read() == ""
+        with running(mortal, "activity", "--export", "jsonl") as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            mortal.kill()
+            _, err = process.communicate(timeout=LIMIT_S)
+        assert (process.returncode, "cannot be reached" in err) == (3, True), err
 
 
 def test_logs_are_shown_and_followed_with_terminal_escapes_visible(gateway: Gateway) -> None:

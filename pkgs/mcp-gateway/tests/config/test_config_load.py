@@ -11,7 +11,7 @@ import pytest
 
 from mcp_gateway.config import load as loading
 from mcp_gateway.config.load import empty, environment, examine, find_config, load, parse, state_dir
-from mcp_gateway.config.model import Config, ConfigError, SecretRef, ServerConfig, schema
+from mcp_gateway.config.model import Config, ConfigError, Keep, SecretRef, ServerConfig, schema
 
 SECRET = "CANARY-77aa"
 ENV: Mapping[str, str] = {"HOME": "/home/me", "KEY": SECRET}
@@ -51,6 +51,7 @@ def test_a_whole_file_is_read_as_written_and_in_its_order() -> None:
                     },
                     "cwd": "/tmp",
                     "timeout": "5m",
+                    "payloads": "disk",
                     "tools": {
                         "allow": ["read_*"],
                         "deny": ["rm"],
@@ -68,7 +69,7 @@ def test_a_whole_file_is_read_as_written_and_in_its_order() -> None:
             "gateway": {
                 "port": 0,
                 "limits": {"body": "1MiB"},
-                "activity": {"keep": "36h"},
+                "activity": {"keep": "36h", "payloads": "off"},
                 "logFormat": "json",
             },
         }
@@ -81,7 +82,9 @@ def test_a_whole_file_is_read_as_written_and_in_its_order() -> None:
     assert (zeta.timeout_s, zeta.tools.allow, zeta.tools.deny) == (300.0, ("read_*",), ("rm",))
     assert (alpha.title, alpha.url, alpha.headers) == ("Alpha!", "https://h/mcp", {"X": "${KEY:-none}"})
     assert (config.gateway.port, config.gateway.limits.body_bytes) == (0, 1 << 20)
-    assert (config.gateway.activity.keep_days, config.gateway.log_format) == (1.5, "json")
+    activity = config.gateway.activity
+    assert (activity.keep, activity.payloads, zeta.payloads) == (Keep(days=1.5), "off", "disk")
+    assert config.gateway.log_format == "json"
     assert config.warnings == ()
 
 
@@ -348,6 +351,30 @@ BAD: list[tuple[str, list[str]]] = [
     ),
     ('{"gateway": {"port": 65536}}', ["f:1: gateway.port: must be less than or equal to 65535"]),
     ('{"gateway": {"port": "8085"}}', ["f:1: gateway.port: must be a whole number"]),
+    (
+        '{"gateway": {"activity": {"keep": {"row": 1}}}}',
+        ["f:1: gateway.activity.keep.row: unknown key (did you mean `rows`?)"],
+    ),
+    (
+        '{"gateway": {"activity": {"payload": "off"}}}',
+        ["f:1: gateway.activity.payload: unknown key (did you mean `payloads`?)"],
+    ),
+    (
+        '{"gateway": {"activity": {"keep": {"rows": 999}}}}',
+        ["f:1: gateway.activity.keep.rows: must be greater than or equal to 1000"],
+    ),
+    (
+        '{"gateway": {"activity": {"keep": "for ever"}}}',
+        ['f:1: gateway.activity.keep: must be a number of days, or text like "30d" or "12h"'],
+    ),
+    (
+        '{"gateway": {"activity": {"payloads": true}}}',
+        ["f:1: gateway.activity.payloads: must be 'memory', 'off' or 'disk'"],
+    ),
+    (
+        '{"mcpServers": {"a": {"command": "x", "payloads": "file"}}}',
+        ["f:1: mcpServers.a.payloads: must be 'memory', 'off' or 'disk'"],
+    ),
     ('{"gateway": {"logFormat": "xml"}}', ["f:1: gateway.logFormat: must be 'text' or 'json'"]),
     ('{"a": 1 "b": 2}', ["f:1: is not JSON: Expecting ',' delimiter (column 9)"]),
     (
@@ -378,7 +405,6 @@ def test_a_key_that_would_promise_protection_is_refused_until_it_gives_any(key: 
 @pytest.mark.parametrize(
     ("place", "document"),
     [
-        ("gateway.activity.payloads", {"gateway": {"activity": {"payloads": True}}}),
         ("mcpServers.a.isolation", {"mcpServers": {"a": {"command": "x", "isolation": "session"}}}),
         ("mcpServers.a.isolation", {"mcpServers": {"a": {"command": "x", "isolation": "caller"}}}),
     ],

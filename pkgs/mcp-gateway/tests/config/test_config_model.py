@@ -14,6 +14,7 @@ from mcp_gateway.config.load import parse
 from mcp_gateway.config.model import (
     Config,
     ConfigError,
+    Keep,
     Problem,
     SecretRef,
     ServerConfig,
@@ -91,6 +92,23 @@ def test_a_size_without_sense_is_refused(written: object) -> None:
         server(maxResult=written)
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("12h", Keep(days=0.5)),
+        (7, Keep(days=7.0)),
+        ({"rows": 5000}, Keep(rows=5000)),
+        ({"days": "2d", "rows": 5000}, Keep(days=2.0, rows=5000)),
+    ],
+)
+def test_what_is_kept_is_an_age_or_an_age_and_a_count_and_the_schema_agrees(
+    written: object, meant: Keep
+) -> None:
+    text = json.dumps({"gateway": {"activity": {"keep": written}}})
+    assert parse(text.encode(), source="f", env={}).gateway.activity.keep == meant
+    jsonschema.Draft202012Validator(schema()).validate(json.loads(text))
+
+
 def test_defaults_are_those_of_the_contract() -> None:
     one = server()
     assert (one.start_timeout_s, one.timeout_s, one.max_timeout_s) == (60.0, 60.0, 900.0)
@@ -103,7 +121,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         "text",
         True,
     )
-    assert (gateway.limits.body_bytes, gateway.activity.keep_days) == (4 << 20, 30.0)
+    assert gateway.limits.body_bytes == 4 << 20
+    assert (gateway.activity.keep, gateway.activity.payloads) == (Keep(days=30.0, rows=1_000_000), "memory")
+    assert one.payloads is None
 
 
 def test_code_may_use_field_names_and_equal_configurations_are_equal() -> None:
@@ -175,6 +195,8 @@ def test_the_schema_is_valid_and_describes_every_key_the_loader_reads() -> None:
         b'{"mcpServers": {"a": {"url": "ftp://x"}}}',
         b'{"gateway": {"port": 70000}}',
         b'{"gateway": {"auth": {}}}',
+        b'{"gateway": {"activity": {"keep": {"rows": 1}}}}',
+        b'{"gateway": {"activity": {"payloads": "file"}}}',
         b'{"mcpservers": {}}',
     ],
 )

@@ -24,10 +24,10 @@ from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway, parse_events, until
 
 EXACT = Path(__file__).parents[1] / "golden" / "exact.py"
 
-# product.md, "Errors": kind -> (statuses, retryable). 405, 406, 408 and 409 are HTTP's own words for
+# product.md, "Errors": kind -> (statuses, retryable). 405, 406, 408, 409 and 416 are HTTP's own words for
 # `invalid`; 409 of `lost` is a call that was cancelled while somebody waited for it.
 KINDS: Mapping[str, tuple[frozenset[int], bool]] = {
-    "invalid": (frozenset({400, 405, 406, 408, 409, 413, 415}), False),
+    "invalid": (frozenset({400, 405, 406, 408, 409, 413, 415, 416}), False),
     "unauthenticated": (frozenset({401}), False),
     "refused": (frozenset({403}), False),
     "unknown": (frozenset({404}), False),

@@ -33,9 +33,13 @@ PROMISED = {
     ("PATCH", "/api/tools/{server}/{tool}"),
     ("POST", "/api/tools/{server}/{tool}"),
     ("GET", "/api/calls"),
+    ("GET", "/api/calls/export"),
     ("GET", "/api/calls/{id}"),
     ("DELETE", "/api/calls/{id}"),
+    ("GET", "/api/artifacts/{id}"),
+    ("HEAD", "/api/artifacts/{id}"),
     ("GET", "/api/events"),
+    ("POST", "/api/reload"),
     ("GET", "/health"),
     ("GET", "/ready"),
     ("GET", "/metrics"),
@@ -52,6 +56,21 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         await store.close()
 
 
+def scope_of(method: str, path: str) -> dict[str, Any]:
+    """A request of the local operator, as the web server tells it."""
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        "root_path": "",
+        "scheme": "http",
+        "http_version": "1.1",
+    }
+
+
 async def ask(application: Application, method: str, path: str) -> Answer:
     """One request without a socket, and what a client would get to read."""
     sent: list[MutableMapping[str, Any]] = []
@@ -64,18 +83,7 @@ async def ask(application: Application, method: str, path: str) -> Answer:
             raise RuntimeError("an answer has begun already")  # what the web server says, too
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-        "root_path": "",
-        "scheme": "http",
-        "http_version": "1.1",
-    }
-    await application(scope, receive, send)
+    await application(scope_of(method, path), receive, send)
     start, *parts = sent
     assert start["type"] == "http.response.start"
     assert all(part["type"] == "http.response.body" for part in parts)

@@ -451,13 +451,9 @@ def hands_over_a_large_result(case: Case) -> None:
     before = case.gateway.holdings().rss_bytes
     answer = case.act()
     assert answer.code == "ok", answer.body[:300]
-    content = answer.json()["content"]
-    links = [part for part in content if part["type"] == "resource_link"]
-    if links:
-        whole = case.gateway.get(links[0]["uri"])
-        assert whole.body.count(b"h") >= 17 * MIB
-    else:
-        assert len(content[0]["text"]) == 17 * MIB
+    artifact = answer.json()["_meta"]["mcp-gateway/artifact"]
+    assert len(answer.body) < MIB
+    assert len(case.gateway.get(artifact["url"]).text) == 17 * MIB
     assert case.gateway.holdings().rss_bytes - before < RSS_SLACK_BYTES
     case.works()
 

@@ -172,6 +172,22 @@ def ask_back(request_id: int, line: bytes, params: dict[str, Any]) -> None:
     reply(request_id, json.dumps(result).encode())
 
 
+HUGE_UNIT = "é😀\\n".encode()  # eight bytes: wherever a slice ends, it may end within a character
+
+
+def huge_result(units: int, *, failed: bool = False) -> bytes:
+    """A result whose bytes differ wherever one looks, so that none can be missing or moved."""
+    verdict = b"true" if failed else b"false"
+    text = b"".join(b"%07d %b" % (number, HUGE_UNIT * 127) for number in range(units // 128 + 1))
+    return b'{"content":[{"type":"text","text":"%b"}],"isError" : %b,"end":1.0}' % (text, verdict)
+
+
+@special
+def huge(request_id: int, line: bytes, params: dict[str, Any]) -> None:
+    arguments = params["arguments"]
+    reply(request_id, huge_result(arguments["units"], failed=arguments.get("failed", False)), "backwards")
+
+
 def call(request_id: int, line: bytes, params: dict[str, Any]) -> None:
     name = params["name"]
     if name in CASES:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import mcp_gateway.store as store_module
+from mcp_gateway.clock import CallIds
 from mcp_gateway.store import CallQuery, CursorError, Store, StoreClosed, call_id_text, parse_call_id
 from mcp_gateway.store import calls as calls_module
 from tests.store.records import a_finished_record, a_record
@@ -159,6 +160,9 @@ async def test_each_filter_narrows_the_page_and_all_of_them_together(store: Stor
     assert await found(face="mcp") == [n for n in newest_first if n % 5 == 0]
     assert await found(outcome="busy") == [n for n in newest_first if n % 6 == 0]
     assert await found(since=1_900_000_020.0) == [23, 22, 21, 20]
+    assert await found(until=1_900_000_002.0) == [1, 0]
+    assert await found(since=1_900_000_002.0, until=1_900_000_004.0) == [3, 2]
+    assert await found(since=1_900_000_004.0, until=1_900_000_002.0) == []
     assert await found(server="time", tool="b", caller="ben", since=1_900_000_001.0) == [12]
     assert await found(server="nobody") == []
 
@@ -179,6 +183,20 @@ async def test_pages_neither_repeat_nor_skip_while_calls_come_in(store: Store) -
         assert len(page.rows) == 10
         store.end(a_finished_record())
     assert seen == [call_id_text(record.id) for record in reversed(records)]
+
+
+async def test_pages_before_a_moment_go_on_where_they_ended(store: Store) -> None:
+    store.keep_days = 1_000_000.0
+    records = [a_finished_record(started=1000.0 + n) for n in range(20)]
+    for record in records:
+        store.end(record)
+    first = await store.calls(CallQuery(until=1015.0, limit=10))
+    second = await store.calls(CallQuery(until=1015.0, limit=10, cursor=first.cursor))
+    rows = first.rows + second.rows
+    assert ([row["started"] for row in rows], second.cursor) == (
+        [1000.0 + n for n in range(14, -1, -1)],
+        None,
+    )
 
 
 async def test_the_last_full_page_says_that_it_is_the_last(store: Store) -> None:
@@ -245,11 +263,68 @@ async def test_old_rows_and_surplus_rows_are_pruned_in_steps(
 
     # Each question passes through one turn of the writer, and each turn prunes one step.
     monkeypatch.setattr(calls_module, "PRUNE_ROWS", 50)
+    monkeypatch.setattr(calls_module, "PRUNE_S", 0.0)
     store = Store.open(tmp_path, keep_days=30.0, max_rows=100)
     for _ in range(20):
         await store.call(0)
     page = await store.calls(CallQuery(limit=500))
     assert [row["id"] for row in page.rows] == [call_id_text(record.id) for record in young[:-101:-1]]
+    await store.close()
+
+
+async def test_pruning_lets_every_batch_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is much to prune, what is written is there at the next look, and less is left each time."""
+    now = time.time()
+    store = Store.open(tmp_path)
+    for n in range(400):
+        store.end(a_finished_record(started=now - 60 + n / 100))
+    await store.close()
+
+    monkeypatch.setattr(calls_module, "PRUNE_ROWS", 10)
+    monkeypatch.setattr(calls_module, "PRUNE_S", 0.0)
+    monkeypatch.setattr(store_module, "PRUNE_EVERY_S", 0.0)
+    store = Store.open(tmp_path, max_rows=100)
+    left = []
+    for n in range(40):
+        record = a_finished_record(started=now + n / 100)
+        store.end(record)
+        assert await store.call(record.id) is not None
+        left.append(len((await store.calls(CallQuery(limit=500))).rows))
+    assert left == sorted(left, reverse=True)
+    assert len(set(left)) >= 10
+    assert left[-1] == 100
+    await store.close()
+
+
+async def test_what_is_kept_may_change_while_the_store_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "PRUNE_EVERY_S", 0.0)
+    store = Store.open(tmp_path)
+    now = time.time()
+    for n in range(100):
+        store.end(a_finished_record(started=now - n * 3600))
+    assert len((await store.calls(CallQuery(limit=500))).rows) == 100
+    store.keep_days = 2.0
+    await store.call(0)
+    assert len((await store.calls(CallQuery(limit=500))).rows) == 48
+    store.max_rows = 5
+    await store.call(0)
+    assert len((await store.calls(CallQuery(limit=500))).rows) == 5
+    await store.close()
+
+
+async def test_the_highest_id_is_remembered_so_that_none_is_used_twice(tmp_path: Path) -> None:
+    """Though the wall clock may have gone back between two lives of the gateway."""
+    store = Store.open(tmp_path)
+    assert store.last_call_id == 0
+    records = [a_finished_record(id=number) for number in (7 << 40, 9 << 40, 8 << 40)]
+    for record in records:
+        store.end(record)
+    await store.close()
+    store = Store.open(tmp_path)
+    assert store.last_call_id == 9 << 40
+    assert CallIds(store.last_call_id).next(0.0) == (9 << 40) + 1
     await store.close()
 
 

@@ -21,14 +21,21 @@ GOOD, BAD = False, True
 )
 def test_it_opens_on_a_row_of_failures_or_on_half_of_many(outcomes: list[bool], is_open: bool) -> None:
     breaker = Breaker()
-    for failed in outcomes:
-        breaker.count(100.0, failed=failed)
-    assert breaker.is_open(100.0) is is_open
+    for number, failed in enumerate(outcomes):
+        breaker.count(100.5 + number / 100, 100.5 + number / 100, failed=failed)
+    assert breaker.is_open(101.0) is is_open
+
+
+def test_what_was_under_way_together_counts_once() -> None:
+    breaker = Breaker()
+    for number in range(2 * IN_A_ROW):
+        breaker.count(100.0 + number, 99.0, failed=True)
+    assert not breaker.is_open(120.0)
 
 
 def test_what_is_long_ago_does_not_count() -> None:
     breaker = Breaker()
     for number in range(WINDOW_COUNT):
-        breaker.count(100.0, failed=number % 2 == 0)
-    assert breaker.is_open(100.0 + WINDOW_S)
-    assert not breaker.is_open(100.1 + WINDOW_S)
+        breaker.count(100.0 + number, 100.0 + number, failed=number % 2 == 0)
+    assert breaker.is_open(100.0 + WINDOW_COUNT)
+    assert not breaker.is_open(100.5 + WINDOW_S)

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from mcp_gateway.errors import CallCancelled, Kind
 from mcp_gateway.upstream import opening, process, upstream
+from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.upstream.lifecycle import Restart, Start, State, Stop
 from mcp_gateway.upstream.upstream import Upstream
 from tests.upstream.parts import Stage, failure_of, gone, result_of, text_of, until
@@ -171,13 +172,14 @@ async def test_a_result_beyond_ten_mebibytes_arrives_whole_and_leaves_nothing(
     files = psutil.Process().num_fds()
     beside = stage.call(good, "sleep", {"ms": 10})
     call = stage.call(good, "blob", {"bytes": 17 * MIB})
-    raw = await call.answer()
+    await until(lambda: call.ended, "the answer")
     await result_of(beside)
-    view = memoryview(raw)
-    assert view.nbytes > 17 * MIB
-    assert json.loads(bytes(view))["content"][0]["text"] == "b" * (17 * MIB)
+    large = call.result
+    assert isinstance(large, Spooled)
+    whole = large.read_result(0, large.result_bytes)
+    assert json.loads(whole)["content"][0]["text"] == "b" * (17 * MIB)
+    large.close()
     assert list(spool_dir.iterdir()) == []
-    del raw, view, call
     await until(lambda: psutil.Process().num_fds() <= files, "the file is closed")
 
 

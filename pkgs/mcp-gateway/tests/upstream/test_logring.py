@@ -82,3 +82,23 @@ def test_a_listener_hears_new_lines_until_it_leaves() -> None:
     leave()
     ring.feed(b"after\n")
     assert [(line.source, line.text) for line in heard] == [("stderr", "a"), ("gateway", "b")]
+
+
+def test_a_ring_that_takes_over_goes_on_for_its_readers_without_the_others_secrets() -> None:
+    before, after = LogRing(), LogRing()
+    heard: list[LogLine] = []
+    leave = before.listen(heard.append)
+    before.guard(["old-secret"])
+    after.guard(["new-secret"])
+    before.feed(b"one\nhalf of old-")
+    after.feed(b"new-secret\n")
+    after.take_over(before)
+    before.feed(b"secret\n")
+    after.feed(b"two\n")
+    wanted = ["one", REDACTED, f"half of {REDACTED}", "two"]
+    assert texts(after) == [line.text for line in heard] == wanted
+    assert [line.number for line in after.tail(10)] == [1, 2, 3, 4]
+    leave()
+    after.feed(b"three\n")
+    assert len(heard) == 4
+    assert texts(after)[-1] == "three"

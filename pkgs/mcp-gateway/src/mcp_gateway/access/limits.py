@@ -20,7 +20,7 @@ class FairQueue(Generic[T]):
     """Bounded; round robin over callers, first in first out within one caller."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._lines: OrderedDict[str, deque[T]] = OrderedDict()
         self._size = 0
 
@@ -29,7 +29,7 @@ class FairQueue(Generic[T]):
 
     @property
     def is_full(self) -> bool:
-        return self._size >= self._limit
+        return self._size >= self.limit
 
     def put(self, item: T) -> None:
         assert not self.is_full, "the caller of put asks is_full first"

@@ -4,7 +4,7 @@ Only click is imported here. A command is imported when it is run, so `--help` a
 fast, and `serve` carries neither the client's HTTP library nor its tables.
 
     serve, config, importing    on this machine, without a running gateway
-    servers, tools, call, logs, activity    over REST, from any machine
+    servers, tools, call, logs, activity, reload    over REST, from any machine
     options, client, failures   what these share: --url and --json, the connection, the exit codes
     screen, result, flags       pure: text of servers made safe to show; flags from a schema
 """
@@ -27,9 +27,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "schema": ("config", "Print the JSON Schema of the configuration file."),
     "import": ("importing", "Read the servers of other MCP clients into the configuration."),
     "servers": ("servers", "List servers, show one, switch it on or off, restart it."),
-    "tools": ("tools", "List tools, or show one with its schema."),
+    "tools": ("tools", "List tools, show one with its schema, switch it on or off."),
     "call": ("call", "Call a tool; its parameters are flags."),
     "logs": ("logs", "Show what a server wrote to stderr."),
+    "reload": ("reload", "Let the gateway read its configuration again."),
     "activity": ("activity", "Show calls: who, what, how long, with which outcome."),
 }
 

@@ -1,26 +1,32 @@
-"""`activity`: the record of calls, and the calls as they end."""
+"""`activity`: the record of calls, the calls as they end, and all of it as a file."""
 
+import codecs
 import json
 import re
+import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from mcp_gateway.cli.client import Client, run
 from mcp_gateway.cli.completing import complete_server
-from mcp_gateway.cli.failures import unreachable
+from mcp_gateway.cli.failures import unreachable, unusable
 from mcp_gateway.cli.options import Asked, common
 from mcp_gateway.cli.screen import Table, clock_time, duration, safe, say, size
 
 PAGE: Final = 500  # the most that one request answers
+NEWEST: Final = 50  # a screen
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HEADINGS: Final = ("when", "call", "who", "face", "tool", "outcome", "took", "sent", "got", "detail")
 
 
-def _since(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+def _moment(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
     """`90s`, `5m`, `2h`, `3d` ago; or a date with a time."""
     if text is None:
         return None
@@ -39,13 +45,29 @@ def _since(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -
 @click.option("--caller", metavar="NAME")
 @click.option("--face", metavar="NAME", help="The way in: rest, mcp, ...")
 @click.option("--outcome", metavar="WORD", help="ok, tool_error, cancelled, busy, lost, ...")
-@click.option("--since", metavar="WHEN", callback=_since, help="30s, 5m, 2h, 3d ago, or a time.")
+@click.option("--since", metavar="WHEN", callback=_moment, help="30s, 5m, 2h, 3d ago, or a time.")
+@click.option("--until", metavar="WHEN", callback=_moment, help="Likewise; what began before.")
+@click.option("--limit", type=click.IntRange(0, 100_000), help="The newest so many: 50, or all of an export.")
+@click.option("--export", "form", type=click.Choice(["jsonl", "csv"]), help="All that match, as a file.")
 @click.option(
-    "--limit", type=click.IntRange(0, 100_000), default=50, show_default=True, help="The newest so many."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the export goes; else to stdout.",
 )
 @common
-def activity(asked: Asked, follow: bool, limit: int, **filters: Any) -> None:
+def activity(
+    asked: Asked, follow: bool, limit: int | None, form: str | None, output: Path | None, **filters: Any
+) -> None:
     """Show calls: who, what, how long, with which outcome."""
+    if follow and (form or filters["until"] is not None):
+        raise click.UsageError("--follow goes on; --export and --until end")
+    if output and not form:
+        raise click.UsageError("--output is for --export")
+    if form:
+        _export(asked, {**filters, "format": form, "limit": limit}, output)
+        return
+    limit = NEWEST if limit is None else limit
     if follow:
         run(asked, lambda client: _follow(client, filters, limit, asked.json))
         return
@@ -58,6 +80,46 @@ def activity(asked: Asked, follow: bool, limit: int, **filters: Any) -> None:
         table.show()
     else:
         say("No calls.", err=True)
+
+
+def _export(asked: Asked, query: Mapping[str, Any], output: Path | None) -> None:
+    """Copies what the gateway sends, piece by piece."""
+    with _into(output) as write:
+
+        async def copy(client: Client) -> None:
+            async with client.stream("/api/calls/export", query) as pieces:
+                async for piece in pieces:
+                    write(piece)
+
+        if query["limit"] != 0:
+            run(asked, copy)
+    if output:
+        say(f"Wrote {output}", err=True)
+
+
+@contextmanager
+def _into(output: Path | None) -> Iterator[Callable[[bytes], object]]:
+    """Where the pieces go. A file is there when it is whole, and only its owner may read it."""
+    if output is None:
+        if sys.stdout.isatty():
+            decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+            yield lambda piece: click.echo(safe(decode(piece)), nl=False)
+        else:
+            yield sys.stdout.buffer.write
+            sys.stdout.buffer.flush()
+        return
+    part = None
+    try:
+        number, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+        part = Path(name)
+        with open(number, "wb") as file:
+            yield file.write
+        part.replace(output)
+    except OSError as problem:
+        raise unusable(f"{output} cannot be written: {problem.strerror}") from None
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
 
 
 async def _past(client: Client, filters: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:

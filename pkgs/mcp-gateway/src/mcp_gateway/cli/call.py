@@ -5,6 +5,7 @@ which can always be said before it.
 """
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,9 @@ from mcp_gateway.cli.options import Asked, common
 from mcp_gateway.cli.progress import Progress
 from mcp_gateway.cli.result import read_result, save, show
 from mcp_gateway.cli.screen import safe, say, say_json
+from mcp_gateway.wire.envelope import read_members
 
+_ARTIFACT: Final = re.compile("/api/artifacts/[A-Za-z0-9_-]+")
 AFTER: Final = (
     "Instead of flags, the arguments may be one JSON object: '{...}', @FILE, or - for standard input."
 )
@@ -154,11 +157,18 @@ async def _call(client: Client, wish: _Wish, body: bytes) -> bytes:
         with Progress() as progress:
             async for name, data in events:
                 if name == "result":
-                    return data
+                    return await _whole(client, data) if wish.output or wish.asked.json else data
                 if name == "error":
                     raise failure_of(json.loads(data))
                 progress.take(name, data)
     raise lost("The gateway ended before it answered")
+
+
+async def _whole(client: Client, raw: bytes) -> bytes:
+    """All of a result of which the gateway sent the first part; a person at a terminal gets that part."""
+    about = read_members(read_members(raw).get("_meta", b"")).get("mcp-gateway/artifact", b"")
+    path = bytes(read_members(about).get("url", b"")).strip(b'"').decode("utf-8", "replace")
+    return await client.get(path) if _ARTIFACT.fullmatch(path) else raw
 
 
 def _show(wish: _Wish, raw: bytes) -> None:

@@ -86,6 +86,17 @@ class Client:
             raise unreachable(f"The gateway at {self.base} did not answer within {ANSWER_S:g} s") from None
 
     @asynccontextmanager
+    async def stream(
+        self, path: str, query: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """One answer of any length, in pieces as they come.
+
+        Raises: Failure, when it ends before it is whole, too.
+        """
+        async with self._request("GET", path, None, query, {}) as answer:
+            yield answer.content.iter_any()
+
+    @asynccontextmanager
     async def events(
         self, method: str, path: str, body: bytes | None = None, query: Mapping[str, Any] | None = None
     ) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:

@@ -12,9 +12,10 @@ what only an import can do: units, prompts, bearer variables, comments.
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from mcp_gateway.config import foreign
 from mcp_gateway.config.model import ServerConfig, keys_of
@@ -77,6 +78,26 @@ def read_servers(text: bytes, *, is_toml: bool) -> list[Found]:
         for name, raw in section.items()
         if isinstance(raw, dict)
     ]
+
+
+def address(url: str) -> tuple[str, int] | None:
+    """Whom a URL speaks to; all names of this machine are one. None when it is no URL of HTTP."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    host = (parts.hostname or "").rstrip(".")
+    is_here = host in ("localhost", "::1") or host.startswith("127.")
+    return ("localhost" if is_here else host), port
+
+
+def speaks_to(entry: Mapping[str, Any], addresses: Collection[tuple[str, int] | None]) -> bool:
+    """Whether a server is at one of these addresses, or a bridge to it such as `mcp-remote URL`."""
+    args = entry.get("args")
+    texts = [entry.get("url"), *(args if isinstance(args, list) else ())]
+    found = {address(text) for text in texts if isinstance(text, str)} - {None}
+    return not found.isdisjoint(addresses)
 
 
 def _sections(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import click
 
-from mcp_gateway.cli.clients import Found, NotRead, read_servers
+from mcp_gateway.cli.clients import Found, NotRead, address, read_servers, speaks_to
 from mcp_gateway.cli.failures import Exit, unusable
-from mcp_gateway.cli.options import Asked, common
+from mcp_gateway.cli.options import DEFAULT_URL, Asked, common
 from mcp_gateway.cli.screen import safe, say, say_json
 from mcp_gateway.config import load
 from mcp_gateway.config.model import slug
@@ -31,6 +31,7 @@ class _Merge:
 
     document: dict[str, Any]
     env: Mapping[str, str]
+    own: frozenset[tuple[str, int] | None]  # where this gateway answers
     added: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -39,6 +40,9 @@ class _Merge:
     def add(self, found: Found, source: Path) -> None:
         """Takes one server in, or says why not."""
         where = f"{source}: {json.dumps(found.name)}"
+        if speaks_to(found.entry, self.own):
+            self.notes.append(f"{where}: skipped: it is this gateway itself")
+            return
         self.notes += [f"{where}: {note}" for note in found.notes]
         entry, problems = found.entry, self._problems(found)
         server_id = slug(found.name)
@@ -90,7 +94,8 @@ def import_(asked: Asked, files: tuple[Path, ...], write: bool, config: Path | N
     target = load.find_config(config, env) or load.usual_config(env)
     if target is None:
         raise unusable("There is no home directory to keep a configuration in; name a file with --config")
-    merge = _Merge(_ours(target, env), env)
+    ours = _ours(target, env)
+    merge = _Merge(ours, env, _own_addresses(asked, ours))
     for source in files:
         for found in _read(source):
             merge.add(found, source)
@@ -103,6 +108,14 @@ def import_(asked: Asked, files: tuple[Path, ...], write: bool, config: Path | N
         _report(asked, merge, target, _write(target, text) if merge.added else None)
     if merge.left_out:
         raise click.exceptions.Exit(Exit.USAGE)
+
+
+def _own_addresses(asked: Asked, ours: Mapping[str, Any]) -> frozenset[tuple[str, int] | None]:
+    """Where the gateway that this configuration is for answers: as one that runs, and by its file."""
+    settings = ours.get("gateway", {})
+    host, port = settings.get("host", "localhost"), settings.get("port")
+    configured = DEFAULT_URL if port is None else f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return frozenset((address(asked.base()[0]), address(configured))) - {None}
 
 
 def _report(asked: Asked, merge: _Merge, target: Path, backup: Path | None) -> None:

@@ -109,7 +109,8 @@ def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping
     from mcp_gateway.store import Store, StoreError
 
     try:
-        store = Store.open(state_dir, keep_days=settings.gateway.activity.keep_days)
+        keep = settings.gateway.activity.keep
+        store = Store.open(state_dir, keep_days=keep.days, max_rows=keep.rows)
     except StoreError as problem:
         bound.close()
         _stop(CANNOT_START, f"{problem}")
@@ -140,7 +141,8 @@ def _log_to_stderr(log_format: str) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(_JsonLines() if log_format == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start and stop are told in our words
+    for library in ("uvicorn", "watchfiles"):  # what they do is told in our words
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class _JsonLines(logging.Formatter):

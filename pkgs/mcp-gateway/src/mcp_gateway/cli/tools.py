@@ -1,4 +1,4 @@
-"""`tools`: what the servers offer."""
+"""`tools`: what the servers offer; switching one."""
 
 import json
 from typing import Any
@@ -7,6 +7,7 @@ import click
 
 from mcp_gateway.cli.client import run, tool_path
 from mcp_gateway.cli.completing import complete_server, complete_tool
+from mcp_gateway.cli.failures import unusable
 from mcp_gateway.cli.flags import flags_of
 from mcp_gateway.cli.grouping import ListByDefault
 from mcp_gateway.cli.options import Asked, common
@@ -22,7 +23,7 @@ _HINTS = {
 
 @click.group(cls=ListByDefault)
 def tools() -> None:
-    """List tools, or show one with its schema."""
+    """List tools, show one with its schema, switch it on or off."""
 
 
 @tools.command("list")
@@ -77,6 +78,37 @@ def show(asked: Asked, tool: str) -> None:
     for name, member in (("Input", "inputSchema"), ("Output", "outputSchema")):
         if member in shown:
             say(f"\n{name} schema:\n{safe(json.dumps(shown[member], indent=2, ensure_ascii=False))}")
+
+
+@tools.command()
+@click.argument("tool", metavar="SERVER/TOOL", nargs=-1, required=True, shell_complete=complete_tool)
+@common
+def on(asked: Asked, tool: tuple[str, ...]) -> None:
+    """Switch a tool on again."""
+    _switch(asked, tool, enabled=True)
+
+
+@tools.command()
+@click.argument("tool", metavar="SERVER/TOOL", nargs=-1, required=True, shell_complete=complete_tool)
+@common
+def off(asked: Asked, tool: tuple[str, ...]) -> None:
+    """Switch a tool off; it stays so after a restart of the gateway."""
+    _switch(asked, tool, enabled=False)
+
+
+def _switch(asked: Asked, words: tuple[str, ...], *, enabled: bool) -> None:
+    """SERVER/TOOL may also be said in two words."""
+    if len(words) > 2:
+        raise unusable("One tool at a time: SERVER/TOOL, such as `time/get_current_time`")
+    path = tool_path("/".join(words))
+    body = json.dumps({"enabled": enabled}).encode()
+    answer = run(asked, lambda client: client.send("PATCH", path, body))
+    if asked.json:
+        say_json(answer)
+        return
+    shown = json.loads(answer)
+    name = safe(f"{shown['server']}/{shown['name']}", lines=False)
+    say(f"{name} is switched {'on' if enabled else 'off'}")
 
 
 def _hints(annotations: Any) -> str:

@@ -76,9 +76,6 @@ NOT_BUILT_GATEWAY: Mapping[str, str] = {
     "tailscale": _UNSAFE,
     "trustedProxy": _UNSAFE,
 }
-NOT_BUILT_ACTIVITY: Mapping[str, str] = {
-    "payloads": "keeping whole requests and answers is not built yet; remove it: shapes and sizes are kept",
-}
 NOT_BUILT_ISOLATION = "is not built yet; only `shared` is, one link for all callers"
 
 

@@ -27,6 +27,7 @@ from mcp_gateway.config.model import (
     Config,
     ConfigError,
     GatewayConfig,
+    Keep,
     Limits,
     Mcp,
     Problem,
@@ -313,8 +314,6 @@ class _Reader:
         if not self._is_object(raw, ("gateway",)):
             return GatewayConfig()
         entry = self._without(("gateway",), raw, foreign.NOT_BUILT_GATEWAY)
-        if isinstance(activity := entry.get("activity"), dict):
-            entry["activity"] = self._without(("gateway", "activity"), activity, foreign.NOT_BUILT_ACTIVITY)
         return self._validate(GatewayConfig, entry, ("gateway",), {}) or GatewayConfig()
 
     def _without(
@@ -334,7 +333,7 @@ class _Reader:
                 inner = _in_document(entry, error["loc"])
                 at = (*path, *(origin.get(str(part), part) for part in inner[:1]), *inner[1:])
                 if error["type"] == "extra_forbidden":
-                    self._unknown(at, keys_of(_INNER[str(inner[0])] if len(inner) > 1 else model))
+                    self._unknown(at, keys_of(_model_at(model, inner)))
                 else:
                     self._problem(at, _sentence(error["type"], error["msg"]))
             return None
@@ -382,6 +381,13 @@ def _in_document(entry: Any, loc: tuple[int | str, ...]) -> json_positions.Path:
             entry = entry[part]
             path.append(part)
     return tuple(path)
+
+
+def _model_at(model: type[BaseModel], inner: json_positions.Path) -> type[BaseModel]:
+    """The model whose keys may stand at a place below `model`."""
+    if inner[:2] == ("activity", "keep") and len(inner) > 2:
+        return Keep
+    return _INNER[str(inner[0])] if len(inner) > 1 else model
 
 
 def _sentence(kind: str, message: str) -> str:

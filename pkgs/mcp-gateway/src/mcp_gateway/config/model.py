@@ -32,6 +32,8 @@ SLUG_CHARS_MAX = 32  # leaves room for `__tool` within the 46 characters of an e
 TITLE_CHARS_MAX = 200  # a line on a page
 DURATION_S_MAX = 86_400.0  # a day; more is a typing error, or milliseconds
 KEEP_DAYS_MAX = 3_650.0
+KEEP_ROWS_MIN = 1_000  # less would forget a call while its caller still asks for it
+KEEP_ROWS_MAX = 100_000_000  # 30 GB
 SIZE_BYTES_MAX = 1 << 30  # one message of more than a gigabyte is a mistake, not a result
 SIZE_BYTES_MIN = 1 << 10  # less would not let a server introduce itself
 MIB = 1 << 20
@@ -172,6 +174,8 @@ VariableName = Annotated[str, *_matching(r"^[^=\x00]+\Z", "no variable can have 
 HeaderName = Annotated[str, *_matching(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "no header can have this name")]
 Url = Annotated[Text, *_matching(r"^(https?://[^\s]+|\$\{.+)$", "must begin with http:// or https://")]
 ServerType = Literal["stdio", "http", "streamable-http", "sse"]
+# Where the requests and responses of the last calls are kept.
+PayloadMode = Literal["memory", "off", "disk"]
 
 
 class _Strict(BaseModel):
@@ -264,6 +268,9 @@ class ServerConfig(_Strict):
     )
     max_result_bytes: Size = Field(default=256 * MIB, validation_alias="maxResult")
     isolation: Literal["shared"] = "shared"
+    payloads: PayloadMode | None = Field(
+        default=None, description="As `gateway.activity.payloads`, for the calls of this server."
+    )
     tools: ToolRules = Field(default_factory=ToolRules)
 
     @model_validator(mode="after")
@@ -298,10 +305,27 @@ class Limits(_Strict):
     )
 
 
-class Activity(_Strict):
-    """How long the record of calls is kept."""
+class Keep(_Strict):
+    """How much of the record of calls is kept; what comes first ends it."""
 
-    keep_days: Days = Field(default=30.0, validation_alias="keep", description="A bare number counts days.")
+    days: Days = Field(default=30.0, description="A bare number counts days.")
+    rows: int = Field(default=1_000_000, ge=KEEP_ROWS_MIN, le=KEEP_ROWS_MAX, description="One for each call.")
+
+
+def _days_or_keep(value: object) -> object:
+    return value if isinstance(value, dict | Keep) else {"days": value}
+
+
+class Activity(_Strict):
+    """The record of calls: how much of it is kept, and where what was said in them is."""
+
+    keep: Annotated[Keep, BeforeValidator(_days_or_keep)] = Field(
+        default_factory=Keep, description="An age, or an object with `days` and `rows`."
+    )
+    payloads: PayloadMode = Field(
+        default="memory",
+        description="Requests and responses of the last calls: in memory, nowhere, or on disk as well.",
+    )
 
 
 class GatewayConfig(_Strict):
@@ -347,6 +371,9 @@ def schema() -> dict[str, Any]:
     }
     server["properties"]["type"] = {"enum": [None, *get_args(ServerType), *TYPE_WORDS]}
     server["properties"]["tools"] = {"anyOf": [{"$ref": "#/$defs/ToolRules"}, {"type": "array"}]}
+    days = defined["$defs"]["Keep"]["properties"]["days"]
+    keep = defined["$defs"]["Activity"]["properties"]["keep"]
+    keep["anyOf"] = [*days["anyOf"], {"$ref": keep.pop("$ref")}]
     servers = {"type": "object", "additionalProperties": {"$ref": "#/$defs/ServerConfig"}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -6,17 +6,17 @@ name of the variable, file, credential or program. Called by the upstream that i
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import stat
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from mcp_gateway.config import variables
+from mcp_gateway.config.aside import aside
 from mcp_gateway.config.model import SecretRef, ServerConfig
 
 SECRET_BYTES_MAX = 64 << 10  # keys and certificates; more is a file that was named by mistake
@@ -92,46 +92,23 @@ async def _value(place: str, value: str | SecretRef, env: Mapping[str, str]) -> 
         return _expand(place, value, env)
     if value.file is not None:
         path = Path(_at_home(_expand(f"{place}.file", value.file, env), env))
-        secret = await _in_own_thread(_read, place, f"file {path}", path)
+        secret = await _read_aside(place, f"file {path}", path)
     elif value.credential is not None:
         if not (folder := env.get("CREDENTIALS_DIRECTORY")):
             raise SecretError(
                 f"{place}: credential {value.credential}: systemd passed no credentials to the gateway"
             )
         path = Path(folder, value.credential)
-        secret = await _in_own_thread(_read, place, f"credential {value.credential}", path)
+        secret = await _read_aside(place, f"credential {value.credential}", path)
     else:
         assert value.command, "the model lets no other reference through"
         secret = await _run(place, value.command, env)
     return secret
 
 
-async def _in_own_thread(read: Callable[[str, str, Path], str], place: str, what: str, path: Path) -> str:
-    """A read that may hang, on a file system that is gone: nobody else's thread, and none to wait for."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[str] = loop.create_future()
-
-    def settle(secret: str | None, problem: Exception | None) -> None:
-        if answer.done():
-            return
-        if problem is not None:
-            answer.set_exception(problem)
-        else:
-            answer.set_result(secret or "")
-
-    def work() -> None:
-        secret, problem = None, None
-        try:
-            secret = read(place, what, path)
-        except Exception as error:  # told to whoever waits
-            problem = error
-        with contextlib.suppress(RuntimeError):  # the loop has ended first
-            loop.call_soon_threadsafe(settle, secret, problem)
-
-    threading.Thread(target=work, daemon=True, name="secret").start()
+async def _read_aside(place: str, what: str, path: Path) -> str:
     try:
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            return await answer
+        return await aside(partial(_read, place, what, path), COMMAND_TIMEOUT_S)
     except TimeoutError:
         raise SecretError(f"{place}: {what} could not be read within {COMMAND_TIMEOUT_S:.0f} s") from None
 

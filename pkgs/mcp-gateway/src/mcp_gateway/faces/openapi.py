@@ -22,16 +22,59 @@ _PROBLEM = {
         "callId": {"type": "string"},
         "retryAfter": {"type": "integer", "description": "Seconds"},
         "inputRequests": {"type": "object", "description": "What the tool asks for (input_required)"},
+        "problems": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/ConfigProblem"},
+            "description": "Everything that is wrong with the configuration (reload)",
+        },
         "rpcError": {"type": "object", "description": "The server's own JSON-RPC error, unchanged"},
     },
 }
 _RESULT = {
     "type": "object",
-    "description": "The MCP result as the server sent it, unknown members included",
+    "description": "The MCP result as the server sent it, unknown members included. In place of one beyond "
+    "10 MiB: its first part, a `resource_link`, and where all of it is in `_meta`, `mcp-gateway/artifact`.",
     "properties": {
         "content": {"type": "array", "items": {"type": "object"}},
         "structuredContent": {},
         "isError": {"type": "boolean", "description": "The tool itself reports failure"},
+    },
+}
+_CONFIG_PROBLEM = {
+    "type": "object",
+    "required": ["file", "line", "place", "message"],
+    "properties": {
+        "file": {"type": "string"},
+        "line": {"type": ["integer", "null"]},
+        "place": {"type": ["string", "null"], "description": "As in `mcpServers.git.command`"},
+        "message": {"type": "string"},
+        "nearest": {"type": ["string", "null"], "description": "The key that was probably meant"},
+    },
+}
+_NAMES = {"type": "array", "items": {"type": "string"}}
+_RELOAD = {
+    "type": "object",
+    "description": "What moved; also the event `config`, where `ok` may be false",
+    "required": ["ok", "added", "removed", "changed", "gateway", "problems", "warnings"],
+    "properties": {
+        "ok": {"type": "boolean"},
+        "added": _NAMES,
+        "removed": _NAMES,
+        "changed": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["server", "keys", "replaced"],
+                "properties": {
+                    "server": {"type": "string"},
+                    "keys": _NAMES,
+                    "replaced": {"type": "boolean", "description": "It gets a new process or connection"},
+                },
+            },
+        },
+        "gateway": {**_NAMES, "description": "Settings of the gateway that changed and hold now"},
+        "problems": {"type": "array", "items": {"$ref": "#/components/schemas/ConfigProblem"}},
+        "warnings": {**_NAMES, "description": "Such as settings that hold after a restart"},
     },
 }
 _SERVER = {
@@ -55,6 +98,15 @@ _SERVER = {
         "protocolRevision": {"type": ["string", "null"]},
         "instructions": {"type": ["string", "null"]},
         "pid": {"type": ["integer", "null"]},
+        "successor": {
+            "type": ["object", "null"],
+            "description": "What a changed configuration has started, while the one before still serves",
+            "properties": {
+                "state": {"type": "string"},
+                "reason": {"type": ["string", "null"]},
+                "pid": {"type": ["integer", "null"]},
+            },
+        },
         "tools": {"type": "integer"},
         "calls": {"type": "object", "additionalProperties": {"type": "integer"}},
         "lastError": {"type": ["string", "null"]},
@@ -73,6 +125,20 @@ _TOOL = {
         "exposedName": {"type": "string"},
         "enabled": {"type": "boolean"},
         "inputSchema": {"type": "object"},
+    },
+}
+_KEPT = {
+    "anyOf": [{"$ref": "#/components/schemas/Payload"}, {"type": "null"}],
+    "description": "Of one call: the arguments, and the result or the server's error, while they are kept",
+}
+_PAYLOAD = {
+    "type": "object",
+    "description": "What was said, with the secrets of the server replaced",
+    "required": ["bytes", "truncated", "text"],
+    "properties": {
+        "bytes": {"type": "integer", "description": "Of the whole"},
+        "truncated": {"type": "boolean", "description": "`text` is only the beginning"},
+        "text": {"type": "string", "description": "The JSON as it was sent"},
     },
 }
 _CALL = {
@@ -101,6 +167,8 @@ _CALL = {
         "responseBytes": {"type": "integer"},
         "detail": {"type": ["string", "null"]},
         "arguments": {"description": "The shape of the arguments, never their values"},
+        "request": _KEPT,
+        "response": _KEPT,
         "result": {"$ref": "#/components/schemas/Result"},
         "problem": {"$ref": "#/components/schemas/Problem"},
     },
@@ -146,6 +214,7 @@ _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
         "application/openmetrics-text": {"schema": {"type": "string"}},
     },
     ("/api/events", "get"): _STREAM,
+    ("/api/reload", "post"): _json(_ref("Reload")),
     ("/api/servers", "get"): _json(_list_of("servers", "Server")),
     ("/api/servers/{server}", "get"): _json(_ref("Server")),
     ("/api/servers/{server}", "patch"): _json(_ref("Server")),
@@ -155,8 +224,38 @@ _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/tools/{server}/{tool}", "get"): _json(_ref("Tool")),
     ("/api/tools/{server}/{tool}", "patch"): _json(_ref("Tool")),
     ("/api/calls", "get"): _json(_list_of("calls", "Call", cursor={"type": ["string", "null"]})),
+    ("/api/calls/export", "get"): {
+        "application/jsonl": {"schema": {"type": "string", "description": "One call a line"}},
+        "text/csv": {"schema": {"type": "string", "description": "RFC 4180, with a head"}},
+    },
     ("/api/calls/{id}", "get"): _json(_ref("Call"), stream=True),
     ("/api/calls/{id}", "delete"): _json(_ref("Call")),
+    ("/api/artifacts/{id}", "get"): _json(_ref("Result")),
+    ("/api/artifacts/{id}", "head"): {},
+}
+_PART_HEADERS = {
+    "Content-Range": {"schema": {"type": "string"}, "description": "Which bytes, and of how many"}
+}
+# What some routes answer besides.
+_MORE_ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
+    ("/api/artifacts/{id}", "get"): {
+        "206": {
+            "description": "The range that was asked for",
+            "headers": _PART_HEADERS,
+            "content": {"application/json": {}},
+        },
+        "416": {
+            "description": "There are no such bytes",
+            "headers": _PART_HEADERS,
+            "content": {"application/problem+json": {"schema": _ref("Problem")}},
+        },
+    }
+}
+_RANGE_PARAMETER = {
+    "name": "Range",
+    "in": "header",
+    "description": "One range of bytes, such as `bytes=0-65535` (RFC 9110)",
+    "schema": {"type": "string"},
 }
 _BODIES = {
     ("/api/servers/{server}", "patch"): ["boolean", "null"],
@@ -250,7 +349,9 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     stopping = {"description": "The gateway is stopping", "content": _json(_READY)}
     paths["/ready"]["get"]["responses"]["503"] = stopping
     document["paths"] = dict(sorted(paths.items()))
-    shapes = {"Problem": _PROBLEM, "Result": _RESULT, "Server": _SERVER, "Tool": _TOOL, "Call": _CALL}
+    shapes = {"Problem": _PROBLEM, "Result": _RESULT, "Server": _SERVER, "Tool": _TOOL}
+    shapes |= {"Call": _CALL, "Payload": _PAYLOAD}
+    shapes |= {"Reload": _RELOAD, "ConfigProblem": _CONFIG_PROBLEM}
     document["components"] = {"schemas": shapes}
     return document
 
@@ -261,7 +362,9 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
         "description": operation["responses"][success]["description"],
         "content": _ANSWERS[path, method],
     }
-    operation["responses"] = {success: answer, **_problems()}
+    operation["responses"] = {success: answer, **_MORE_ANSWERS.get((path, method), {}), **_problems()}
+    if path == "/api/artifacts/{id}":
+        operation["parameters"].append(_RANGE_PARAMETER)
     if path == "/api/tools/{server}/{tool}":
         operation["parameters"] = [_SERVER_PARAMETER, _TOOL_PARAMETER]
     kinds = _BODIES.get((path, method))

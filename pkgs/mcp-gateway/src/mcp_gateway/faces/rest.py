@@ -6,7 +6,7 @@ are described in the document all the same.
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +17,8 @@ from starlette.responses import Response
 
 from mcp_gateway.catalog import api_list
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import calls, status
+from mcp_gateway.faces import calls, export, status
+from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.http import MISTAKE, Visit, problem_document, require_json, retry_header
 from mcp_gateway.faces.openapi import Described
 from mcp_gateway.gateway import CallQuery, Gateway
@@ -44,8 +45,11 @@ class ToolSwitch(BaseModel):
     enabled: bool
 
 
+_Time = Annotated[float, Field(allow_inf_nan=False, description="Seconds since 1970")]
+
+
 class CallFilter(BaseModel):
-    """The query of `GET /api/calls`; `since` is seconds since 1970."""
+    """Which calls; begun at `since` or later and before `until`."""
 
     model_config = ConfigDict(extra="forbid")
     server: str | None = None
@@ -53,9 +57,22 @@ class CallFilter(BaseModel):
     caller: str | None = None
     face: str | None = None
     outcome: str | None = None
-    since: float | None = None
+    since: _Time | None = None
+    until: _Time | None = None
+
+
+class CallPage(CallFilter):
+    """The query of `GET /api/calls`."""
+
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 50
+
+
+class CallExport(CallFilter):
+    """The query of `GET /api/calls/export`; without a limit it is everything that matches."""
+
+    format: Literal["jsonl", "csv"] = "jsonl"
+    limit: Annotated[int | None, Field(ge=1)] = None
 
 
 def visit_of(request: Request) -> Visit:
@@ -95,6 +112,7 @@ def build(gateway: Gateway) -> FastAPI:
     _add_servers(app, gateway)
     _add_tools(app, gateway)
     _add_calls(app, gateway)
+    _add_artifacts(app, gateway)
     return app
 
 
@@ -149,9 +167,10 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page(visit: Let) -> Response:
-        return HTMLResponse(status.page(gateway.list_servers(visit.caller)), headers=status.HEADERS)
+        servers = gateway.list_servers(visit.caller)
+        return HTMLResponse(status.page(servers, gateway.warnings()), headers=status.HEADERS)
 
-    @app.get("/api/events", tags=["events"], summary="Live feed: states of servers, calls, tool lists")
+    @app.get("/api/events", tags=["events"], summary="Live feed: servers, calls, tool lists, reloads")
     async def events(visit: Let) -> Response:
         feed = gateway.open_feed(visit.caller)
 
@@ -167,6 +186,10 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_servers(app: FastAPI, gateway: Gateway) -> None:
+    @app.post("/api/reload", tags=["gateway"], summary="Read the configuration again and apply it")
+    async def reload(visit: Let) -> Response:
+        return json_response(await gateway.reload(visit.caller))
+
     @app.get("/api/servers", tags=["servers"], summary="All servers with their states")
     async def list_servers(visit: Let) -> Response:
         return json_response({"servers": gateway.list_servers(visit.caller)})
@@ -240,20 +263,43 @@ def _add_tools(app: FastAPI, gateway: Gateway) -> None:
 
 def _add_calls(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/api/calls", tags=["calls"], summary="Activity: calls, newest first")
-    async def list_calls(visit: Let, query: Annotated[CallFilter, Query()]) -> Response:
+    async def list_calls(visit: Let, query: Annotated[CallPage, Query()]) -> Response:
         return json_response(await gateway.list_calls(visit.caller, CallQuery(**query.model_dump())))
 
-    @app.get("/api/calls/{id}", tags=["calls"], summary="One call; its result while it is kept")
+    # Before `{id}`, which would take the word for one.
+    @app.get("/api/calls/export", tags=["calls"], summary="Activity as a file, as much of it as there is")
+    async def export_calls(visit: Let, query: Annotated[CallExport, Query()]) -> Response:
+        filters = query.model_dump(exclude={"format", "limit"})
+        pages = gateway.export_calls(visit.caller, CallQuery(**filters), query.limit)
+        first: list[dict[str, Any]] = await anext(pages, [])  # what is refused is a problem, and no file
+        return StreamingResponse(
+            export.parts(query.format, first, pages), headers=export.headers(query.format)
+        )
+
+    @app.get(
+        "/api/calls/{id}", tags=["calls"], summary="One call, and what was said in it while that is kept"
+    )
     async def show_call(visit: Let, id: str, request: Request) -> Response:
         call = gateway.find_call(visit.caller, id)
         if call is not None and calls.wants_stream(visit):
             mailbox = call.listen()
             return calls.StreamResponse(call, mailbox)
-        return json_response(await calls.state_of(gateway, visit.caller, id, call))
+        state = await calls.state_of(gateway, visit.caller, id, call)
+        return json_response(state | await gateway.show_payloads(visit.caller, id))
 
     @app.delete("/api/calls/{id}", status_code=202, tags=["calls"], summary="Cancel a running call")
     async def cancel_call(visit: Let, id: str) -> Response:
         return json_response(await gateway.cancel_call(visit.caller, id), 202)
+
+
+def _add_artifacts(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/api/artifacts/{id}", tags=["calls"], summary="A large result, whole or in ranges")
+    async def read_artifact(visit: Let, id: str) -> Response:
+        return ArtifactResponse(gateway.read_artifact(visit.caller, id), visit.headers)
+
+    @app.head("/api/artifacts/{id}", tags=["calls"], summary="The size of a large result")
+    async def size_artifact(visit: Let, id: str) -> Response:
+        return ArtifactResponse(gateway.read_artifact(visit.caller, id), visit.headers, is_head=True)
 
 
 _BODY_BYTES: Final = 64 * 1024  # of what is sent to switch something

@@ -3,6 +3,7 @@
 All text of servers is hostile: everything is escaped, nothing is a link or markup of theirs.
 """
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
@@ -24,14 +25,17 @@ table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .5rem .75rem .5rem 0 }
 th, td { border-bottom: 1px solid #8886 }
 code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere }
+.warning { border-left: .25rem solid light-dark(#b3261e, #ff8a80); padding-left: .75rem }
+.warning { overflow-wrap: anywhere }
 .why { color: light-dark(#555, #aaa) }
 .ready { color: light-dark(#176d2c, #63d77f) }
 .failed, .waiting, .needs { color: light-dark(#b3261e, #ff8a80) }
 """.strip()
 
 
-def page(servers: list[dict[str, Any]]) -> str:
-    """The whole page from the views of the servers."""
+def page(servers: list[dict[str, Any]], warnings: Sequence[str] = ()) -> str:
+    """The whole page from the views of the servers and what is wrong with the gateway itself."""
+    banner = "".join(f'<p class="warning" role="alert">{escape(warning)}</p>' for warning in warnings)
     rows = "".join(_row(server) for server in servers)
     table = (
         '<div class="table"><table><thead><tr><th>Server</th><th>State</th><th>Tools</th><th>Speaks</th></tr>'
@@ -43,7 +47,7 @@ def page(servers: list[dict[str, Any]]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>MCP Gateway</title>'
-        f"<style>{_STYLE}</style></head><body><main><h1>MCP Gateway</h1>{table}"
+        f"<style>{_STYLE}</style></head><body><main><h1>MCP Gateway</h1>{banner}{table}"
         "<h2>Ways in</h2><ul>"
         "<li>MCP, all servers: <code>/mcp</code></li>"
         "<li>MCP, one server: <code>/servers/{id}/mcp</code></li>"

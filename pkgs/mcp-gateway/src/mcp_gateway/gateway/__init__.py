@@ -1,28 +1,35 @@
 """All that a face may ask for, and nothing of how it travels: the facade over servers and calls.
 
-    servers   wanted state -> running upstreams, and the catalog of their tools
-    calls     the one path of a call
-    events    bounded fan-out of what changes
-    metrics   numbers for Prometheus, counted from the two above
+    servers    wanted state -> running upstreams, and the catalog of their tools
+    calls      the one path of a call
+    artifacts  results too large to hand over whole
+    events     bounded fan-out of what changes
+    metrics    numbers for Prometheus, counted from calls and servers
+    payloads   what was said in the last calls
+    reloading  the configuration file, read again
 
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
 """
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import require
 from mcp_gateway.catalog import Catalog, Entry
-from mcp_gateway.config.model import Config, ServerConfig
+from mcp_gateway.config.model import Config, PayloadMode, ServerConfig
 from mcp_gateway.config.secrets import Resolved, SecretError, resolve
 from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.gateway.artifacts import Artifact, Artifacts, Reading
 from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.events import Events, Feed
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
+from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
+from mcp_gateway.gateway.reloading import Reloading
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
@@ -33,8 +40,22 @@ from mcp_gateway.upstream.process import Nursery
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
 
-__all__ = ["Call", "CallQuery", "Gateway", "Mailbox", "Request", "call_id_text", "facts_of", "stopping"]
+__all__ = [
+    "Artifact",
+    "Call",
+    "CallQuery",
+    "Gateway",
+    "Mailbox",
+    "Reading",
+    "Request",
+    "call_id_text",
+    "facts_of",
+    "stopping",
+]
 
+MAX_REMOVED: Final = 1_000  # servers that a reload has removed and of which calls may be remembered
+# Read at a time: 3 ms of the writer, which goes on with its batches between, and 1 ms of the event loop.
+EXPORT_ROWS: Final = 200
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +69,21 @@ class Gateway:
         self._environment = environment
         self._store = store
         self._nursery = nursery
-        self.config = config
+        self._removed: dict[str, ServerConfig] = {}  # their last calls are kept as they asked for
         self.is_stopping = False
         self.instance = secrets.token_hex(8)
         self.events = Events()
+        self.reloading = Reloading(config, environment, self.events, self._apply)
         self.servers = Servers(config.servers.values(), store, self.events)
         self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
-        self.calls = Calls(self.servers, CountedJournal(store, self.metrics), self.events)
+        self.payloads = Payloads(self._payload_mode)
+        journal = CountedJournal(store, self.metrics)
+        self.artifacts = Artifacts()
+        self.calls = Calls(self.servers, journal, self.events, self.payloads, self.artifacts)
 
-    async def start(self, spool_dir: Path) -> None:
+    async def start(self, spool_dir: Path, artifacts_dir: Path) -> None:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
+        self.artifacts.open(artifacts_dir, spool_dir)
         eras = _Eras(self._store)
         self.servers.prepare(
             Surroundings(
@@ -73,6 +99,7 @@ class Gateway:
         )
         self.servers.start()
         await self._nursery.start()
+        self.reloading.start()
 
     def _changed(self, upstream: Upstream) -> None:
         self.metrics.changed(upstream)
@@ -82,6 +109,7 @@ class Gateway:
         """The gateway is stopping: no new calls, and live feeds end."""
         self.is_stopping = True
         self.calls.stopping = True
+        self.reloading.end()
         self.events.end()
 
     def end_calls(self) -> None:
@@ -92,7 +120,9 @@ class Gateway:
         """Ends calls and servers; returns within seconds, whatever the servers do."""
         self.end_feeds()
         self.end_calls()
+        await self.reloading.stop()
         await self.servers.stop()
+        self.artifacts.close()
         self._nursery.close()
 
     async def _resolve(self, server: ServerConfig) -> Resolved:
@@ -100,6 +130,29 @@ class Gateway:
             return await resolve(server, self._environment)
         except SecretError as problem:
             raise Unresolvable(str(problem)) from None
+
+    # The configuration
+
+    @property
+    def config(self) -> Config:
+        """What holds now; another one after a reload."""
+        return self.reloading.config
+
+    async def reload(self, caller: Caller) -> dict[str, Any]:
+        """See `Reloading.now`."""
+        require(caller, Right.OPERATE)
+        return await self.reloading.now()
+
+    def reload_soon(self) -> None:
+        """The operator asked with a signal; the outcome is in the log, the feed and the warnings."""
+        self.reloading.soon()
+
+    def _apply(self, config: Config) -> None:
+        gone = {name: old for name, old in self.config.servers.items() if name not in config.servers}
+        self._removed = dict([*self._removed.items(), *gone.items()][-MAX_REMOVED:])
+        keep = config.gateway.activity.keep
+        self._store.keep_days, self._store.max_rows = keep.days, keep.rows
+        self.servers.apply(config.servers.values())
 
     # Servers
 
@@ -143,6 +196,9 @@ class Gateway:
         told = [self._store.fault and f"Activity cannot be written: {self._store.fault}", self._store.notice]
         if self._store.lost_records:
             told.append(f"{self._store.lost_records} activity records were lost")
+        if self._store.lost_captures:
+            told.append(f"{self._store.lost_captures} requests and responses were not captured on disk")
+        told += self.reloading.warnings()
         return [sentence for sentence in told if sentence]
 
     async def write_metrics(self, caller: Caller, accept: str) -> tuple[bytes, str]:
@@ -154,13 +210,13 @@ class Gateway:
         require(caller, Right.OPERATE)
         upstream = self._upstream(server)
         await self.servers.switch(upstream, enabled)
-        return self.servers.view(upstream)
+        return self.show_server(caller, server)
 
     def restart_server(self, caller: Caller, server: str) -> dict[str, Any]:
         require(caller, Right.OPERATE)
         upstream = self._upstream(server)
         self.servers.restart(upstream)
-        return self.servers.view(upstream)
+        return self.show_server(caller, server)
 
     def logs(self, caller: Caller, server: str) -> LogRing:
         require(caller, Right.READ)
@@ -202,6 +258,24 @@ class Gateway:
             raise GatewayError(Kind.INVALID, str(problem)) from None
         return {"calls": page.rows, "cursor": page.cursor}
 
+    async def export_calls(
+        self, caller: Caller, query: CallQuery, limit: int | None
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """All that match, or the newest `limit` of them, newest first, some at a time.
+
+        What begins meanwhile is not in it. Leaving the iterator ends the reading.
+        """
+        require(caller, Right.READ)
+        left = limit
+        while left is None or left > 0:
+            count = EXPORT_ROWS if left is None else min(left, EXPORT_ROWS)
+            page = await self._store.calls(replace(query, limit=count))
+            yield page.rows
+            if page.cursor is None:
+                return
+            query = replace(query, cursor=page.cursor)
+            left = None if left is None else left - len(page.rows)
+
     def open_call(self, request: Request) -> Call:
         """See `Calls.open`."""
         return self.calls.open(request)
@@ -238,6 +312,34 @@ class Gateway:
                 return row
         raise GatewayError(Kind.UNKNOWN, "There is no such call")
 
+    async def show_payloads(self, caller: Caller, text: str) -> dict[str, Any]:
+        """What was said in a call, as far as it is kept and this caller may read it.
+
+        `request` and `response`, each `{"bytes", "truncated", "text"}` or None.
+        """
+        require(caller, Right.READ)
+        call_id = parse_call_id(text)
+        if call_id is None:
+            return NOTHING
+        running = self.calls.running.get(call_id)
+        kept = self.payloads.find(call_id)
+        if kept is None and running is not None:
+            kept = Payload(running.record, running.upstream.logs, None, None)
+        if kept is not None:
+            owner, server, shown = kept.caller, kept.server, kept.shown
+        else:
+            captured = await self._store.captured(call_id)
+            if captured is None:
+                return NOTHING
+            owner, server, shown = captured.caller, captured.server, lambda: captured.document
+        is_theirs = owner == caller.id or Right.OPERATE in caller.rights
+        return shown() if is_theirs and not self.payloads.is_off(server) else NOTHING
+
+    def _payload_mode(self, server: str) -> PayloadMode:
+        """Asked at every call, since the configuration may change meanwhile."""
+        declared = self.config.servers.get(server) or self._removed.get(server)
+        return (declared and declared.payloads) or self.config.gateway.activity.payloads
+
     async def cancel_call(self, caller: Caller, text: str) -> dict[str, Any]:
         """Cancels a running call of the caller, or anybody's with the right to operate."""
         call_id = parse_call_id(text)
@@ -246,6 +348,28 @@ class Gateway:
             call.cancel("cancelled by request")
             return facts_of(call.record)
         return await self.show_call(caller, text)
+
+    # Artifacts
+
+    def list_artifacts(self, caller: Caller) -> list[Artifact]:
+        """The caller's own, oldest first."""
+        require(caller, Right.CALL)
+        return self.artifacts.of(caller.id)
+
+    def read_artifact(self, caller: Caller, artifact_id: str, server: str | None = None) -> Reading:
+        """Opens the caller's own artifact, of one server or of any; to be closed by who asked.
+
+        Raises:
+            GatewayError: `unknown`, in the same words whether it was never there, is gone or is another's.
+        """
+        require(caller, Right.CALL)
+        reading = self.artifacts.read(caller.id, artifact_id, server)
+        if reading is None:
+            detail = (
+                "There is no such artifact: large results are kept for an hour at most, each for its caller"
+            )
+            raise GatewayError(Kind.UNKNOWN, detail)
+        return reading
 
     # Feeds and the end
 

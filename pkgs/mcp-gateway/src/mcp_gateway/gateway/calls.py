@@ -16,10 +16,13 @@ from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import offers, require
 from mcp_gateway.errors import CallCancelled, GatewayError, InputRequired, Kind
+from mcp_gateway.gateway.artifacts import Artifacts, document
 from mcp_gateway.gateway.events import Events
+from mcp_gateway.gateway.payloads import Payloads
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord, call_id_text
 from mcp_gateway.upstream.exchange import Exchange, Mailbox
+from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.upstream.upstream import Upstream
 from mcp_gateway.wire import halves
 from mcp_gateway.wire.envelope import Params
@@ -28,14 +31,15 @@ from mcp_gateway.wire.envelope import Params
 KEEP_S: Final = 3600.0
 KEEP_COUNT: Final = 1_000
 KEEP_BYTES: Final = 256 * 1024 * 1024
-LARGE_BYTES: Final = 1024 * 1024
 RESTART_S: Final = 5.0  # when a gateway that is stopping may be back; told to who is refused
 MAX_RECORDED_CHARS: Final = 1_024  # the longest name a tool may have (`catalog.py`); the store cuts further
 MAX_NAME_CHARS: Final = 200  # of a name nobody knows, in an error and in its record
 
 
 class Journal(Protocol):
-    """Where records go; both methods are cheap and never wait."""
+    """Where records go; both methods are cheap and never wait. `last_call_id` is of an earlier process."""
+
+    last_call_id: int
 
     def begin(self, record: CallRecord) -> None: ...
     def end(self, record: CallRecord) -> None: ...
@@ -79,8 +83,14 @@ class Call:
     def ended(self) -> bool:
         return self.exchange.ended
 
+    @property
+    def held_bytes(self) -> int:
+        """What its result takes of the memory."""
+        result = self.exchange.result
+        return memoryview(result).nbytes if isinstance(result, Raw) else 0
+
     def result(self) -> Raw:
-        """The server's result, as it came.
+        """The server's result, as it came; of a large one, the document that tells where it is.
 
         Raises:
             GatewayError: with the call's id.
@@ -91,7 +101,7 @@ class Call:
             if isinstance(error, GatewayError):
                 error.call_id = call_id_text(self.id)
             raise error
-        assert self.exchange.result is not None, "result() is asked after the end"
+        assert isinstance(self.exchange.result, Raw), "result() is asked after the end"
         return self.exchange.result
 
     def cancel(self, reason: str, *, answered: bool = True) -> None:
@@ -111,15 +121,20 @@ class Call:
 
 
 class Calls:
-    def __init__(self, servers: Servers, journal: Journal, events: Events) -> None:
+    def __init__(
+        self, servers: Servers, journal: Journal, events: Events, payloads: Payloads, artifacts: Artifacts
+    ) -> None:
         self._servers = servers
         self._journal = journal
         self._events = events
-        self._ids = clock.CallIds()
+        self._payloads = payloads
+        self._artifacts = artifacts
+        self._ids = clock.CallIds(journal.last_call_id)
         self.running: dict[int, Call] = {}
         self.stopping = False
         self._kept: OrderedDict[int, Call] = OrderedDict()
         self._kept_bytes = 0
+        servers.moved = self._moved
 
     def open(self, request: Request) -> Call:
         """Starts a call.
@@ -216,13 +231,20 @@ class Calls:
             raise GatewayError(Kind.UNAVAILABLE, detail, server=request.server)
         return upstream
 
+    def _moved(self, exchange: Exchange, upstream: Upstream) -> None:
+        """It waited for a server that another has replaced: that one answers, and is told to cancel."""
+        call = exchange.owner
+        assert isinstance(call, Call), "every exchange of a call is owned by it"
+        call.upstream = upstream
+
     def _ended(self, exchange: Exchange) -> None:
         call = exchange.owner
         assert isinstance(call, Call), "every exchange of a call is owned by it"
         record = call.record
         record.duration_s = clock.now_s() - call.opened_at
-        error = exchange.error
-        if exchange.result is not None:
+        if isinstance(exchange.result, Spooled):
+            self._ended_large(call, exchange.result)
+        elif exchange.result is not None:
             size = memoryview(exchange.result).nbytes
             said = verdict(exchange.result)
             if said.resultType == "input_required":
@@ -232,20 +254,44 @@ class Calls:
                 self._close(record, asks.kind.value, asks.detail, size)
             else:
                 self._close(record, "tool_error" if said.isError else "ok", None, size)
-        elif isinstance(error, GatewayError):
-            self._close(record, error.kind.value, error.detail, 0)
+        elif isinstance(exchange.error, GatewayError):
+            self._close(record, exchange.error.kind.value, exchange.error.detail, 0)
         else:
-            self._close(
-                record, "cancelled" if isinstance(error, CallCancelled) else "internal", str(error), 0
-            )
+            outcome = "cancelled" if isinstance(exchange.error, CallCancelled) else "internal"
+            self._close(record, outcome, str(exchange.error), 0)
         self.running.pop(record.id, None)
         if call.kept_until is not None:
             self._count_kept(call)
+
+    def _ended_large(self, call: Call, large: Spooled) -> None:
+        """A result in a file becomes an artifact; a small document answers instead."""
+        record, exchange, size = call.record, call.exchange, large.result_bytes
+        said = verdict(large.skeleton)
+        error: GatewayError | None = None
+        if said.resultType == "input_required":
+            error = InputRequired(record.server, b"")  # what it asks cannot be this long
+        else:
+            try:
+                artifact = self._artifacts.keep(call.caller.id, record.server, record.tool, large)
+                exchange.result = Raw(document(artifact, large, is_error=said.isError))
+            except OSError as problem:
+                detail = (
+                    f"The answer of `{record.server}`, {size} bytes, could not be kept: {problem.strerror}"
+                )
+                error = GatewayError(Kind.LOST, detail, server=record.server)
+        large.close()
+        if error is None:
+            self._close(record, "tool_error" if said.isError else "ok", None, size)
+        else:
+            exchange.result, exchange.error = None, error
+            self._close(record, error.kind.value, error.detail, size)
 
     def _close(self, record: CallRecord, outcome: str, detail: str | None, response_bytes: int) -> None:
         record.outcome = outcome
         record.detail = detail
         record.response_bytes = response_bytes
+        if (call := self.running.get(record.id)) is not None:
+            self._payloads.keep(record, call.upstream.logs, call.exchange.result, call.exchange.error)
         self._journal.end(record)
         self._events.publish("call", lambda: facts_of(record))
 
@@ -260,7 +306,7 @@ class Calls:
         self._evict()
 
     def _count_kept(self, call: Call) -> None:
-        self._kept_bytes += call.record.response_bytes
+        self._kept_bytes += call.held_bytes
         self._evict()
 
     def _evict(self) -> None:
@@ -273,7 +319,7 @@ class Calls:
                 return
             del self._kept[oldest.id]
             if oldest.ended:
-                self._kept_bytes -= oldest.record.response_bytes
+                self._kept_bytes -= oldest.held_bytes
             oldest.kept_until = None
 
     def find(self, caller: Caller, call_id: int) -> Call | None:
@@ -293,19 +339,14 @@ _SUCCESS: Final = _Verdict()
 
 
 def verdict(result: Raw) -> _Verdict:
-    """What a tool result says of itself; looks closer only where one of the words occurs at all.
-
-    A large result lives in a mapped file; its verdict is read there, without a copy.
-    """
-    view = memoryview(result)
-    if view.nbytes < LARGE_BYTES:
-        text = bytes(view)
-        if b'"isError"' not in text and b'"input_required"' not in text:
-            return _SUCCESS
+    """What a tool result says of itself; looks closer only where one of the words occurs at all."""
+    text = bytes(result)
+    if b'"isError"' not in text and b'"input_required"' not in text:
+        return _SUCCESS
     try:
-        return msgspec.json.decode(view, type=_Verdict)
+        return msgspec.json.decode(text, type=_Verdict)
     except (msgspec.MsgspecError, RecursionError):
-        mask = halves.mask_for(bytes(view))
+        mask = halves.mask_for(text)
     try:
         return _SUCCESS if mask is None else msgspec.json.decode(mask.text, type=_Verdict)
     except (msgspec.MsgspecError, RecursionError):

@@ -1,4 +1,4 @@
-"""Bounded fan-out of what changes: states of servers, calls, tool lists.
+"""Bounded fan-out of what changes: states of servers, calls, tool lists, the configuration.
 
 A slow reader loses its feed, not the gateway its memory: the feed ends and the reader comes back for
 a fresh picture. Costs nothing while nobody listens.
@@ -18,7 +18,7 @@ MAX_FEEDS: Final = 4_096  # every MCP session may hold one
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`kind` is `server`, `call` or `tools`; `data` is a JSON object."""
+    """`kind` is `server`, `call`, `tools` or `config`; `data` is a JSON object."""
 
     kind: str
     data: bytes

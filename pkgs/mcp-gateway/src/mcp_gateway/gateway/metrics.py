@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -55,7 +56,6 @@ class _Tally:
     response_bytes: int = 0
     starts: int = 0
     failures: int = 0
-    life: Life = field(default_factory=Life)
 
 
 class Metrics(Collector):
@@ -67,6 +67,7 @@ class Metrics(Collector):
         self._lost_records = lost_records
         self.sessions: Callable[[], int] = lambda: 0  # the face that has them puts itself here
         self._tallies: dict[str, _Tally] = {}
+        self._lives: WeakKeyDictionary[Upstream, Life] = WeakKeyDictionary()
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -88,12 +89,14 @@ class Metrics(Collector):
     def changed(self, upstream: Upstream) -> None:
         """Heard whenever the state of a server has changed."""
         tally = self._tally(upstream.id)
-        before, tally.life = tally.life, upstream.life
-        if tally.life.state is before.state:
+        # By upstream: one that takes another's place is in a state of its own.
+        life, before = upstream.life, self._lives.get(upstream, Life())
+        self._lives[upstream] = life
+        if life.state is before.state:
             return
-        tally.starts += tally.life.state is State.STARTING
+        tally.starts += life.state is State.STARTING
         # Leaving `starting` or `ready` with one more attempt is how `lifecycle.py` writes down a failure.
-        tally.failures += tally.life.state is State.STOPPING and tally.life.attempt > before.attempt
+        tally.failures += life.state is State.STOPPING and life.attempt > before.attempt
 
     def forget(self, server: str) -> None:
         """The server is no longer configured: its numbers go. Also noticed when they are asked for."""
@@ -198,6 +201,7 @@ class CountedJournal:
     """The journal of calls, with each record counted as it closes."""
 
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
+        self.last_call_id = journal.last_call_id
         self.begin = journal.begin
         self._end = journal.end
         self._count = metrics.count

@@ -1,20 +1,25 @@
 """From what is wanted to what runs: the set of upstreams, and the catalog made of them.
 
 The only writer of the set. A key is taken before anything is awaited, so two wishes can never start
-two processes for one server. Knows no caller and no face.
+two processes for one server. A changed configuration is met without a gap: the server that it asks for
+starts beside the one in place, takes its place when its first attempt to open has ended, and the one
+before goes when its calls are done. Knows no caller and no face.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from mcp_gateway import catalog as catalogs
 from mcp_gateway import clock
 from mcp_gateway.catalog import Catalog, Offer, Tool
+from mcp_gateway.config.changes import has_same_link, is_same, with_link_of
 from mcp_gateway.config.model import ServerConfig
+from mcp_gateway.errors import GatewayError
 from mcp_gateway.gateway.events import Events
-from mcp_gateway.upstream.lifecycle import Restart, Start, State, Stop
+from mcp_gateway.upstream.exchange import Exchange
+from mcp_gateway.upstream.lifecycle import AT_REST, Restart, Start, State, Stop
 from mcp_gateway.upstream.upstream import Surroundings, Upstream
 
 logger = logging.getLogger(__name__)
@@ -24,10 +29,16 @@ SHARED: Final[Scope] = "shared"  # links per session or caller will have scopes 
 # A stop takes 5.5 s at most per server, all at once; then whatever hangs is left to the guardian.
 STOP_ALL_S: Final = 8.0
 STDERR_TAIL_LINES: Final = 20
+# A server that was replaced or removed may finish its calls. One that says nothing for so long would
+# meet the default `timeout` anyway, and old secrets must not live on beside new ones.
+DRAIN_S: Final = 60.0
 
 # A server that is coming back keeps its tools in the lists: a crash of a second must not make every
 # client forget them. A call to one meanwhile waits or is told why not.
 _COMING: Final = frozenset({State.READY, State.STARTING, State.WAITING, State.IDLE})
+
+# Of a successor: not yet told to start counts, too.
+_ON_ITS_WAY: Final = frozenset({State.OFF, State.STARTING, State.STOPPING})
 
 
 class Switches(Protocol):
@@ -39,7 +50,7 @@ class Switches(Protocol):
 
 def _report_crash(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        logger.error("the owner of a %s ended", task.get_name(), exc_info=task.exception())
+        logger.error("the task of %s ended", task.get_name(), exc_info=task.exception())
 
 
 class Servers:
@@ -48,29 +59,40 @@ class Servers:
         self._switches = switches
         self._events = events
         self._upstreams: dict[tuple[str, Scope], Upstream] = {}
-        self._tasks: dict[tuple[str, Scope], asyncio.Task[None]] = {}
+        self._successors: dict[tuple[str, Scope], Upstream] = {}  # starting beside the one in place
+        self._owners: dict[Upstream, asyncio.Task[None]] = {}  # of all that live, the leaving ones too
+        self._leaving: set[asyncio.Task[None]] = set()
         self._shown: dict[str, tuple[Tool, ...]] = {}
+        # A call that waited goes to another upstream; whoever opened it hears of that here.
+        self.moved: Callable[[Exchange, Upstream], None] = lambda _exchange, _upstream: None
         self.catalog = Catalog()
 
     def prepare(self, around: Surroundings) -> None:
         """Makes an upstream for every configured server; starts nothing."""
+        self._around = around
         for config in self._configs.values():
             self._upstreams[config.id, SHARED] = Upstream(config, around)
         self._rebuild()
 
     def start(self) -> None:
         """Starts everything that is enabled, all at once; none waits for another."""
-        for key, upstream in self._upstreams.items():
-            self._tasks[key] = task = asyncio.create_task(upstream.run(), name=f"server {upstream.id}")
-            task.add_done_callback(_report_crash)
-            if self.is_enabled(upstream.id):
-                upstream.tell(Start())
+        for upstream in self._upstreams.values():
+            self._begin(upstream)
+
+    def _begin(self, upstream: Upstream) -> None:
+        self._owners[upstream] = task = asyncio.create_task(upstream.run(), name=f"server {upstream.id}")
+        task.add_done_callback(_report_crash)
+        task.add_done_callback(lambda _: self._owners.pop(upstream, None))
+        if self.is_enabled(upstream.id):
+            upstream.tell(Start())
 
     async def stop(self) -> None:
-        for upstream in self._upstreams.values():
+        for leaving in self._leaving:
+            leaving.cancel()
+        for upstream in self._owners:
             upstream.retire()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks.values(), timeout=STOP_ALL_S)
+        if self._owners:
+            _, late = await asyncio.wait(tuple(self._owners.values()), timeout=STOP_ALL_S)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -81,6 +103,114 @@ class Servers:
     def all(self) -> list[Upstream]:
         return list(self._upstreams.values())
 
+    # Another configuration
+
+    def apply(self, configs: Iterable[ServerConfig]) -> None:
+        """Makes these the servers. What did not move keeps its process; returns before any is ready."""
+        was_on = {server: self.is_enabled(server) for server in self._configs}
+        had_rules = [(server, config.tools) for server, config in self._configs.items()]
+        self._configs = {config.id: config for config in configs}
+        for key in [key for key in self._upstreams if key[0] not in self._configs]:
+            self._remove(key)
+        in_order: dict[tuple[str, Scope], Upstream] = {}
+        for server, config in self._configs.items():
+            key = server, SHARED
+            if key not in self._upstreams:
+                self._upstreams[key] = Upstream(config, self._around)
+                self._begin(self._upstreams[key])
+            else:
+                self._change(key, config, was_on[server])
+            in_order[key] = self._upstreams[key]
+        self._upstreams = in_order
+        if had_rules != [(server, config.tools) for server, config in self._configs.items()]:
+            self._rebuild()
+
+    def _remove(self, key: tuple[str, Scope]) -> None:
+        why = "it was removed from the configuration"
+        self._drop_successor(key)
+        self._leave(self._upstreams.pop(key), why, may_finish=True)
+
+    def _change(self, key: tuple[str, Scope], config: ServerConfig, was_on: bool) -> None:
+        current, successor, is_on = self._upstreams[key], self._successors.get(key), self.is_enabled(key[0])
+        if is_same(current.config, config) and successor is None:
+            return
+        if has_same_link(current.config, config):
+            self._drop_successor(key)
+            current.reconfigure(config)
+            if is_on is not was_on:
+                current.tell(Start() if is_on else Stop())
+            self._publish(current)
+            return
+        # What needs no other process holds at once, and for the one that goes on serving, too.
+        current.reconfigure(with_link_of(config, current.config))
+        if successor is not None and has_same_link(successor.config, config):
+            successor.reconfigure(config)
+        else:
+            self._drop_successor(key)
+            self._successors[key] = successor = Upstream(config, self._around)
+            self._begin(successor)
+        if not is_on:
+            current.tell(Stop())
+            successor.tell(Stop())
+        self._settle(key)
+
+    def _drop_successor(self, key: tuple[str, Scope]) -> None:
+        """One that another configuration has overtaken."""
+        successor = self._successors.pop(key, None)
+        if successor is not None:
+            self._leave(successor, "its configuration was changed again", may_finish=False)
+
+    def _settle(self, key: tuple[str, Scope]) -> None:
+        """Tells how it stands, and lets the successor, if there is one, take the place once that is due."""
+        current, successor = self._upstreams[key], self._successors.get(key)
+        if successor is None:
+            is_due = False
+        elif self.is_enabled(key[0]):  # ready, or as far as it comes beside the other; or the other is down
+            is_due = successor.life.state not in _ON_ITS_WAY or current.life.state is not State.READY
+        else:
+            is_due = current.life.state in AT_REST
+        if is_due:
+            self._promote(key)
+        else:
+            self._publish(current)
+
+    def _promote(self, key: tuple[str, Scope]) -> None:
+        """The successor takes the place now; nothing happens when there is none."""
+        successor = self._successors.pop(key, None)
+        if successor is None:
+            return
+        before, self._upstreams[key] = self._upstreams[key], successor
+        if not successor.has_listed:
+            successor.tools = before.tools  # shown as long as it is coming
+        successor.logs.take_over(before.logs)
+        while (exchange := before.requests.take_waiting()) is not None:
+            self.moved(exchange, successor)
+            try:
+                successor.submit(exchange)
+            except GatewayError as problem:
+                exchange.end(None, problem)
+        self._leave(before, "its configuration was changed", may_finish=True)
+        self._rebuild()
+        self._publish(successor)
+
+    def _leave(self, upstream: Upstream, why: str, *, may_finish: bool) -> None:
+        task = asyncio.create_task(self._see_off(upstream, why, may_finish), name=f"leaving {upstream.id}")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        task.add_done_callback(_report_crash)
+
+    async def _see_off(self, upstream: Upstream, why: str, may_finish: bool) -> None:
+        if may_finish and upstream.life.state is State.READY:
+            await upstream.requests.drain(DRAIN_S)
+            if upstream.requests.in_flight:
+                why += f", and calls were still running {DRAIN_S:g} s later"
+        upstream.retire(why)
+        if upstream in self._owners:
+            await asyncio.wait((self._owners[upstream],))
+        current = self.get(upstream.id)
+        if current is not None and current.life.state is State.WAITING:
+            current.tell(Start())  # it may have wanted what the one before held: a port, a lock
+
     # Switches
 
     def is_enabled(self, server: str) -> bool:
@@ -89,7 +219,16 @@ class Servers:
     async def switch(self, upstream: Upstream, enabled: bool | None) -> None:
         """Switches a server at run time; None goes back to what the configuration declares."""
         await self._switches.set_override(upstream.id, None, enabled)
-        upstream.tell(Start() if self.is_enabled(upstream.id) else Stop())
+        current = self.get(upstream.id)
+        if current is None:
+            return  # removed meanwhile
+        key = upstream.id, SHARED
+        is_on = self.is_enabled(upstream.id)
+        if is_on and current.life.state is not State.READY:
+            self._promote(key)
+        for one in (self._upstreams[key], self._successors.get(key)):
+            if one is not None:
+                one.tell(Start() if is_on else Stop())
 
     async def switch_tool(self, server: str, tool: str, enabled: bool) -> None:
         # Tools are on unless switched off, so "on" is the absence of an override.
@@ -100,14 +239,25 @@ class Servers:
         return self._switches.overrides().get((server, tool), True)
 
     def restart(self, upstream: Upstream) -> None:
-        upstream.tell(Restart() if self.is_enabled(upstream.id) else Stop())
+        key = upstream.id, SHARED
+        if key in self._successors:
+            self._promote(key)  # it is a new process already, and the one that is wanted
+        else:
+            upstream.tell(Restart() if self.is_enabled(upstream.id) else Stop())
 
     # The catalog
 
     def changed(self, upstream: Upstream) -> None:
         """Heard from an upstream whenever its state or its tools have changed."""
-        if self._shown.get(upstream.id) is not self._offered(upstream):
-            self._rebuild()
+        key = upstream.id, SHARED
+        if upstream is self._upstreams.get(key):
+            if self._shown.get(upstream.id) is not self._offered(upstream):
+                self._rebuild()
+        elif upstream is not self._successors.get(key):
+            return  # it is leaving
+        self._settle(key)
+
+    def _publish(self, upstream: Upstream) -> None:
         self._events.publish("server", lambda: self.view(upstream))
 
     def _offered(self, upstream: Upstream) -> tuple[Tool, ...]:
@@ -157,6 +307,7 @@ class Servers:
             "protocolRevision": None if opened is None else opened.revision,
             "instructions": None if opened is None else opened.instructions or None,
             "pid": upstream.pid,
+            "successor": self._view_of_successor(config.id),
             "tools": len(self.catalog.by_server.get(config.id, ())),
             "calls": {"running": requests.in_flight, "queued": requests.queued, "total": requests.total},
             "lastError": upstream.last_error,
@@ -166,3 +317,10 @@ class Servers:
             "counters": dict(requests.counts),
             "stderr": [line.text for line in upstream.logs.tail(STDERR_TAIL_LINES)],
         }
+
+    def _view_of_successor(self, server: str) -> dict[str, Any] | None:
+        """What a changed configuration has started beside the one that still serves."""
+        successor = self._successors.get((server, SHARED))
+        if successor is None:
+            return None
+        return {"state": successor.life.state.value, "reason": successor.reason or None, "pid": successor.pid}

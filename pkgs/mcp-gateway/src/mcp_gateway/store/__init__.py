@@ -25,6 +25,7 @@ from typing import Any, TypeVar, cast
 
 from mcp_gateway.store import calls as _calls
 from mcp_gateway.store import overrides as _tables
+from mcp_gateway.store import payloads as _payloads
 from mcp_gateway.store.calls import (
     CallPage,
     CallQuery,
@@ -35,11 +36,14 @@ from mcp_gateway.store.calls import (
     parse_call_id,
 )
 from mcp_gateway.store.database import Database, StoreClosed, StoreError, is_damage
+from mcp_gateway.store.payloads import Capture, Captured
 
 __all__ = [
     "CallPage",
     "CallQuery",
     "CallRecord",
+    "Capture",
+    "Captured",
     "CursorError",
     "Store",
     "StoreClosed",
@@ -50,10 +54,13 @@ __all__ = [
 
 GATHER_S = 0.08  # with the writing itself, batches are at most 100 ms apart
 PRUNE_EVERY_S = 60.0
+# Captured payloads are large: after so many bytes of them their bound is looked at without waiting for that.
+PRUNE_AFTER_BYTES = 64 * 1024 * 1024
 RETRY_S = 1.0  # after a failed batch; a full disk stays full for a while
 CLOSE_S = 10.0  # a disk that hangs must not keep the process from ending
-MAX_ROWS = 1_000_000  # about 300 MB
-# How far the writer may fall behind (a hanging disk) before records are dropped, or the arguments in them.
+KEEP_DAYS = 30.0
+MAX_ROWS = 1_000_000  # 110 to 300 MB
+# How far the writer may fall behind (a hanging disk) before records are dropped, or arguments and captures.
 MAX_PENDING = 100_000
 MAX_PENDING_BYTES = 64 * 1024 * 1024
 MAX_BACKLOG = 20_000  # rows that wait for the disk to recover; at most 3 KiB each
@@ -69,13 +76,16 @@ class Store:
     """The one open state directory. All methods belong to one event loop's thread; make it with `open`."""
 
     def __init__(self, state_dir: Path, keep_days: float, max_rows: int) -> None:
+        # How much is kept; may be changed at any time and counts from the next pruning on.
         self.keep_days = keep_days
-        self._max_rows = max_rows
+        self.max_rows = max_rows
+        self.last_call_id = 0  # the highest that an earlier life of the gateway wrote
         # Handed from the loop to the writer. Appending to a deque is atomic, and each has one end per thread.
         self._pending: deque[CallRecord] = deque()
         self._jobs: deque[_Job] = deque()
         self._handed_bytes = 0
         self._turned_away = 0
+        self._let_go = 0
         self._closing = False
         self._asleep = False  # set by the writer, cleared by either
         self._wake = threading.Event()
@@ -84,6 +94,8 @@ class Store:
         self._taken_bytes = 0
         self._backlog: list[Row] = []
         self._dropped = 0
+        self._dropped_captures = 0
+        self._captured_bytes = 0  # since the last pruning
         self._fault: str | None = None
         self._notice: str | None = None
         self._retry_at = 0.0
@@ -95,7 +107,7 @@ class Store:
         self._thread = threading.Thread(target=self._main, args=(state_dir,), name="store", daemon=True)
 
     @classmethod
-    def open(cls, state_dir: Path, *, keep_days: float = 30.0, max_rows: int = MAX_ROWS) -> "Store":
+    def open(cls, state_dir: Path, *, keep_days: float = KEEP_DAYS, max_rows: int = MAX_ROWS) -> "Store":
         """Opens the state directory for this process alone.
 
         Raises: StoreError.
@@ -112,10 +124,12 @@ class Store:
         self._hand_in(record)
 
     def end(self, record: CallRecord) -> None:
-        """The call is over and its record complete; the store may let go of its arguments."""
-        self._handed_bytes += record.request_bytes
+        """The call is over and its record complete; the store may let go of its arguments and its capture."""
+        capture = record.capture
+        self._handed_bytes += record.request_bytes if capture is None else record.request_bytes + capture.size
         if self._handed_bytes - self._taken_bytes > MAX_PENDING_BYTES:
-            record.arguments = None
+            self._let_go += capture is not None
+            record.arguments = record.capture = None
         self._hand_in(record)
 
     def _hand_in(self, record: CallRecord) -> None:
@@ -151,6 +165,11 @@ class Store:
     def lost_records(self) -> int:
         return self._turned_away + self._dropped
 
+    @property
+    def lost_captures(self) -> int:
+        """Payloads that were to be written and were not, while the disk failed or was too slow."""
+        return self._let_go + self._dropped_captures
+
     # --- reading and remembering
 
     async def calls(self, query: CallQuery) -> CallPage:
@@ -160,7 +179,7 @@ class Store:
         """
         limit = min(max(query.limit, 1), _calls.MAX_PAGE_ROWS)
         rows: list[Row] = []
-        before: _calls.Position | None = _calls.parse_cursor(query.cursor) if query.cursor else _calls.NEWEST
+        before: _calls.Position | None = _calls.start_of(query)
         while before is not None and len(rows) <= limit:
             found, before = await self._ask(partial(_read_window, query, before, limit + 1 - len(rows)))
             rows += found
@@ -170,6 +189,13 @@ class Store:
         """Raises: StoreError."""
         row = await self._ask(lambda database: _calls.read_call(database.connection, call_id))
         return None if row is None else _calls.shown(row)
+
+    async def captured(self, call_id: int) -> Captured | None:
+        """What was said in a call, if it was captured.
+
+        Raises: StoreError.
+        """
+        return await self._ask(lambda database: _payloads.read_captured(database.connection, call_id))
 
     def overrides(self) -> dict[_tables.Key, bool]:
         """What a person switched, by (server, tool or None)."""
@@ -267,6 +293,7 @@ class Store:
         try:
             self._overrides = _tables.read_overrides(database.connection)
             self._eras = _tables.read_eras(database.connection)
+            self.last_call_id = _calls.read_last_id(database.connection)
         except (sqlite3.Error, OSError) as error:
             if not self._replace_if_damaged(error, database):
                 raise StoreError(f"The database {database.path} cannot be read: {error}") from error
@@ -307,8 +334,10 @@ class Store:
             return
         rows, self._backlog = self._backlog, []
         fresh = self._rows_of(records.values())
+        captures = _taken_captures(records.values())
         if time.monotonic() < self._retry_at and not self._closing:
             self._keep([*rows, *fresh])
+            self._dropped_captures += len(captures)
             return
         try:
             with database.transaction() as connection:
@@ -319,8 +348,10 @@ class Store:
                 while some := list(islice(fresh, _calls.ROWS_PER_STATEMENT)):
                     rows += some
                     _calls.write_rows(connection, some)
+                captured_bytes = _payloads.write_rows(connection, self._payloads_of(captures))
         except Exception as error:
             rows += fresh
+            self._dropped_captures += len(captures)  # rows wait for the disk; payloads are too large for that
             if isinstance(error, _TROUBLE) or is_damage(error):
                 self._suffer(error, database)
                 self._keep(rows)
@@ -329,6 +360,7 @@ class Store:
                 self._drop(rows)
         else:
             self._is_marked = True
+            self._captured_bytes += captured_bytes
             self._recover()
 
     def _rows_of(self, records: Iterable[CallRecord]) -> Iterator[Row]:
@@ -339,6 +371,14 @@ class Store:
                 _log.exception("store dropped a record, call=%s", record.id)
                 self._dropped += 1
 
+    def _payloads_of(self, captures: Iterable[tuple[int, Capture]]) -> Iterator[_payloads.Row]:
+        for call_id, capture in captures:
+            try:
+                yield _payloads.row_of(call_id, capture)
+            except Exception:
+                _log.exception("store dropped a payload, call=%s", call_id)
+                self._dropped_captures += 1
+
     def _keep(self, rows: list[Row]) -> None:
         surplus = max(0, len(rows) - MAX_BACKLOG)
         self._drop(rows[:surplus])
@@ -348,12 +388,14 @@ class Store:
         self._dropped += sum(map(_calls.is_finished, rows))
 
     def _prune(self, database: Database) -> None:
-        if time.monotonic() < self._prune_at:
+        if time.monotonic() < self._prune_at and self._captured_bytes < PRUNE_AFTER_BYTES:
             return
+        self._captured_bytes = 0
         has_more = False
         try:
             with database.transaction() as connection:
-                has_more = _calls.prune(connection, self.keep_days, self._max_rows)
+                has_more = _calls.prune(connection, self.keep_days, self.max_rows)
+                has_more |= _payloads.prune(connection, _payloads.MAX_BYTES)
         except (sqlite3.Error, OSError) as error:
             self._replace_if_damaged(error, database)
             _log.warning("store cannot prune: %s", error)
@@ -397,6 +439,16 @@ def _with(known: dict[_K, _T], key: _K, value: _T | None) -> dict[_K, _T]:
     """A changed copy: the event loop may be reading the old one."""
     others = {other: known[other] for other in known if other != key}
     return others if value is None else {**others, key: value}
+
+
+def _taken_captures(records: Iterable[CallRecord]) -> list[tuple[int, Capture]]:
+    """What is to be written beside the rows. The records let go of it: a call may be kept for an hour."""
+    captures = []
+    for record in records:
+        if record.capture is not None:
+            captures.append((record.id, record.capture))
+            record.capture = None
+    return captures
 
 
 def _drained(queue: deque[_T]) -> list[_T]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from mcp_gateway.store.payloads import Capture
 from mcp_gateway.store.shape import shape_text
 
 RUNNING = "running"
@@ -23,7 +24,10 @@ MAX_DETAIL_CHARS = 500
 MAX_PAGE_ROWS = 500
 # Rare matches are looked for in stretches of this many rows, about 50 ms each, with batches between them.
 WINDOW_ROWS = 50_000
-PRUNE_ROWS = 2000  # in one step, about 10 ms; one step per batch keeps ahead of 20,000 calls a second
+# Pruning takes turns with batches: a step ends after `PRUNE_S`, and a statement after so many rows, which is
+# 1 ms, or 20 ms if each of them had a payload of 128 KiB. Steps keep ahead of 5,000 calls a second.
+PRUNE_S = 0.01
+PRUNE_ROWS = 250
 
 Row = tuple[int, float, str, str, str, str, str, float | None, int, int, str | None, str | None]
 Position = tuple[float, int]  # (started, id): the order of the pages
@@ -46,11 +50,15 @@ class CallRecord:
     outcome: str = RUNNING
     duration_s: float = 0.0
     detail: str | None = None
+    capture: Capture | None = None  # what was said, if that is to be written
 
 
 @dataclass(frozen=True, slots=True)
 class CallQuery:
-    """Which rows, newest first; `cursor` as a page before gave it."""
+    """Which rows, newest first: begun at `since` or later, before `until` (seconds since 1970).
+
+    `cursor` as a page before gave it.
+    """
 
     server: str | None = None
     tool: str | None = None
@@ -58,6 +66,7 @@ class CallQuery:
     face: str | None = None
     outcome: str | None = None
     since: float | None = None
+    until: float | None = None
     cursor: str | None = None
     limit: int = 50
 
@@ -199,6 +208,21 @@ def read_call(connection: sqlite3.Connection, call_id: int) -> Row | None:
     return row
 
 
+def read_last_id(connection: sqlite3.Connection) -> int:
+    """The highest id there is; 0 when there is none."""
+    (last,) = connection.execute("SELECT ifnull(max(id), 0) FROM calls").fetchone()
+    return int(last)
+
+
+def start_of(query: CallQuery) -> Position:
+    """The position before which the query's first row is looked for.
+
+    Raises: CursorError.
+    """
+    at = NEWEST if query.cursor is None else parse_cursor(query.cursor)
+    return at if query.until is None else min(at, (query.until, 0))
+
+
 def read_window(
     connection: sqlite3.Connection, query: CallQuery, before: Position, limit: int
 ) -> tuple[list[Row], Position | None]:
@@ -254,13 +278,16 @@ _PRUNE_OLDEST = "DELETE FROM calls WHERE id IN (SELECT id FROM calls ORDER BY st
 
 
 def prune(connection: sqlite3.Connection, keep_days: float, max_rows: int) -> bool:
-    """Deletes some rows that are too old or too many; True: there may be more of them."""
+    """Deletes rows that are too old or too many, for a moment; True: there may be more of them."""
+    ends_at = time.monotonic() + PRUNE_S
     cutoff = time.time() - keep_days * 86_400
-    old = connection.execute(_PRUNE_OLD, (cutoff, PRUNE_ROWS)).rowcount
-    if old >= PRUNE_ROWS:
-        return True
+    while connection.execute(_PRUNE_OLD, (cutoff, PRUNE_ROWS)).rowcount == PRUNE_ROWS:
+        if time.monotonic() >= ends_at:
+            return True
     (count,) = connection.execute("SELECT count(*) FROM calls").fetchone()
-    surplus: int = min(count - max_rows, PRUNE_ROWS)
-    if surplus > 0:
-        connection.execute(_PRUNE_OLDEST, (surplus,))
-    return surplus == PRUNE_ROWS
+    surplus: int = count - max_rows
+    while surplus > 0:
+        surplus -= connection.execute(_PRUNE_OLDEST, (min(surplus, PRUNE_ROWS),)).rowcount
+        if time.monotonic() >= ends_at:
+            break
+    return surplus > 0

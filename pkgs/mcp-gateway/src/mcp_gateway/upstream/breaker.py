@@ -18,10 +18,14 @@ class Breaker:
 
     def __init__(self) -> None:
         self._in_a_row = 0
+        self._failed_at = float("-inf")
         self._recent: deque[tuple[float, bool]] = deque(maxlen=WINDOW_COUNT)
 
-    def count(self, now: float, *, failed: bool) -> None:
-        """One request is over; `now` in monotonic seconds."""
+    def count(self, now: float, began: float, *, failed: bool) -> None:
+        """One request is over; both times in monotonic seconds."""
+        if failed and began < self._failed_at:
+            return  # with the one before: a proxy that restarts cuts every call at once, for one reason
+        self._failed_at = now if failed else self._failed_at
         self._in_a_row = self._in_a_row + 1 if failed else 0
         self._recent.append((now, failed))
 

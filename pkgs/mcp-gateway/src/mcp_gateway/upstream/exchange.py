@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec import Raw
 
+from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.wire.envelope import Params
 
 # Unread notes of one listener; a slow reader loses the oldest, never the end.
@@ -72,7 +73,7 @@ class Mailbox:
 class Exchange:
     """`id` is ours, on the wire to the server; `token` is the progress token of whoever asked, as JSON.
 
-    `result` is the server's bytes (a view of a mapped file when it is large); `error` any exception.
+    `result` is the server's bytes, or where they are when it is large; `error` any exception.
     Deadlines are monotonic seconds.
     """
 
@@ -124,7 +125,7 @@ class Exchange:
         self.sent = False
         self.progress = float("-inf")
         self.ended = False
-        self.result: Raw | None = None
+        self.result: Raw | Spooled | None = None
         self.error: Exception | None = None
 
     def listen(self) -> Mailbox:
@@ -140,7 +141,7 @@ class Exchange:
         for mailbox in self.mailboxes:
             mailbox.put(note)
 
-    def end(self, result: Raw | None, error: Exception | None) -> None:
+    def end(self, result: Raw | Spooled | None, error: Exception | None) -> None:
         """Ends it. The upstream calls this once; a second end is a bug of the upstream."""
         assert not self.ended, "an exchange ends once: it left the table of pending ones before"
         self.ended = True
@@ -155,17 +156,24 @@ class Exchange:
         self.params = {}  # a call may be kept for its result; its arguments are done with
         self.on_end = self.owner = None
 
+    async def over(self) -> None:
+        """Waits for the end, whatever it is."""
+        mailbox = self.listen()
+        try:
+            while not self.ended:
+                await mailbox.wait()
+                mailbox.take()
+        finally:
+            self.unlisten(mailbox)
+
     async def answer(self) -> Raw:
         """Waits for the end and answers the result; for the gateway's own requests.
 
         Raises:
             GatewayError: however it ended instead.
         """
-        mailbox = self.listen()
-        while not self.ended:
-            await mailbox.wait()
-            mailbox.take()
+        await self.over()
         if self.error is not None:
             raise self.error
-        assert self.result is not None, "an exchange ends with a result or an error"
+        assert isinstance(self.result, Raw), "only what was sent for a caller may end with a file"
         return self.result

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcp_gateway.catalog import Tool
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import Kind
 from mcp_gateway.upstream.breaker import Breaker
-from mcp_gateway.upstream.framing import SPOOL_ABOVE_BYTES, Collector, TooLong, is_utf8
+from mcp_gateway.upstream.framing import SPOOL_ABOVE_BYTES, Collector, Spooled, TooLong
 from mcp_gateway.upstream.lifecycle import Ended
-from mcp_gateway.upstream.link import Failure, Peer
+from mcp_gateway.upstream.link import Failure, Peer, deliver
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.pool import Response
 from mcp_gateway.upstream.remote import Remote, excerpt, is_compressed, refusal
@@ -211,6 +211,7 @@ class HttpLink:
 
     async def _ask(self, number: int, method: str, params: Params) -> None:
         """Ends with the answer or with `failed`, unless nobody waits any more."""
+        began = now_s()
         try:
             self._refuse_while_held()
             await self._initialized()
@@ -220,12 +221,12 @@ class HttpLink:
                 if not (trouble.is_cut and method in HARMLESS):
                     raise
                 await self._post(number, method, params)
-            self._breaker.count(now_s(), failed=False)
+            self._breaker.count(now_s(), began, failed=False)
         except Trouble as trouble:
             is_alone = len(self._posts) <= 1
             if number in self._posts:
                 self._peer.failed(number, trouble.failure)
-            self._count(trouble, is_alone)
+            self._count(trouble, began, is_alone)
         except TooLong as problem:
             self._peer.failed(number, Failure(Kind.LOST, f"it sent {problem}"))
         except OSError as problem:  # of the file that a large answer goes to
@@ -245,7 +246,7 @@ class HttpLink:
         if self._said_initialized is not None and not self._said_initialized.done():
             await asyncio.wait((self._said_initialized,))
 
-    def _count(self, trouble: Trouble, is_alone: bool) -> None:
+    def _count(self, trouble: Trouble, began: float, is_alone: bool) -> None:
         """What a failure means for the link as a whole."""
         now = now_s()
         failure = trouble.failure
@@ -254,7 +255,7 @@ class HttpLink:
         if trouble.ends is not None:
             self._lose(trouble.ends)
         elif trouble.counts:
-            self._breaker.count(now, failed=True)
+            self._breaker.count(now, began, failed=True)
             if (trouble.is_down and is_alone) or self._breaker.is_open(now):
                 self._lose(Ended(failure.reason, wait_s=failure.retry_after_s or 0.0))
 
@@ -347,7 +348,7 @@ class HttpLink:
             shown = self._logs.redact(kind[:80])
             raise Trouble(f"it answered with {shown}, not with MCP", counts=False)
 
-    async def _body(self, response: Response) -> bytes | memoryview:
+    async def _body(self, response: Response) -> bytes | Spooled:
         length = response.content_length
         if length is not None and length <= min(SPOOL_ABOVE_BYTES, self._cap_bytes):
             return await response.read()
@@ -359,21 +360,12 @@ class HttpLink:
         finally:
             collector.close()
 
-    def _message(self, body: bytes | memoryview, number: int | None) -> str | None:
+    def _message(self, body: bytes | Spooled, number: int | None) -> str | None:
         """One message of the server; answers what is wrong with it."""
-        if not len(body):
+        if isinstance(body, bytes) and not body:
             return "its answer is empty"
-        try:
-            if not is_utf8(body):
-                raise NotAMessage("not UTF-8")
-            head = read_head(body)
-        except NotAMessage as problem:
-            self._peer.garbage(body, str(problem))
-            return f"its answer is not valid: {problem}"
-        if head.method is UNSET and head.id is None and head.error and number is not None:
-            head.id = number  # the server could not tell what it refused
-        self._peer.message(head, number)
-        return None
+        problem = deliver(self._peer, body, number)
+        return None if problem is None else f"its answer is not valid: {problem}"
 
     async def _follow(self, number: int, response: Response) -> None:
         """Reads the stream of one request until its answer, then to its end; resumes one that was cut.
@@ -409,7 +401,7 @@ class HttpLink:
 
     def _reader(self, number: int | None) -> EventReader:
         def emit(name: str, body: Any) -> None:
-            if name == "message" and len(body):  # an empty event only carries an id
+            if name == "message" and body != b"":  # an empty event only carries an id
                 self._message(body, number)
 
         return EventReader(lambda: Collector(self._spool_dir, self._cap_bytes), emit)

@@ -7,11 +7,14 @@ itself: the owner in `upstream.py` does that. Nothing here waits except `open` a
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import UNSET
+
 from mcp_gateway.catalog import Tool
 from mcp_gateway.errors import Kind
+from mcp_gateway.upstream.framing import Spooled, is_utf8
 from mcp_gateway.upstream.lifecycle import Ended
 from mcp_gateway.upstream.process import Exit
-from mcp_gateway.wire.envelope import Head, Params
+from mcp_gateway.wire.envelope import Head, NotAMessage, Params, read_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +32,39 @@ class Peer(Protocol):
     def message(self, head: Head, stream: int | None = None) -> None:
         """One message of the server; `stream` is the request on whose own stream it came, if it has one."""
 
-    def garbage(self, line: bytes | memoryview, reason: str) -> None:
-        """Something of the server that is no message."""
+    def large(self, head: Head, message: Spooled) -> None:
+        """One message that lives in a file; `head` is as `Spooled.head` says."""
+
+    def garbage(self, line: bytes, reason: str) -> None:
+        """Something of the server that is no message; of a long one its start and its end."""
 
     def failed(self, number: int, failure: Failure) -> None:
         """One request will get no answer, while the link goes on."""
 
     def lost(self, ended: Ended) -> None:
         """The link is of no use any more; nothing further is heard of it."""
+
+
+def deliver(peer: Peer, message: bytes | Spooled, stream: int | None = None) -> str | None:
+    """Tells the peer what has come in, however it was kept meanwhile; answers why it is no message."""
+    try:
+        if isinstance(message, Spooled):
+            peer.large(_claimed(message.head(), stream), message)
+        elif is_utf8(message):
+            peer.message(_claimed(read_head(message), stream), stream)
+        else:
+            raise NotAMessage("not UTF-8")
+    except NotAMessage as problem:
+        peer.garbage(message.glimpse if isinstance(message, Spooled) else message, str(problem))
+        return str(problem)
+    return None
+
+
+def _claimed(head: Head, stream: int | None) -> Head:
+    """An error without an id, on a stream that has one: the server could not tell what it refused."""
+    if stream is not None and head.id is None and head.method is UNSET and head.error:
+        head.id = stream
+    return head
 
 
 class Link(Protocol):

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from mcp_gateway import clock
+from mcp_gateway.upstream.disguises import disguises
 
 RING_BYTES: Final = 256 * 1024
 LINE_BYTES: Final = 8 * 1024  # a longer line is cut; what was cut is counted in the line itself
@@ -52,14 +53,16 @@ class LogRing:
         self._partial = b""
         self._skipping = 0
         self._secrets: tuple[str, ...] = ()
+        self._disguised: tuple[str, ...] = ()
         self._listeners: set[Callable[[LogLine], None]] = set()
         self.count = 0
 
     def guard(self, secrets: Iterable[str]) -> None:
         """From now on these values are not shown; longest first, since one may hold another."""
-        self._secrets = tuple(
-            sorted({s for s in secrets if len(s) >= SECRET_MIN_CHARS}, key=len, reverse=True)
-        )
+        values = {s for s in secrets if len(s) >= SECRET_MIN_CHARS}
+        self._secrets = tuple(sorted(values, key=len, reverse=True))
+        forms = {form for value in values for form in disguises(value)}
+        self._disguised = tuple(sorted(forms, key=len, reverse=True))
 
     def feed(self, data: bytes) -> None:
         """Takes a chunk of stderr; cost is linear in the chunk however long the line."""
@@ -95,6 +98,15 @@ class LogRing:
             text = text.replace(secret, REDACTED)
         return printable(text)
 
+    def redact_payload(self, text: str) -> str:
+        """A request or response, safe to show: as `redact`, with its lines, and the disguises of secrets too.
+
+        Ten times the work of `redact`, so not for every line. May be called from any thread.
+        """
+        for form in self._disguised:
+            text = text.replace(form, REDACTED)
+        return "\n".join(map(printable, text.split("\n")))
+
     def add(self, source: str, line: bytes, limit: int = LINE_BYTES) -> None:
         """Keeps one line, of which `limit` bytes are shown.
 
@@ -103,8 +115,12 @@ class LogRing:
         if not line.strip():
             return
         whole = line[: limit + OVERLAP_BYTES].rstrip(b"\r").decode("utf-8", "replace")
+        self._keep(clock.wall_s(), source, self.redact(whole)[:limit])
+
+    def _keep(self, at: float, source: str, text: str) -> None:
+        """Keeps a line that is safe to show."""
         self.count += 1
-        entry = LogLine(self.count, clock.wall_s(), source, self.redact(whole)[:limit])
+        entry = LogLine(self.count, at, source, text)
         self._lines.append(entry)
         self._bytes += len(entry.text) + OVERHEAD_BYTES
         while self._bytes > RING_BYTES:
@@ -118,5 +134,22 @@ class LogRing:
 
     def listen(self, listener: Callable[[LogLine], None]) -> Callable[[], None]:
         """Calls `listener` with every new line until the answered function is called."""
-        self._listeners.add(listener)
-        return lambda: self._listeners.discard(listener)
+        listeners = self._listeners
+        listeners.add(listener)
+        return lambda: listeners.discard(listener)
+
+    def take_over(self, before: "LogRing") -> None:
+        """Goes on where another ring was: its lines, its readers, and what is still said there.
+
+        Each ring keeps to its own process, whose half lines and secrets the other does not know.
+        """
+        own = tuple(self._lines)
+        self._lines, self._bytes = before._lines, before._bytes
+        self.count = before.count
+        self._listeners = before._listeners
+        before._lines, before._bytes, before._listeners = deque(), 0, {self._adopt}
+        for line in own:
+            self._adopt(line)
+
+    def _adopt(self, line: LogLine) -> None:
+        self._keep(line.at, line.source, line.text)

@@ -6,6 +6,7 @@ owner in `upstream.py` says when calls may be sent (`open`) and what to say when
 """
 
 import asyncio
+import contextlib
 import itertools
 import re
 from collections import Counter
@@ -19,6 +20,7 @@ from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.exchange import Exchange, Note
+from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.upstream.lifecycle import Ended, State
 from mcp_gateway.upstream.link import Failure, Link
 from mcp_gateway.upstream.logring import OVERLAP_BYTES, LogRing
@@ -182,6 +184,26 @@ class Requests:
         for exchange in list(self._pending.values()):
             self._finish(exchange, None, RequestFailed(self._server, failure))
 
+    # Another configuration
+
+    def resize(self, concurrency: int, queue: int) -> None:
+        """Other limits, from now on; what waits already is not turned away."""
+        self._concurrency = concurrency
+        self._queue.limit = queue
+        self.send_queued()
+
+    def take_waiting(self) -> Exchange | None:
+        """A call that was not sent, for another server to do; None when no more wait."""
+        return self._queue.take()
+
+    async def drain(self, limit_s: float) -> None:
+        """Waits until every call that was taken on has ended, `limit_s` at most; ends none."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                for exchange in (*self._pending.values(), *self._queue.items()):
+                    if exchange.wants_progress:  # a call, and no request of our own
+                        await exchange.over()
+
     @property
     def _can_send(self) -> bool:
         """A lost link stays until the owner closes it; nothing more may be sent into it."""
@@ -211,7 +233,7 @@ class Requests:
             return Raw(self._meta % token)
         return Raw(encode(read_members(meta) | {"progressToken": token} | self._era_meta))
 
-    def _finish(self, exchange: Exchange, result: Raw | None, error: Exception | None) -> None:
+    def _finish(self, exchange: Exchange, result: Raw | Spooled | None, error: Exception | None) -> None:
         """The one way a request that was sent ends; its place goes to the next in the queue."""
         self._pending.pop(exchange.id, None)
         if self.link is not None:
@@ -325,6 +347,35 @@ class Requests:
         else:
             self._finish(exchange, head.result, None)
 
+    def large(self, head: Head, message: Spooled) -> None:
+        """Only the result of a call may be this large: it ends the call; anything else is not kept."""
+        exchange = self._by_id(head.id) if head.method is UNSET else None
+        if exchange is None:
+            message.close()
+            self.message(head)
+            return
+        self.heard_at = now_s()
+        flaw = self._flaw(exchange, head, message)
+        if flaw is None:
+            self._finish(exchange, message, None)
+        else:
+            message.close()
+            self._finish(exchange, None, self.lost_error(flaw))
+
+    def _flaw(self, exchange: Exchange, head: Head, message: Spooled) -> str | None:
+        """Why an answer in a file cannot be handed over."""
+        if head.error and head.error != _NULL:
+            return f"its error is {message.size} bytes long"
+        if not head.result or memoryview(head.result)[0] != 0x7B:  # {
+            return "its answer holds no result"
+        if message.result_bytes > self._max_result_bytes:
+            return f"its answer is longer than {self._max_result_bytes} bytes"
+        if message.problem is not None:
+            return f"its answer of {message.size} bytes could not be put on disk: {message.problem.strerror}"
+        if not exchange.sent:
+            return f"its answer to `{exchange.method}` is {message.size} bytes long"
+        return None
+
     def _answered_error(self, raw: Raw) -> GatewayError:
         problem = read_error(raw)
         if problem is None:
@@ -332,7 +383,7 @@ class Requests:
         message = self._logs.redact(problem.message[: MAX_MESSAGE_CHARS + OVERLAP_BYTES])[:MAX_MESSAGE_CHARS]
         return UpstreamAnswered(self._server, problem.code, message, bytes(raw))
 
-    def garbage(self, line: bytes | memoryview, reason: str) -> None:
+    def garbage(self, line: bytes, reason: str) -> None:
         """A line that is no message. If it was to be the answer to a call, that call must not hang."""
         start = bytes(line[: GARBAGE_BYTES + OVERLAP_BYTES])
         if not start.strip():
@@ -382,7 +433,7 @@ class Requests:
                 self._progress(params)
             case "notifications/message":
                 exchange = self._spoken_for(stream)
-                if exchange is not None:
+                if exchange is not None and params:  # empty when they were too long to be kept
                     exchange.note(Note("log", bytes(params)))
             case _:
                 self._owner.heard(method)

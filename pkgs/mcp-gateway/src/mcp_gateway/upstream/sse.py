@@ -16,14 +16,14 @@ from mcp_gateway.catalog import Tool
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import Kind
 from mcp_gateway.upstream.breaker import Breaker
-from mcp_gateway.upstream.framing import Collector, TooLong, is_utf8
+from mcp_gateway.upstream.framing import Collector, TooLong
 from mcp_gateway.upstream.lifecycle import Ended, State
-from mcp_gateway.upstream.link import Failure, Peer
+from mcp_gateway.upstream.link import Failure, Peer, deliver
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import SpawnError
 from mcp_gateway.upstream.remote import Remote, address, excerpt, is_compressed, is_same_origin, refusal
 from mcp_gateway.upstream.trouble import Trouble
-from mcp_gateway.wire.envelope import NotAMessage, Params, notification, read_head, request_line
+from mcp_gateway.wire.envelope import Params, notification, request_line
 from mcp_gateway.wire.sse import EventReader
 
 ENDPOINT_S: Final = 10.0  # from the stream's beginning to its first event
@@ -130,13 +130,15 @@ class SseLink:
     # Sending
 
     async def _ask(self, number: int, body: bytes) -> None:
+        began = now_s()
         try:
             if self._notes is not None and not self._notes.done():
                 await asyncio.wait((self._notes,))
             await self._post(body)
+            self._breaker.count(now_s(), began, failed=False)
         except Trouble as trouble:
             self._peer.failed(number, trouble.failure)
-            self._count(trouble)
+            self._count(trouble, began)
         except Exception:  # a bug of ours must not leave a caller waiting
             logger.exception("a request to a remote server")
             self._peer.failed(number, Failure(Kind.INTERNAL, "the gateway made a mistake"))
@@ -154,14 +156,13 @@ class SseLink:
                     raise refusal(response)
         except TimeoutError:
             raise Trouble(f"it did not take a message within {TAKE_S:g} s") from None
-        self._breaker.count(now_s(), failed=False)
 
-    def _count(self, trouble: Trouble) -> None:
+    def _count(self, trouble: Trouble, began: float) -> None:
         now = now_s()
         if trouble.ends is not None:
             self._lose(trouble.ends)
         elif trouble.counts:
-            self._breaker.count(now, failed=True)
+            self._breaker.count(now, began, failed=True)
             if self._breaker.is_open(now):
                 self._lose(Ended(trouble.failure.reason, wait_s=trouble.failure.retry_after_s or 0.0))
 
@@ -202,16 +203,9 @@ class SseLink:
 
     def _event(self, name: str, body: Any) -> None:
         if name == "endpoint":
-            self._take_endpoint(bytes(body[:ENDPOINT_MAX_BYTES]))
-        elif name == "message" and len(body):
-            try:
-                if not is_utf8(body):
-                    raise NotAMessage("not UTF-8")
-                head = read_head(body)
-            except NotAMessage as problem:
-                self._peer.garbage(body, str(problem))
-            else:
-                self._peer.message(head)
+            self._take_endpoint(body[:ENDPOINT_MAX_BYTES] if isinstance(body, bytes) else b"")
+        elif name == "message" and body != b"":
+            deliver(self._peer, body)
 
     def _take_endpoint(self, said: bytes) -> None:
         """Where messages go: a path of the same origin, for what we send may hold secrets."""

@@ -6,16 +6,17 @@ the server. Only the owner task in `upstream.py` opens and closes it.
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mcp_gateway.catalog import Tool
-from mcp_gateway.upstream.framing import LineSplitter, TooLong, is_utf8
+from mcp_gateway.upstream.framing import LineSplitter, TooLong
 from mcp_gateway.upstream.lifecycle import Ended
-from mcp_gateway.upstream.link import Peer
+from mcp_gateway.upstream.link import Peer, deliver
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import Child, Exit, Listener, SpawnError
-from mcp_gateway.wire.envelope import NotAMessage, Params, notification, read_head, request_line
+from mcp_gateway.wire.envelope import Params, notification, request_line
 
 DRAIN_AFTER_EXIT_S: Final = 0.25  # an answer written just before the exit is still in the pipe
 WRITE_BUFFER_BYTES: Final = 64 * 1024 * 1024  # more than every caller's largest body at once is not a burst
@@ -35,7 +36,7 @@ class StdioLink:
         self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._logs = logs
-        self._splitter = LineSplitter(self._line, spool_dir, cap_bytes)
+        self._splitter = LineSplitter(partial(deliver, peer), spool_dir, cap_bytes)
         self._child: Child | None = None
         self._lost: Ended | None = None
         self._closing = False
@@ -135,8 +136,6 @@ class StdioLink:
                 self._splitter.feed(data)
             except TooLong as problem:
                 self._lose(f"it sent {problem}")
-            except OSError as problem:
-                self._lose(f"its large answer could not be put on disk: {problem.strerror}")
 
     def stderr(self, data: bytes) -> None:
         self._logs.feed(data)
@@ -160,14 +159,3 @@ class StdioLink:
 
     def _give_up(self, otherwise: str) -> None:
         self._lose(otherwise if self.exit is None else f"it {self.exit.reason}")
-
-    def _line(self, line: bytes | memoryview) -> None:
-        if not is_utf8(line):
-            self._peer.garbage(line, "not UTF-8")
-            return
-        try:
-            head = read_head(line)
-        except NotAMessage as problem:
-            self._peer.garbage(line, str(problem))
-            return
-        self._peer.message(head)

@@ -127,7 +127,7 @@ class Surroundings:
 
 
 class Upstream:
-    """One server. `config` never changes; a changed configuration is another Upstream."""
+    """One process or connection of one server; what would need another one is another Upstream."""
 
     def __init__(self, config: ServerConfig, around: Surroundings) -> None:
         self.config = config
@@ -183,10 +183,16 @@ class Upstream:
         """A wish for the owner; it is met in order, and a stop beats a retry."""
         self._post(None, event)
 
-    def retire(self) -> None:
+    def reconfigure(self, config: ServerConfig) -> None:
+        """Takes over a configuration of the same process or connection (`config/changes.py`)."""
+        self.config = config
+        self.requests.resize(config.concurrency, config.queue)
+        self._bell.set()  # what is due by the clock may be due at another time
+
+    def retire(self, reason: str = "the gateway is stopping") -> None:
         """The last wish: stop, and let `run` end."""
         self._retiring = True
-        self._post(None, Stop(reason="the gateway is stopping"))
+        self._post(None, Stop(reason=reason))
 
     def submit(self, exchange: Exchange) -> None:
         """See `Requests.submit`; an idle server is started."""

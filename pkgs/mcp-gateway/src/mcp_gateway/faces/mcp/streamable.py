@@ -38,6 +38,7 @@ from mcp_gateway.faces.http import (
     send_event,
     send_part,
 )
+from mcp_gateway.faces.mcp import resources
 from mcp_gateway.faces.mcp.sessions import Session, Sessions
 from mcp_gateway.gateway import Call, Gateway, Request, call_id_text, stopping
 from mcp_gateway.gateway.events import changes
@@ -113,6 +114,8 @@ class StreamableHttp:
             await respond(send, 202, b"", JSON_TYPE)
         elif message.method == "tools/call":
             await self._call(session, visit, message, len(body), send)
+        elif message.method == "resources/read":
+            await self._read(session, message, send)
         else:
             await respond(send, 200, self._answer(session, message), JSON_TYPE)
 
@@ -157,7 +160,7 @@ class StreamableHttp:
         result = encode(
             {
                 "protocolVersion": revision,
-                "capabilities": {"tools": {"listChanged": True}},
+                "capabilities": {"tools": {"listChanged": True}, "resources": resources.CAPABILITY},
                 "serverInfo": CLIENT_INFO,
                 **({"instructions": told} if told else {}),
             }
@@ -180,19 +183,37 @@ class StreamableHttp:
         """The answer to a request that needs no server."""
         if message.method == "ping":
             return response(message.id_raw, b"{}")
-        if message.method == "tools/list":
+        result = self._list(session, message.method)
+        if result is not None:
             if bytes(message.params.get("cursor", _NULL)) != _NULL:
                 problem = GatewayError(Kind.INVALID, "This cursor is not one of ours: the list has one page")
                 return _error_body(message.id_raw, problem)
-            return response(message.id_raw, self._tools(session))
+            return response(message.id_raw, result)
         detail = f"The method `{(message.method or '')[:80]}` is not offered"
         return _error_body(message.id_raw, GatewayError(Kind.UNKNOWN, detail, rpc_code=METHOD_NOT_FOUND))
+
+    def _list(self, session: Session, method: str | None) -> bytes | None:
+        match method:
+            case "tools/list":
+                return self._tools(session)
+            case "resources/list":
+                return resources.list_resources(self._gateway, session.caller, session.endpoint or None)
+            case "resources/templates/list":
+                return resources.list_templates()
+        return None
 
     def _tools(self, session: Session) -> bytes:
         catalog = self._gateway.catalog(session.caller)
         if session.endpoint == ALL_SERVERS:
             return catalog.exposed_list
         return catalog.native_lists.get(session.endpoint, b'{"tools":[]}')
+
+    async def _read(self, session: Session, message: Message, send: Send) -> None:
+        server = session.endpoint or None
+        try:
+            await resources.read_resource(self._gateway, session.caller, server, message, send)
+        except GatewayError as error:
+            await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
 
     # Calls
 

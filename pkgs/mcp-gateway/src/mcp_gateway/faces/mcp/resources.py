@@ -1,0 +1,134 @@
+"""Resources of MCP: the caller's artifacts, listed, and read whole or in parts.
+
+The bare URI of an artifact answers all of it as one text, however long: it is what was asked for, and the
+gateway sends it in slices. `?offset=&length=` (bytes) answers a part; its `_meta` names the next. A
+part never ends within a character, so the parts joined are the result.
+"""
+
+import codecs
+import re
+from typing import Any, Final
+
+import msgspec
+
+from mcp_gateway.access.caller import Caller
+from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.faces.http import JSON_TYPE, SEND_SLICE_BYTES, Send, send_part
+from mcp_gateway.gateway import Gateway, Reading
+from mcp_gateway.gateway.artifacts import META, MIME_TYPE, URI_PREFIX
+from mcp_gateway.wire.envelope import Message, encode
+
+CAPABILITY: Final[dict[str, Any]] = {}  # neither subscriptions nor news of the list
+RESOURCE_NOT_FOUND: Final = -32002  # 2025-11-25, server/resources, error handling
+LONGEST_CHARACTER_BYTES: Final = 4
+PART_TYPE: Final = "text/plain"  # a part of JSON is none
+
+_URI: Final = re.compile(re.escape(URI_PREFIX) + r"([A-Za-z0-9_-]{1,64})(?:\?(.*))?")
+_FIELD: Final = re.compile(r"(offset|length)=(\d{1,18})")
+_TEMPLATES: Final = encode(
+    {
+        "resourceTemplates": [
+            {
+                "uriTemplate": URI_PREFIX + "{id}{?offset,length}",
+                "name": "artifact",
+                "title": "Part of a large result",
+                "description": "Bytes of a tool's result that was too long to be handed over whole; "
+                "`_meta` of the answer names the next part.",
+                "mimeType": PART_TYPE,
+            }
+        ]
+    }
+)
+
+
+def list_resources(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
+    """The result of `resources/list`; of one server, or of all."""
+    artifacts = gateway.list_artifacts(caller)
+    return encode({"resources": [one.link() for one in artifacts if server in (None, one.server)]})
+
+
+def list_templates() -> bytes:
+    """The result of `resources/templates/list`."""
+    return _TEMPLATES
+
+
+async def read_resource(
+    gateway: Gateway, caller: Caller, server: str | None, message: Message, send: Send
+) -> None:
+    """Answers `resources/read` over HTTP.
+
+    Raises:
+        GatewayError: `unknown` or `invalid`; nothing was sent.
+    """
+    uri, artifact_id, offset, length = _asked(message.params.get("uri"))
+    reading = _opened(gateway, caller, server, artifact_id)
+    try:
+        size = reading.artifact.size
+        start, end = _span(reading, offset, length)
+        is_part = (start, end) != (0, size)
+        about: dict[str, Any] = {"size": size, "offset": start, "length": end - start}
+        if end < size:
+            asked_for = "" if length is None else f"&length={length}"
+            about["next"] = f"{reading.artifact.uri}?offset={end}{asked_for}"
+        content = encode({"uri": uri, "mimeType": PART_TYPE if is_part else MIME_TYPE})[:-1]
+        head = b'{"jsonrpc":"2.0","id":%b,"result":{"_meta":%b,"contents":[%b,"text":"' % (
+            message.id_raw,
+            encode({META: about}),
+            content,
+        )
+        headers = [(b"content-type", JSON_TYPE)]  # its length is known only once it is escaped
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send_part(send, head)
+        decode = codecs.getincrementaldecoder("utf-8")().decode
+        for at in range(start, end, SEND_SLICE_BYTES):
+            text = decode(reading.read(at, min(SEND_SLICE_BYTES, end - at)))
+            await send_part(send, encode(text)[1:-1])
+        await send({"type": "http.response.body", "body": b'"}]}}'})
+    finally:
+        reading.close()
+
+
+def _asked(raw: Any) -> tuple[str, str, int, int | None]:
+    """The URI, and what it says: the artifact's id, offset and length."""
+    try:
+        uri = msgspec.json.decode(raw or b"null", type=str)
+    except msgspec.MsgspecError:
+        raise GatewayError(Kind.INVALID, "`params.uri` must be a string") from None
+    found = _URI.fullmatch(uri)
+    if found is None:
+        raise GatewayError(Kind.UNKNOWN, f"There is no resource `{uri[:200]}`", rpc_code=RESOURCE_NOT_FOUND)
+    fields: dict[str, int] = {}
+    for field in [] if found[2] is None else found[2].split("&"):
+        part = _FIELD.fullmatch(field)
+        if part is None or part[1] in fields:
+            raise GatewayError(Kind.INVALID, "A part is asked for with `?offset=` and `&length=`, in bytes")
+        fields[part[1]] = int(part[2])
+    return uri, found[1], fields.get("offset", 0), fields.get("length")
+
+
+def _opened(gateway: Gateway, caller: Caller, server: str | None, artifact_id: str) -> Reading:
+    try:
+        reading = gateway.read_artifact(caller, artifact_id, server)
+    except GatewayError as error:
+        if error.kind is Kind.UNKNOWN:
+            error.rpc_code = RESOURCE_NOT_FOUND
+        raise
+    return reading
+
+
+def _span(reading: Reading, offset: int, length: int | None) -> tuple[int, int]:
+    """The first byte of the part and the one after its last; neither is within a character."""
+    size = reading.artifact.size
+    if length is not None and length < LONGEST_CHARACTER_BYTES:
+        raise GatewayError(Kind.INVALID, f"`length` must be at least {LONGEST_CHARACTER_BYTES}")
+    if offset > size or _is_within_character(reading, offset):
+        raise GatewayError(Kind.INVALID, f"`offset` must be where a character of the {size} bytes begins")
+    end = size if length is None else min(size, offset + length)
+    while _is_within_character(reading, end):
+        end -= 1
+    return offset, end
+
+
+def _is_within_character(reading: Reading, at: int) -> bool:
+    byte = reading.read(at, 1)
+    return byte != b"" and byte[0] & 0xC0 == 0x80  # UTF-8, all bytes of a character but the first

@@ -1,0 +1,292 @@
+"""Results too large to hand over whole: files that their callers may read for an hour.
+
+A file belongs to one caller; to anybody else it does not exist. Ids are known to memory alone, so nothing
+of an earlier run can be reached: its files are deleted at the start. Knows no HTTP, and nothing of how a
+result came into its file.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_gateway import clock
+from mcp_gateway.upstream.framing import Spooled, room_bytes, spare_bytes
+from mcp_gateway.wire.envelope import encode
+
+KEEP_S: Final = 3600.0  # product.md: an hour
+MAX_COUNT: Final = 1_000
+MAX_BYTES: Final = 2 * 1024**3  # eight results of the largest size that is allowed by default
+# Older artifacts make room before a new message is given up for want of it (`upstream/framing.py`).
+FREE_BYTES: Final = 512 * 1024 * 1024
+FREE_PART: Final = 10  # of a small disk, the part that is left free instead
+FIRST_BYTES: Final = 16 * 1024  # of the result, in the document that answers instead: some pages of text
+ID_BYTES: Final = 16  # 128 bit of chance; who knows an id still has to be its caller
+URI_PREFIX: Final = "mcp-gateway://artifacts/"
+URL_PREFIX: Final = "/api/artifacts/"
+META: Final = "mcp-gateway/artifact"
+MIME_TYPE: Final = "application/json"
+
+# A result that begins with a text: its characters and whole escapes, as far as they go.
+_FIRST_TEXT: Final = re.compile(
+    rb'\s*\{\s*"content"\s*:\s*\[\s*\{\s*(?:"type"\s*:\s*"text"\s*,\s*)?"text"\s*:\s*'
+    rb'"((?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)'
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One result: `size` bytes of JSON, `start` bytes into a file of `file_bytes`.
+
+    `created` and `expires` are seconds since 1970, `expires_at` is monotonic.
+    """
+
+    id: str
+    path: Path
+    start: int
+    size: int
+    file_bytes: int
+    caller: str
+    server: str
+    tool: str
+    created: float
+    expires: float
+    expires_at: float
+
+    @property
+    def uri(self) -> str:
+        return URI_PREFIX + self.id
+
+    @property
+    def url(self) -> str:
+        return URL_PREFIX + self.id
+
+    @property
+    def until(self) -> str:
+        return datetime.fromtimestamp(self.expires, UTC).strftime("%H:%M UTC")
+
+    def facts(self) -> dict[str, Any]:
+        return {"id": self.id, "uri": self.uri, "url": self.url, "size": self.size, "expires": self.expires}
+
+    def link(self) -> dict[str, Any]:
+        """As MCP lists it and links to it."""
+        return {
+            "uri": self.uri,
+            "name": f"{self.server}/{self.tool}",
+            "description": f"A tool's result of {self.size:,} bytes, kept until {self.until}",
+            "mimeType": MIME_TYPE,
+            "size": self.size,
+        }
+
+
+class Reading:
+    """An artifact that is being read; it stays readable when it expires meanwhile. To be closed."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self._number = os.open(artifact.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, at: int, size: int) -> bytes:
+        """So much of the result, from `at` on; less at its end.
+
+        On the event loop: what was written within the hour is in the page cache, where 256 KiB are copied
+        faster than a thread can be asked to do it.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        artifact = self.artifact
+        return os.pread(self._number, max(0, min(size, artifact.size - at)), artifact.start + at)
+
+    def close(self) -> None:
+        os.close(self._number)
+
+
+class Artifacts:
+    """All artifacts, oldest first. Bounded in number, bytes and time; the oldest make room for new ones."""
+
+    def __init__(
+        self,
+        now: Callable[[], float] = clock.now_s,
+        *,
+        max_count: int = MAX_COUNT,
+        max_bytes: int = MAX_BYTES,
+        free_bytes: int = FREE_BYTES,
+    ) -> None:
+        self._now = now
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        self._free_bytes = free_bytes
+        self._directory: Path | None = None
+        self._artifacts: OrderedDict[str, Artifact] = OrderedDict()
+        self._bytes = 0
+        self._expiring: asyncio.TimerHandle | None = None
+
+    def open(self, directory: Path, spool_dir: Path) -> None:
+        """Begins; what an earlier run left in either directory is deleted, beside the event loop."""
+        for place in (directory, spool_dir):
+            place.mkdir(mode=0o700, exist_ok=True)
+            for path in list(place.iterdir()):
+                _delete_soon(path)
+        self._directory = directory
+
+    def close(self) -> None:
+        """Ends: every artifact is deleted."""
+        if self._expiring is not None:
+            self._expiring.cancel()
+            self._expiring = None
+        for artifact in self._artifacts.values():
+            _delete(artifact.path)
+        self._artifacts.clear()
+        self._bytes = 0
+
+    def keep(self, caller: str, server: str, tool: str, large: Spooled) -> Artifact:
+        """Makes an artifact of a result in a file, and room for it.
+
+        Raises:
+            OSError: it cannot be kept.
+        """
+        assert self._directory is not None, "no call ends before the gateway has started"
+        assert large.file is not None, "a result that is not on disk has ended its call as lost"
+        artifact_id = secrets.token_urlsafe(ID_BYTES)
+        start, end = large.result
+        created = clock.wall_s()
+        artifact = Artifact(
+            id=artifact_id,
+            path=self._directory / artifact_id,
+            start=start,
+            size=end - start,
+            file_bytes=large.size,
+            caller=caller,
+            server=server,
+            tool=tool,
+            created=created,
+            expires=created + KEEP_S,
+            expires_at=self._now() + KEEP_S,
+        )
+        large.file.move(artifact.path)
+        self._artifacts[artifact.id] = artifact
+        self._bytes += artifact.file_bytes
+        self.expire()
+        self._make_room()
+        return artifact
+
+    def find(self, caller: str, artifact_id: str) -> Artifact | None:
+        """The caller's own artifact, while it is kept."""
+        artifact = self._artifacts.get(artifact_id)
+        if artifact is None or artifact.caller != caller or artifact.expires_at <= self._now():
+            return None
+        return artifact
+
+    def of(self, caller: str) -> list[Artifact]:
+        """The caller's own artifacts, oldest first."""
+        return [artifact for id, artifact in self._artifacts.items() if self.find(caller, id) is artifact]
+
+    def read(self, caller: str, artifact_id: str, server: str | None = None) -> Reading | None:
+        """Opens the caller's own artifact; None when there is none, or its file was taken away.
+
+        With `server`, artifacts of other servers are not there.
+        """
+        artifact = self.find(caller, artifact_id)
+        if artifact is None or server not in (None, artifact.server):
+            return None
+        try:
+            return Reading(artifact)
+        except FileNotFoundError:
+            self._drop(artifact)
+            return None
+
+    def expire(self) -> None:
+        """Deletes what has been kept long enough; called by a timer, and before anything is kept."""
+        now = self._now()
+        while self._artifacts and self._oldest.expires_at <= now:
+            self._drop(self._oldest)
+        if self._expiring is not None:
+            self._expiring.cancel()
+            self._expiring = None
+        if self._artifacts:
+            loop = asyncio.get_running_loop()
+            self._expiring = loop.call_later(self._oldest.expires_at - now, self.expire)
+
+    @property
+    def _oldest(self) -> Artifact:
+        return next(iter(self._artifacts.values()))
+
+    def _make_room(self) -> None:
+        """The newest stays, whatever it takes: it was allowed to be as large as it is."""
+        assert self._directory is not None, "something was kept in it"
+        free = room_bytes(self._directory)
+        wanted = spare_bytes(self._directory, self._free_bytes, FREE_PART)
+        while len(self._artifacts) > 1 and (
+            len(self._artifacts) > self._max_count or self._bytes > self._max_bytes or free < wanted
+        ):
+            free += self._oldest.file_bytes
+            logger.info("artifact %s was dropped for want of room", self._oldest.id[:6])
+            self._drop(self._oldest)
+
+    def _drop(self, artifact: Artifact) -> None:
+        del self._artifacts[artifact.id]
+        self._bytes -= artifact.file_bytes
+        _delete_soon(artifact.path)
+
+
+def _delete_soon(path: Path) -> None:
+    """Beside the event loop: giving back the pages of a large file takes milliseconds."""
+    asyncio.get_running_loop().run_in_executor(None, partial(_delete, path))
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as problem:
+        logger.warning("%s could not be deleted: %s", path, problem.strerror)
+
+
+# What answers instead
+
+
+def document(artifact: Artifact, large: Spooled, *, is_error: bool) -> bytes:
+    """The MCP result that answers in place of an artifact: its first part, and where the rest is.
+
+    Raises:
+        OSError: its file cannot be read.
+    """
+    what, first = first_part(large.read_result(0, FIRST_BYTES))
+    where = (
+        f"[The result is {artifact.size:,} bytes long, too long to be handed over whole; above is the "
+        f"beginning of its {what}. All of it, as JSON, is kept until {artifact.until}: "
+        f"GET {artifact.url} of the gateway, or the MCP resource {artifact.uri}]"
+    )
+    return encode(
+        {
+            "content": [
+                {"type": "text", "text": f"{first}\n\n{where}"},
+                {"type": "resource_link", **artifact.link()},
+            ],
+            "isError": is_error,
+            "_meta": {META: artifact.facts()},
+        }
+    )
+
+
+def first_part(beginning: bytes) -> tuple[str, str]:
+    """What it is, and the text that a result begins with: of its first block, or else its JSON."""
+    found = _FIRST_TEXT.match(beginning)
+    if found is None:
+        return "JSON", beginning.decode("utf-8", "ignore")  # ignored is only a character that was cut
+    text = json.loads(f'"{found[1].decode("utf-8", "ignore")}"', strict=False)
+    if "\ud800" <= text[-1:] <= "\udbff":
+        text = text[:-1]  # its other half came later
+    # Half characters that the server wrote: text of ours is whole.
+    return "text", text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
