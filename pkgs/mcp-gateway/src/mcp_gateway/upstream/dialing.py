@@ -33,7 +33,7 @@ class Dialer:
         self._port = url.port
         self._is_secure = url.scheme == "https"
         self._shown = f"{url.host}:{url.port}"
-        self._lookup: asyncio.Task[list[AddrInfoType]] | None = None
+        self.lookup: asyncio.Task[list[AddrInfoType]] | None = None
         self._looked_up_at = 0.0
 
     async def dial(self, protocol: Callable[[], P]) -> P:
@@ -57,9 +57,9 @@ class Dialer:
     async def _connected(self, opened: socket.socket, protocol: Callable[[], P]) -> P:
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            trust, name = (_trust(), self._host) if self._is_secure else (None, None)
+            context, name = (trust(), self._host) if self._is_secure else (None, None)
             _, made = await self._loop.create_connection(
-                protocol, sock=opened, ssl=trust, server_hostname=name
+                protocol, sock=opened, ssl=context, server_hostname=name
             )
         except BaseException:
             opened.close()
@@ -72,10 +72,10 @@ class Dialer:
         Raises:
             Trouble: nowhere.
         """
-        lookup = self._lookup
+        lookup = self.lookup
         is_stale = self._loop.time() - self._looked_up_at > NAME_S
         if lookup is None or (lookup.done() and (is_stale or not lookup.result())):
-            lookup = self._lookup = self._loop.create_task(self._look_up())
+            lookup = self.lookup = self._loop.create_task(self._look_up())
         await asyncio.wait((lookup,))  # it goes on for others when this one is cancelled
         if lookup.cancelled() or not (found := lookup.result()):
             raise _down(f"the name {self._host} cannot be resolved")
@@ -91,13 +91,13 @@ class Dialer:
         return found
 
     async def close(self) -> None:
-        if self._lookup is not None:
-            self._lookup.cancel()
-            await asyncio.wait((self._lookup,))
+        if self.lookup is not None:
+            self.lookup.cancel()
+            await asyncio.wait((self.lookup,))
 
 
 @functools.cache
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """Whom this machine trusts; read once, and not before there is a server that needs it."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])

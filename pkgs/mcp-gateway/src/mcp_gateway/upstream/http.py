@@ -388,7 +388,7 @@ class HttpLink:
             seen = reader.last_id
             await asyncio.sleep(_pause_s(reader.retry_ms))
             reader = self._follower(number, reader)
-            headers = self._headers() | {"Accept": STREAM_TYPE, LAST_EVENT: reader.last_id or ""}
+            headers = self._headers() | {"Accept": STREAM_TYPE, LAST_EVENT: _as_header(reader.last_id or "")}
             async with self._remote.exchange("GET", headers) as again:
                 if again.status != 200 or again.content_type != STREAM_TYPE:
                     raise Trouble("its event stream was cut, and it does not go on with it")
@@ -483,7 +483,7 @@ class HttpLink:
         headers = self._headers() | {"Accept": STREAM_TYPE}
         del headers["Content-Type"]
         if reader.last_id:
-            headers[LAST_EVENT] = reader.last_id
+            headers[LAST_EVENT] = _as_header(reader.last_id)
         session = self._session
         async with self._remote.exchange("GET", headers) as response:
             if response.status == 200 and response.content_type == STREAM_TYPE:
@@ -495,6 +495,11 @@ class HttpLink:
             await self._renew(session)
             return True
         return response.status in (429, 503)
+
+
+def _as_header(event_id: str) -> str:
+    """The id with the bytes it came with, which are UTF-8 (HTML, section 9.2); headers are Latin-1."""
+    return event_id.encode().decode("latin-1")
 
 
 def _pause_s(retry_ms: int | None) -> float:

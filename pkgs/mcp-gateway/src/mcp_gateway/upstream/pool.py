@@ -61,7 +61,8 @@ class Response:
 
     def __init__(self, pool: "Pool", head: bytes, body: bytes) -> None:
         self._pool = pool
-        self._request = (head, body)
+        self.head = head
+        self.body = body
         self._waiter: asyncio.Future[None] | None = None
         self.status = 0  # until the head is there
         self.headers: dict[str, str] = {}  # names in lower case; those of one name joined by commas
@@ -84,13 +85,12 @@ class Response:
 
     async def __aenter__(self) -> Self:
         connection = self._pool.kept() or await self._pool.connect()
-        head, body = self._request
         try:
-            if len(body) <= PIECE_BYTES:
-                connection.begin(self, head + body)
+            if len(self.body) <= PIECE_BYTES:
+                connection.begin(self, self.head + self.body)
             else:
-                connection.begin(self, head)
-                await self._send(connection, memoryview(body))
+                connection.begin(self, self.head)
+                await self._send(connection, memoryview(self.body))
             while not self.status:
                 await self._wait()
         except BaseException:
@@ -259,7 +259,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, problem: Exception | None) -> None:
         if self._response is not None and self._response.status:
             self.fail(_CUT_OFF)
-        elif problem is None or isinstance(problem, ConnectionResetError | BrokenPipeError):
+        elif problem is None:
             self.fail(_UNANSWERED)
         else:
             self.fail(functools.partial(Trouble, f"the connection broke: {words(problem)}", is_cut=True))
@@ -369,6 +369,10 @@ class Pool:
         except ValueError as problem:
             raise Trouble(f"a request to it {problem}", counts=False) from None
         return Response(self, head, body or b"")
+
+    @property
+    def kept_count(self) -> int:
+        return len(self._idle)
 
     def kept(self) -> Connection | None:
         """The connection that was used last, if it is still good."""
