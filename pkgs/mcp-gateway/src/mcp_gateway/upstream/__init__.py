@@ -9,6 +9,8 @@
     logring     the last words of a server, safe to show
     stdio       framing, and the link to a child process
     process     a child and everything it started: spawn, exit reason, the end of the whole tree
+    http, sse   the links to a remote server, over what `remote` knows of it
+    pool        HTTP/1.1 over kept connections, which `dialing` opens
 
 Knows nothing of callers' rights, HTTP or SQL. `gateway/` calls it.
 """

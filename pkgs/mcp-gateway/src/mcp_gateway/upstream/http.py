@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import msgspec
 from msgspec import Raw
 
@@ -25,7 +24,9 @@ from mcp_gateway.upstream.framing import SPOOL_ABOVE_BYTES, Collector, Spooled, 
 from mcp_gateway.upstream.lifecycle import Ended
 from mcp_gateway.upstream.link import Failure, Peer, deliver
 from mcp_gateway.upstream.logring import LogRing
-from mcp_gateway.upstream.remote import Remote, Trouble, excerpt, is_compressed, refusal
+from mcp_gateway.upstream.pool import Response
+from mcp_gateway.upstream.remote import Remote, excerpt, is_compressed, refusal
+from mcp_gateway.upstream.trouble import Trouble
 from mcp_gateway.wire import headers as wire_headers
 from mcp_gateway.wire.envelope import (
     Head,
@@ -289,7 +290,7 @@ class HttpLink:
         self,
         number: int,
         method: str,
-        response: aiohttp.ClientResponse,
+        response: Response,
         said: bytes,
         error: Raw | None,
     ) -> None:
@@ -320,8 +321,8 @@ class HttpLink:
                 headers |= param_headers(mirrors, params)
         return headers
 
-    def _take_session(self, response: aiohttp.ClientResponse) -> None:
-        session = response.headers.get(SESSION)
+    def _take_session(self, response: Response) -> None:
+        session = response.headers.get(SESSION.lower())
         if session is None:
             return
         if not (0 < len(session) <= SESSION_ID_MAX_CHARS and session.isascii() and session.isprintable()):
@@ -330,7 +331,7 @@ class HttpLink:
 
     # Answers
 
-    async def _take(self, number: int, response: aiohttp.ClientResponse) -> None:
+    async def _take(self, number: int, response: Response) -> None:
         if is_compressed(response):
             raise Trouble("it compressed an answer that was to be plain", counts=False)
         kind = response.content_type
@@ -347,13 +348,13 @@ class HttpLink:
             shown = self._logs.redact(kind[:80])
             raise Trouble(f"it answered with {shown}, not with MCP", counts=False)
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes | Spooled:
+    async def _body(self, response: Response) -> bytes | Spooled:
         length = response.content_length
         if length is not None and length <= min(SPOOL_ABOVE_BYTES, self._cap_bytes):
             return await response.read()
         collector = Collector(self._spool_dir, self._cap_bytes)
         try:
-            async for part in response.content.iter_any():
+            async for part in response:
                 collector.feed(part)
             return collector.finish()
         finally:
@@ -366,7 +367,7 @@ class HttpLink:
         problem = deliver(self._peer, body, number)
         return None if problem is None else f"its answer is not valid: {problem}"
 
-    async def _follow(self, number: int, response: aiohttp.ClientResponse) -> None:
+    async def _follow(self, number: int, response: Response) -> None:
         """Reads the stream of one request until its answer, then to its end; resumes one that was cut.
 
         A server may let its client poll for as long as a call may take (2025-11-25, transports), so a
@@ -387,7 +388,7 @@ class HttpLink:
             seen = reader.last_id
             await asyncio.sleep(_pause_s(reader.retry_ms))
             reader = self._follower(number, reader)
-            headers = self._headers() | {"Accept": STREAM_TYPE, LAST_EVENT: reader.last_id or ""}
+            headers = self._headers() | {"Accept": STREAM_TYPE, LAST_EVENT: _as_header(reader.last_id or "")}
             async with self._remote.exchange("GET", headers) as again:
                 if again.status != 200 or again.content_type != STREAM_TYPE:
                     raise Trouble("its event stream was cut, and it does not go on with it")
@@ -411,24 +412,23 @@ class HttpLink:
         reader.last_id, reader.retry_ms = before.last_id, before.retry_ms
         return reader
 
-    async def _read_stream(self, number: int, reader: EventReader, response: aiohttp.ClientResponse) -> None:
+    async def _read_stream(self, number: int, reader: EventReader, response: Response) -> None:
         """Raises:
         Trouble: it was cut.
         """
         try:
-            async for part in response.content.iter_any():
+            async for part in response:
                 reader.feed(part)
                 if number not in self._posts:
                     break
             else:
                 return
             async with asyncio.timeout(DRAIN_S):
-                async for part in response.content.iter_any():
+                async for part in response:
                     reader.feed(part)
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as problem:
+        except (Trouble, TimeoutError):
             if number in self._posts:
-                raise self._remote.trouble(problem) from None
-            response.close()
+                raise
 
     # The session, and the server's own stream
 
@@ -483,11 +483,11 @@ class HttpLink:
         headers = self._headers() | {"Accept": STREAM_TYPE}
         del headers["Content-Type"]
         if reader.last_id:
-            headers[LAST_EVENT] = reader.last_id
+            headers[LAST_EVENT] = _as_header(reader.last_id)
         session = self._session
         async with self._remote.exchange("GET", headers) as response:
             if response.status == 200 and response.content_type == STREAM_TYPE:
-                async for part in response.content.iter_any():
+                async for part in response:
                     reader.feed(part)
                 return True
             is_dead = response.status == 404 and session is not None
@@ -495,6 +495,11 @@ class HttpLink:
             await self._renew(session)
             return True
         return response.status in (429, 503)
+
+
+def _as_header(event_id: str) -> str:
+    """The id with the bytes it came with, which are UTF-8 (HTML, section 9.2); headers are Latin-1."""
+    return event_id.encode().decode("latin-1")
 
 
 def _pause_s(retry_ms: int | None) -> float:

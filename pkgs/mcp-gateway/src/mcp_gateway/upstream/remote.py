@@ -1,4 +1,4 @@
-"""The way to a remote server: one address, its pool of connections, and what can go wrong on the way.
+"""The way to a remote server: one address, its pool of connections, and what its refusals mean.
 
 Redirects are not followed, no cookie is kept, no compression asked for, no proxy of the environment
 used: what goes where is what the operator wrote. Addresses are shown as host and port only, since a
@@ -8,28 +8,28 @@ path or a query may hold a secret. Knows nothing of MCP.
 import asyncio
 import contextlib
 import email.utils
-import os
+import re
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Final
 
-import aiohttp
 from yarl import URL
 
 from mcp_gateway.clock import wall_s
 from mcp_gateway.errors import Kind
 from mcp_gateway.upstream.lifecycle import Ended, State
-from mcp_gateway.upstream.link import Failure
+from mcp_gateway.upstream.pool import Pool, Response
 from mcp_gateway.upstream.process import SpawnError
+from mcp_gateway.upstream.trouble import Trouble
 
-CONNECT_S: Final = 5.0
-# Below what common servers allow an idle connection (5 s): a request must not meet a connection that is
-# just being closed, because then nobody can say whether it was read.
-KEEP_ALIVE_S: Final = 4.0
-CLOSE_S: Final = 2.0
-READ_BUFFER_BYTES: Final = 256 * 1024
 RETRY_AFTER_MAX_S: Final = 60.0
 EXCERPT_BYTES: Final = 2_048  # of a refusal, for the log of the server
+EXCERPT_S: Final = 2.0
+# Says where a message begins and ends, and who may use the connection: never for a configuration to say.
+FRAMING: Final = frozenset(
+    {"content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"}
+)
+# The characters of a URI (RFC 3986, section 2); anything else has to be escaped before it is sent.
+_WRITTEN: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
 REASONS: Final = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"} | {
     405: "Method Not Allowed",
@@ -49,40 +49,14 @@ VIA: Final = "Mcp-Gateway-Via"
 LOOP_DETECTED: Final = 508  # RFC 5842, section 7.2
 
 
-class Trouble(Exception):
-    """An exchange over HTTP came to nothing; `failure` is told to whoever waits for it.
-
-    `counts`: against the server's transport; `is_down`: there is no way to it, nothing was sent;
-    `is_cut`: the connection broke before an answer began; `ends`: the whole link is of no use any more.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        kind: Kind = Kind.LOST,
-        *,
-        retry_after_s: float | None = None,
-        counts: bool = True,
-        is_down: bool = False,
-        is_cut: bool = False,
-        ends: Ended | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.failure = Failure(kind, reason, retry_after_s)
-        self.counts = counts
-        self.is_down = is_down
-        self.is_cut = is_cut
-        self.ends = ends
-
-
 class Remote:
     """Opened and closed by its link."""
 
     def __init__(self, url: str, headers: Mapping[str, str], instance: str) -> None:
         self._headers = {**headers, VIA: instance}
-        self._client: aiohttp.ClientSession | None = None
+        self._pool: Pool | None = None
         try:
-            self.url = URL(url)
+            self.url = address(url)
             self.shown = f"{self.url.host}:{self.url.port}"
         except ValueError:
             self.url = URL()
@@ -90,105 +64,54 @@ class Remote:
 
     async def open(self) -> None:
         """Raises:
-        SpawnError: the address is not one.
+        SpawnError: the address is not one, or the headers are none that can be sent.
         """
         if self.url.scheme not in ("http", "https") or not self.url.host:
             raise SpawnError("its `url` is not a valid http or https address", permanent=True)
-        self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-            headers=self._headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            auto_decompress=False,
-            read_bufsize=READ_BUFFER_BYTES,
-            skip_auto_headers=("User-Agent", "Accept-Encoding"),
-            trust_env=False,
-        )
+        framing = [name for name in self._headers if name.lower() in FRAMING]
+        if framing:
+            raise SpawnError(f"`{framing[0]}` in its `headers` is for the gateway to write", permanent=True)
+        try:
+            self._pool = Pool(self.url, self._headers)
+        except ValueError as problem:
+            raise SpawnError(f"its `headers` cannot be sent: one {problem}", permanent=True) from None
 
     async def close(self) -> None:
-        if self._client is not None:
-            client, self._client = self._client, None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_S):
-                    await client.close()
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.close()
 
     def exchange(
         self, method: str, headers: Mapping[str, str], body: bytes | None = None, url: URL | None = None
-    ) -> "Exchange":
+    ) -> Response:
         """One request; the block of `async with` reads the answer.
 
         Raises:
             Trouble: nothing came of it, also from within the block.
         """
-        if self._client is None:
+        if self._pool is None:
             raise Trouble("the connection to it was closed", counts=False)
-        request = self._client.request(
-            method, url or self.url, data=body, headers=headers, allow_redirects=False
-        )
-        return Exchange(self, request)
-
-    def trouble(self, problem: Exception) -> Trouble:
-        """What a failure of the client library means."""
-        match problem:
-            case aiohttp.ClientConnectorDNSError():
-                return _down(f"the name {self.url.host} cannot be resolved")
-            case aiohttp.ClientSSLError():
-                return _down(f"no secure connection to {self.shown}: {_tls(problem)}")
-            case aiohttp.ClientConnectorError():
-                return _down(f"cannot connect to {self.shown}: {_words(problem.os_error)}")
-            case aiohttp.ConnectionTimeoutError():
-                return _down(f"{self.shown} did not take a connection within {CONNECT_S:g} s")
-            case aiohttp.InvalidURL():
-                return _down("its `url` is not a valid address")
-            case aiohttp.ServerDisconnectedError() | ConnectionResetError() | BrokenPipeError():
-                return Trouble("it closed the connection without an answer", is_cut=True)
-            case aiohttp.ClientPayloadError():
-                return Trouble("its answer was cut off")
-            case aiohttp.ClientResponseError():
-                return Trouble("its answer is not valid HTTP")
-            case OSError():
-                return Trouble(f"the connection broke: {_words(problem)}", is_cut=True)
-        return Trouble("the connection broke")
+        return self._pool.exchange(method, headers, body, url or self.url)
 
 
-class Exchange:
-    """One request and its answer, with what can go wrong put into our words."""
+def address(text: str) -> URL:
+    """An address with its escapes as they are written, where that is valid; `yarl` would write some anew.
 
-    __slots__ = ("_remote", "_request")
-
-    def __init__(self, remote: Remote, request: "aiohttp.client._RequestContextManager") -> None:
-        self._remote = remote
-        self._request = request
-
-    async def __aenter__(self) -> aiohttp.ClientResponse:
-        try:
-            return await self._request.__aenter__()
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as problem:
-            raise self._remote.trouble(problem) from None
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._request.__aexit__(kind, problem, trace)
-        if isinstance(problem, aiohttp.ClientError | ConnectionError):
-            raise self._remote.trouble(problem) from None
+    Raises:
+        ValueError: it is none.
+    """
+    return URL(text, encoded=_WRITTEN.fullmatch(text) is not None)
 
 
-def _down(reason: str) -> Trouble:
-    return Trouble(reason, Kind.UNAVAILABLE, is_down=True)
+def is_same_origin(one: URL, other: URL) -> bool:
+    return _origin(one) == _origin(other)
 
 
-def _words(problem: OSError) -> str:
-    return os.strerror(problem.errno) if problem.errno and problem.errno > 0 else type(problem).__name__
+def _origin(url: URL) -> tuple[str, str, int | None]:
+    return url.scheme, (url.raw_host or "").lower(), url.port
 
 
-def _tls(problem: Exception) -> str:
-    cause = getattr(problem, "certificate_error", None) or getattr(problem, "os_error", None) or problem
-    text = getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or "it was refused"
-    return str(text).replace("_", " ").lower()
-
-
-def refusal(response: aiohttp.ClientResponse) -> Trouble:
+def refusal(response: Response) -> Trouble:
     """What a status other than success means, where the body does not say it better."""
     status = response.status
     told = f"it answered HTTP {status} {REASONS.get(status, '')}".rstrip()
@@ -210,7 +133,7 @@ def refusal(response: aiohttp.ClientResponse) -> Trouble:
     return Trouble(told, counts=status >= 500)
 
 
-def _host(response: aiohttp.ClientResponse) -> str:
+def _host(response: Response) -> str:
     try:
         return URL(response.headers.get("location", "")).host or "another path"
     except ValueError:
@@ -240,17 +163,19 @@ def secrets_of(url: str) -> list[str]:
     return [value for value in (parsed.password, *parsed.query.values()) if value]
 
 
-def is_compressed(response: aiohttp.ClientResponse) -> bool:
+def is_compressed(response: Response) -> bool:
     return response.headers.get("content-encoding", "identity").lower() not in ("", "identity")
 
 
-async def excerpt(response: aiohttp.ClientResponse) -> bytes:
+async def excerpt(response: Response) -> bytes:
     """The beginning of a body that nobody needs whole, for a person to read."""
     if is_compressed(response):
         return b""
     taken = bytearray()
-    with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-        async with asyncio.timeout(CLOSE_S):
-            while len(taken) < EXCERPT_BYTES and (part := await response.content.readany()):
+    with contextlib.suppress(Trouble, TimeoutError):
+        async with asyncio.timeout(EXCERPT_S):
+            async for part in response:
                 taken += part
+                if len(taken) >= EXCERPT_BYTES:
+                    break
     return bytes(taken[:EXCERPT_BYTES])

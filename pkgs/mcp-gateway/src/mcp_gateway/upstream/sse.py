@@ -21,7 +21,8 @@ from mcp_gateway.upstream.lifecycle import Ended, State
 from mcp_gateway.upstream.link import Failure, Peer, deliver
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import SpawnError
-from mcp_gateway.upstream.remote import Remote, Trouble, excerpt, is_compressed, refusal
+from mcp_gateway.upstream.remote import Remote, address, excerpt, is_compressed, is_same_origin, refusal
+from mcp_gateway.upstream.trouble import Trouble
 from mcp_gateway.wire.envelope import Params, notification, request_line
 from mcp_gateway.wire.sse import EventReader
 
@@ -197,7 +198,7 @@ class SseLink:
                 raise Trouble(f"it answered with {shown}, not with an event stream", counts=False)
             self.has_spoken = True
             reader = EventReader(lambda: Collector(self._spool_dir, self._cap_bytes), self._event)
-            async for part in response.content.iter_any():
+            async for part in response:
                 reader.feed(part)
 
     def _event(self, name: str, body: Any) -> None:
@@ -211,8 +212,8 @@ class SseLink:
         if self._endpoint.done():
             return  # one that changes under way would be another server
         try:
-            endpoint = self._remote.url.join(URL(said.decode().strip()))
-            is_ours = endpoint.origin() == self._remote.url.origin()
+            endpoint = self._remote.url.join(address(said.decode().strip()))
+            is_ours = is_same_origin(endpoint, self._remote.url)
         except ValueError:
             is_ours = False
         if not is_ours:
