@@ -243,11 +243,16 @@ async def test_what_nobody_asked_for_never_answers_the_next_request() -> None:
         assert await task == (200, b"ab")
 
 
-async def test_poison_that_only_the_kernel_has_is_noticed_before_the_next_request() -> None:
+@pytest.mark.parametrize("sent", [OK, b""], ids=["poison", "goodbye"])
+async def test_what_only_the_kernel_has_is_noticed_before_the_next_request(sent: bytes) -> None:
     async with origin() as server, pooled(server.url) as pool:
         assert await fed(pool, server.url, OK) == (200, b"ab")
         (idle,) = pool.connections
-        os.write(server.writers[0].transport.get_extra_info("socket").fileno(), OK)
+        with socket.socket(fileno=os.dup(server.writers[0].get_extra_info("socket").fileno())) as wire:
+            if sent:
+                wire.send(sent)
+            else:
+                wire.shutdown(socket.SHUT_WR)
         assert pool.kept() is None, "asked without letting the loop read"
         await until(lambda: idle not in pool.connections, "the connection is gone")
 
