@@ -1,8 +1,11 @@
 """The catalog: what servers offer, under the operator's rules, in the servers' own bytes."""
 
+import contextlib
 import json
+from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,6 +109,26 @@ def test_the_longest_name_is_kept() -> None:
 def test_a_page_that_is_none_is_an_error_as_a_whole(page: bytes) -> None:
     with pytest.raises(ValueError, match="tools/list"):
         read_page(Raw(page))
+
+
+def test_a_definition_that_could_only_just_be_read_is_left_out() -> None:
+    """Deeper in the stack it could not, and would stand in everybody's list without its schema."""
+    deep = {"name": "deep", "inputSchema": {"deep": "HERE"}}
+    page = json.dumps({"tools": [{"name": "good", "inputSchema": {}}, deep]}).encode()
+
+    def with_levels(number: int) -> bytes:
+        return page.replace(b'"HERE"', b"[" * number + b"]" * number)
+
+    readable = 0
+    with contextlib.suppress(RecursionError):
+        for number in count(50, 50):
+            msgspec.json.decode(with_levels(number), type=dict[str, Raw])
+            readable = number
+    tools, _, left_out = read_page(Raw(with_levels(readable // 2)))
+    assert ([tool.name for tool in tools], left_out) == (["good", "deep"], [])
+    tools, _, left_out = read_page(Raw(with_levels(readable - 100)))
+    assert [tool.name for tool in tools] == ["good"]
+    assert left_out == ["tool 2 of the list is left out: it is nested too deep"]
 
 
 # -- rules ----------------------------------------------------------------------------------------------

@@ -23,6 +23,10 @@ MAX_NAME_CHARS: Final = 1_024
 # Decoding happens on the event loop: a page beyond these would hold up everybody.
 MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 MAX_PAGE_TOOLS: Final = 2_001  # one more than a whole list may have, so that the cut is told with the list
+# What can just be read here must also be readable where more of the stack is in use: there, a definition
+# that cannot would stand in the lists of all servers without its schema.
+_HEADROOM: Final = 300
+_OPEN, _CLOSE = b"[" * _HEADROOM, b"]" * _HEADROOM
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,11 @@ def read_page(result: Raw) -> tuple[list[Tool], str | None, list[str]]:
     for number, raw in enumerate(page.tools[:MAX_PAGE_TOOLS], 1):
         try:
             head = msgspec.json.decode(raw, type=_ToolHead)
-        except (msgspec.MsgspecError, RecursionError) as problem:
+            msgspec.json.decode(b"".join((_OPEN, raw, _CLOSE)), type=list[Raw])
+        except RecursionError:
+            left_out.append(f"tool {number} of the list is left out: it is nested too deep")
+            continue
+        except msgspec.MsgspecError as problem:
             left_out.append(f"tool {number} of the list is left out: {problem}")
             continue
         if not 0 < len(head.name) <= MAX_NAME_CHARS:

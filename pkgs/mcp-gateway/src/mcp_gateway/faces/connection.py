@@ -22,6 +22,7 @@ class Connection(HttpToolsProtocol):
     _arriving_since: float | None = None
     _stuck_since: float | None = None
     _head_bytes: int | None = None  # of a head that is still arriving
+    _another_ended = False  # in the bytes that came last
 
     def on_message_begin(self) -> None:
         self._arriving_since = now_s()
@@ -34,11 +35,14 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._arriving_since = None
+        self._another_ended = True
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
+        self._another_ended = False
         super().data_received(data)
-        if self._head_bytes is not None:
+        # Where another request ended in these bytes, they are mostly its own.
+        if self._head_bytes is not None and not self._another_ended:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self.abort()

@@ -85,7 +85,7 @@ class Dialer:
         found: list[AddrInfoType] = []
         try:
             found += await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):  # the latter of what is no name: `a..b`, or too long
             return []
         self._looked_up_at = self._loop.time()
         return found

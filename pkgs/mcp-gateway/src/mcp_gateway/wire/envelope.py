@@ -149,7 +149,9 @@ def read_head(line: bytes | memoryview) -> Head:
     """
     try:
         head = _read_head(line)
-    except (msgspec.MsgspecError, RecursionError) as problem:
+    except RecursionError:
+        raise NotAMessage("it is nested too deep") from None
+    except msgspec.MsgspecError as problem:
         mask = halves.mask_for(line)
         if mask is None:
             raise NotAMessage(str(problem)) from None
