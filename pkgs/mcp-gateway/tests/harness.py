@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -145,6 +146,7 @@ class Gateway:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     command: tuple[str, ...] = COMMAND
     environment: dict[str, str] = field(default_factory=dict)  # more variables of the gateway itself
+    wanted_port: int = 0  # for a configuration that names the gateway's own address
 
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
@@ -215,7 +217,7 @@ class Gateway:
         config = self.write_config()
         port_file = self.state_dir / "port"
         port_file.unlink(missing_ok=True)
-        command = [*self.command, "serve", "--port", "0"]
+        command = [*self.command, "serve", "--port", str(self.wanted_port)]
         command += ["--state-dir", str(self.state_dir), "--config", str(config)]
         environment = {name: value for name, value in os.environ.items() if "MCP_GATEWAY" not in name}
         environment |= self.environment
@@ -503,6 +505,52 @@ class Neighbour:
                 self.failures.append(repr(problem))
             self.worst_s = max(self.worst_s, time.monotonic() - began)
             self.answered += 1
+
+
+class Pulse:
+    """Asks `/health` all the time on one connection: what that takes is how long the event loop was busy."""
+
+    def __init__(self, gateway: Gateway, pause_s: float = 0.05) -> None:
+        self.gateway = gateway
+        self.pause_s = pause_s
+        self.answered = 0
+        self.worst_s = 0.0
+        self.failures: list[str] = []
+        self.ended = Event()
+        self.thread = Thread(target=self.work, name="pulse", daemon=True)
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.thread.join(ANSWER_TIMEOUT_S + 5)
+        assert not self.thread.is_alive(), "/health does not answer"
+
+    def work(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=ANSWER_TIMEOUT_S)
+        while not self.ended.wait(self.pause_s):
+            began = time.monotonic()
+            try:
+                connection.request("GET", "/health")
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    self.failures.append(str(answer.status))
+            except (OSError, http.client.HTTPException) as problem:
+                self.failures.append(repr(problem))
+                connection.close()
+            self.worst_s = max(self.worst_s, time.monotonic() - began)
+            self.answered += 1
+        connection.close()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 class Remote:

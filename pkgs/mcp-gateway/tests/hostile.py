@@ -114,6 +114,7 @@ class Server:
         self.cancelled: list[Any] = []
         self.stray_answers = 0
         self.unreadable = 0
+        self.decoy: Any = None
 
     # -- writing ------------------------------------------------------------------------------------
 
@@ -146,6 +147,17 @@ class Server:
     def ask(self, request_id: Any, method: str, then: Callable[[dict[str, Any]], None]) -> None:
         self.waiting_for[request_id] = then
         self.send({"jsonrpc": "2.0", "id": request_id, "method": method, "params": ask_params(method)})
+
+    def decoy_port(self) -> int:
+        """A port of this machine where nobody may come; `stats` tells whether somebody did."""
+        if self.decoy is None:
+            import socket  # only here: it would cost every start some milliseconds
+
+            self.decoy = socket.create_server(("127.0.0.1", 0))
+        return int(self.decoy.getsockname()[1])
+
+    def decoy_visited(self) -> bool:
+        return self.decoy is not None and bool(select.select([self.decoy], [], [], 0)[0])
 
     # -- time ---------------------------------------------------------------------------------------
 
@@ -471,6 +483,7 @@ def stats(server: Server, call: Call) -> None:
         "running": len(server.running) - 1,
         "strayAnswers": server.stray_answers,
         "unreadable": server.unreadable,
+        "decoyVisited": server.decoy_visited(),
     }
     call.reply(json.dumps(seen))
 
@@ -1126,6 +1139,125 @@ def list_fails_later(server: Server, message: dict[str, Any]) -> None:
 
 
 ACTS["list-fails-later"] = list_storm
+
+
+@on_answer(
+    "page-two-fails", "tools/list", "F064", "lists two pages, and from the next time on only the first"
+)
+def page_two_fails(server: Server, message: dict[str, Any]) -> None:
+    tools = [tool[0] for tool in TOOLS.values()]
+    half = len(tools) // 2
+    if not (message.get("params") or {}).get("cursor"):
+        server.reply(message["id"], {"tools": tools[:half], "nextCursor": "two"})
+    elif server.methods["tools/list"] > 2:
+        server.refuse(message["id"], -32603, "the second page is gone")
+    else:
+        server.reply(message["id"], {"tools": tools[half:]})
+
+
+ACTS["page-two-fails"] = list_storm
+
+
+@on_act("list-churn", "F065", "says for --delay-ms that its tools changed; each list has another dummy")
+def list_churn(server: Server, call: Call) -> None:
+    until = time.monotonic() + server.options.delay_ms / 1000
+
+    def step() -> None:
+        if server.running.get(call.id) is not call:
+            return
+        if time.monotonic() >= until:
+            call.reply("right")
+            return
+        server.notify("notifications/tools/list_changed", {})
+        server.after(0.02, step)
+
+    step()
+
+
+def list_another(server: Server, message: dict[str, Any]) -> None:
+    name = dummy_names(server.methods["tools/list"])[-1]
+    tools = [*(tool[0] for tool in TOOLS.values()), described(name, "Is not there for long", {})]
+    server.reply(message["id"], {"tools": tools})
+
+
+ANSWERS["list-churn", "tools/list"] = list_another
+
+
+@on_act("rename", "F066", "changes its own name to `dummy-00000`, says so, and replies after --delay-ms")
+def rename(server: Server, call: Call) -> None:
+    server.notify("notifications/tools/list_changed", {})
+    server.after(server.options.delay_ms / 1000, lambda: call.reply("right"))
+
+
+def list_renamed(server: Server, message: dict[str, Any]) -> None:
+    tools = [tool[0] for tool in TOOLS.values()]
+    if server.methods["tools/list"] > 1:
+        tools = [known | {"name": "dummy-00000"} if known["name"] == "act" else known for known in tools]
+    server.reply(message["id"], {"tools": tools})
+
+
+ANSWERS["rename", "tools/list"] = list_renamed
+
+
+# Schemas, as bytes: Python's own encoder does not go as deep. PORT is where nobody may ever come.
+
+CYCLE = b'{"type":"object","properties":{"a":{"$ref":"#/$defs/A"}},"$defs":{"A":{"$ref":"#/$defs/B"},\
+"B":{"$ref":"#/$defs/A"}}}'
+ELSEWHERE = b'{"$schema":"http://127.0.0.1:PORT/meta","$id":"http://127.0.0.1:PORT/id","type":"object",\
+"properties":{"a":{"$ref":"http://127.0.0.1:PORT/a"},"b":{"$ref":"file:///dev/zero"}}}'
+PATTERN = b'{"type":"object","properties":{"text":{"type":"string","pattern":"^(a+)+$"}}}'
+
+
+def unfolding_one() -> bytes:
+    unfolding = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
+    return encode({"type": "object", "allOf": [{"$ref": "#/$defs/d0"}], "$defs": {**unfolding, "d40": {}}})
+
+
+def long_one() -> bytes:
+    choices = [f"choice-{n:06d}" for n in range(65_000)]
+    return encode({"type": "object", "properties": {"a": {"enum": choices}}})
+
+
+def wide_one() -> bytes:
+    return encode({"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(10_000)}})
+
+
+def deep_one(depth: int) -> bytes:
+    return b'{"properties":{"a":' * depth + b"{}" + b"}}" * depth
+
+
+# mode -> makes the schemas of its dummies, given --count; made when they are listed, for a fast start.
+SCHEMAS: dict[str, Callable[[int], tuple[bytes, ...]]] = {}
+
+
+def list_schemas(server: Server, message: dict[str, Any]) -> None:
+    schemas = SCHEMAS[server.mode](server.options.count or 3_000)
+    odd = [{"name": name, "inputSchema": f"SCHEMA {name}"} for name in dummy_names(len(schemas))]
+    result = server.complete({"tools": [*(tool[0] for tool in TOOLS.values()), *odd]})
+    line = encode({"jsonrpc": "2.0", "id": message["id"], "result": result})
+    for name, schema in zip(dummy_names(len(schemas)), schemas, strict=True):
+        line = line.replace(b'"SCHEMA %b"' % name.encode(), schema)
+    server.write(line.replace(b"PORT", b"%d" % server.decoy_port()) + b"\n")
+
+
+def odd_schemas(mode: str, faults: str, does: str, make: Callable[[int], tuple[bytes, ...]]) -> None:
+    SCHEMAS[mode] = make
+    on_answer(mode, "tools/list", faults, does)(list_schemas)
+
+
+odd_schemas("schema-cycle", "F068", "lists a tool whose schema goes in circles", lambda _: (CYCLE,))
+odd_schemas(
+    "schema-bomb", "F069", "lists a tool whose schema unfolds to 2^40 schemas", lambda _: (unfolding_one(),)
+)
+odd_schemas("schema-elsewhere", "F070", "lists a tool whose schema names addresses", lambda _: (ELSEWHERE,))
+odd_schemas(
+    "schema-huge",
+    "F071",
+    "lists tools with 65,000 choices and with 10,000 properties",
+    lambda _: (long_one(), wide_one()),
+)
+odd_schemas("schema-deep", "F071", "lists a tool of --count (3,000) schemas deep", lambda n: (deep_one(n),))
+odd_schemas("schema-pattern", "F072", "lists a tool with a pattern that never ends", lambda _: (PATTERN,))
 
 
 @on_answer("list-not-array", "tools/list", "F073", "lists its tools as an object")

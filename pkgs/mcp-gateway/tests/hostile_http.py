@@ -54,6 +54,8 @@ from tests.twin import (
     way,
 )
 
+__all__ = ["MODES"]  # whole only when this module is imported, which fills it
+
 # Connections
 
 MODES["no-accept"] = ("F077", "lets connections wait for ever: the queue of its port is full")

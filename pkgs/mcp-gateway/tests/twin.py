@@ -321,6 +321,9 @@ class Exchange(hostile.Server):
             self.status = STATUS_OF.get(code, 200)
         super().refuse(request_id, code, message, data)
 
+    def decoy_port(self) -> int:
+        return self.twin.decoy.port
+
     # -- time ---------------------------------------------------------------------------------------
 
     def after(self, seconds: float, then: Callable[[], None]) -> None:

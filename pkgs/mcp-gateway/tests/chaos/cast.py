@@ -82,6 +82,15 @@ ODD_MODES: Final[Mapping[str, bool]] = {
     "list-fails-later": True,
     "list-not-array": False,
     "list-odd-tools": True,
+    "page-two-fails": True,
+    "list-churn": True,
+    "rename": True,
+    "schema-cycle": True,
+    "schema-bomb": True,
+    "schema-elsewhere": True,
+    "schema-huge": True,
+    "schema-deep": False,
+    "schema-pattern": True,
 }
 # What a remote server turns into for a while. Left out is what ends its process or its port (it is killed
 # anyhow), what asks for a log-in, which nobody gives here, and what needs a gigabyte to mean anything.

@@ -3,8 +3,8 @@
 Each row has a server of its own that misbehaves in one way. The row switches it on, drives it, and
 switches it off again; whatever the fault, these hold afterwards:
 one typed answer and exactly one record per call (I1, I5, I6); a neighbour that calls a server that
-behaves, all the time, never notices (I2); nothing the server started is left (I4); the server recovers
-by itself (I8) without a storm of starts (I10).
+behaves, all the time, never notices (I2), and `/health` answers at once (I3); nothing the server started
+is left (I4); the server recovers by itself (I8) without a storm of starts (I10).
 Rows that need a gateway to die have their own at the end. `hostile.py --modes` explains the modes.
 """
 
@@ -21,9 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
+from tests.faces.knocking import Mcp, check_rpc_error
 from tests.harness import (
     HOSTILE,
     MARKER,
@@ -31,10 +33,12 @@ from tests.harness import (
     Gateway,
     Holdings,
     Neighbour,
+    Pulse,
     has_ended,
     hostile,
     until,
 )
+from tests.hostile import SCHEMAS
 
 READY_S = 15.0  # a start on a busy machine, after a short back-off
 RECOVERY_S = 20.0  # the first back-off windows are 1, 2 and 4 s
@@ -42,6 +46,8 @@ RECOVERY_S = 20.0  # the first back-off windows are 1, 2 and 4 s
 STOP_S = 8.0
 PROMPT_S = 6.0  # what must not wait for a call's own timeout of 60 s
 KILLED_S = 2.0
+# The loop itself is never held for as much as 100 ms (bench, chaos); this is for a busy machine.
+HEALTH_S = 1.0
 SHORT_TIMEOUT = {"timeout": 0.6}
 DOWN = ("waiting", "failed")
 # What a call may be told while its server dies or comes back; never `internal`, never a hang.
@@ -128,6 +134,14 @@ class Case:
 
         until(answered, RECOVERY_S, f"{self.server} recovers", lambda: str(self.shown()))
         return self.shown()
+
+    def is_the_only_one(self) -> None:
+        """One process serves it, and no other is left of those before."""
+        until(
+            lambda: set(self.gateway.survivors(self.server)) == {self.shown()["pid"]},
+            STOP_S,
+            "one process is left",
+        )
 
 
 Drive = Callable[[Case], None]
@@ -387,6 +401,31 @@ def is_switched_off_during_a_call(case: Case) -> None:
     case.wait("off", timeout_s=STOP_S)
 
 
+def is_pressed_in_every_way_at_once(case: Case) -> None:
+    """On, off and restart from four sides, with calls between: each wish and each call is answered."""
+    case.wait("ready")
+    path = f"/api/servers/{case.server}"
+
+    def press(number: int) -> None:
+        if number % 4 == 0:
+            case.gateway.switch(case.server, False)
+        elif number % 4 == 1:
+            case.gateway.switch(case.server, True)
+        elif number % 4 == 2:
+            assert case.gateway.request("POST", f"{path}/restart").status // 100 == 2
+        else:
+            answer = case.call("echo", text="here?")
+            assert answer.code in ("ok", *TRANSIENT), answer
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(press, number) for number in range(48)]:
+            done.result()
+    case.gateway.switch(case.server, True)
+    shown = case.recovers()
+    case.is_the_only_one()
+    assert shown["calls"]["running"] == shown["calls"]["queued"] == 0
+
+
 def is_restarted_twenty_times_at_once(case: Case) -> None:
     case.wait("ready")
     with ThreadPoolExecutor(10) as pool:
@@ -394,11 +433,7 @@ def is_restarted_twenty_times_at_once(case: Case) -> None:
         answers = list(pool.map(lambda _: case.gateway.request("POST", path), range(20)))
     assert {answer.status // 100 for answer in answers} == {2}
     shown = case.recovers()
-    until(
-        lambda: set(case.gateway.survivors(case.server)) == {case.shown()["pid"]},
-        STOP_S,
-        "one process is left",
-    )
+    case.is_the_only_one()
     assert shown["attempt"] == 0
 
 
@@ -602,6 +637,63 @@ def keeps_the_old_list(case: Case) -> None:
     case.works()
 
 
+def follows_a_changing_list(case: Case) -> None:
+    """Each list has another dummy. It is read again once for many changes, and what is gone is unknown."""
+    case.wait("ready")
+    assert dummies(case) == {"dummy-00000"}
+    assert case.act().text == "right"
+    until(lambda: dummies(case) == {"dummy-00001"}, RECOVERY_S, "the list was read again")
+    assert case.call("dummy-00000").code == "unknown"
+    assert case.call("dummy-00001").code == "ok"
+    assert case.ask("stats")["methods"]["tools/list"] == 2
+    assert case.shown()["state"] == "ready"
+
+
+def dummies(case: Case) -> set[str]:
+    tools = case.gateway.get(f"/api/tools?server={case.server}").json()["tools"]
+    return {tool["name"] for tool in tools if tool["name"].startswith("dummy")}
+
+
+def finishes_under_its_old_name(case: Case) -> None:
+    case.wait("ready")
+    assert case.act().text == "right"
+    until(lambda: dummies(case), RECOVERY_S, "the tool has its new name")
+    assert case.call("act").code == "unknown"
+    assert case.call("dummy-00000").code == "ok"
+    assert case.received("act") == 1
+
+
+def lists_schemas_as_they_are(case: Case) -> None:
+    """Nothing reads a schema on the way: it is shown as it came, and arguments are the server's to judge."""
+    case.wait("ready")
+    mode = case.server.partition("-")[2]
+    each = case.gateway.get(f"/api/tools?server={case.server}").body
+    session = Mcp(case.gateway, f"/servers/{case.server}/mcp")
+    listed = session.post(Mcp.message("tools/list", None, 1)).body
+    exposed = Mcp(case.gateway).post(Mcp.message("tools/list", None, 1)).body
+    for number, schema in enumerate(SCHEMAS[mode](0)):
+        known = schema.partition(b"PORT")[0]
+        assert known in each
+        assert known in listed
+        assert known in exposed
+        name = f"dummy-{number:05d}"
+        assert known in case.gateway.get(f"/api/tools/{case.server}/{name}").body
+        assert case.call(name, text="a" * 60 + "!", a=None).code == "ok"
+    found = case.gateway.get("/api/tools?search=dummy-00000%20" + case.server).json()["tools"]
+    assert [tool["server"] for tool in found] == [case.server]
+    assert case.ask("stats").get("decoyVisited", False) is False
+
+
+def leaves_the_deep_tool_out(case: Case) -> None:
+    tools = case.wait("ready")["tools"]
+    assert tools >= 10
+    assert not dummies(case)
+    assert b"nested too deep" in case.gateway.get(f"/api/servers/{case.server}/logs").body
+    # Without its schema it would spoil the list of all servers, for every client.
+    assert all("inputSchema" in tool for tool in Mcp(case.gateway).tools().values())
+    case.works()
+
+
 def lists_what_can_be_listed(case: Case) -> None:
     case.wait("ready")
     names = [tool["name"] for tool in case.gateway.get(f"/api/tools?server={case.server}").json()["tools"]]
@@ -692,6 +784,29 @@ def with_a_secret(directory: Path) -> dict[str, Any]:
 
 SPOILT = ("ok", "lost", "timed_out")
 CAPPED = {"maxResult": MIB}
+
+
+def levels_readable() -> int:
+    """How many arrays within each other this interpreter reads; the versions of Python differ."""
+    least, most = 100, 1_000_000
+    while most - least > 1:
+        middle = (least + most) // 2
+        try:
+            msgspec.json.decode(b"[" * middle + b"]" * middle, type=list[msgspec.Raw])
+            least = middle
+        except RecursionError:
+            most = middle
+    return least
+
+
+READABLE = levels_readable()
+# A level of such a schema is two of JSON. The gateway reads with another depth of calls than we do.
+DEEP = ("--count", str((READABLE - 150) // 2))
+TOO_DEEP = ("--count", str(READABLE))
+ODD_SCHEMAS = (
+    *(("F068", "schema-cycle"), ("F069", "schema-bomb"), ("F070", "schema-elsewhere")),
+    *(("F071", "schema-huge"), ("F072", "schema-pattern")),
+)
 FAULTS = (
     # A. The life of a process
     Fault("F001", "missing", "", fails_at_once("no-such-command"), entry=command_missing),
@@ -721,12 +836,13 @@ FAULTS = (
     Fault("F017", "grandchild-holds-stdout", "orphan-stdout", does_not_wait_for_a_grandchild),
     Fault("F018", "frozen", "good", times_out_while_stopped, config=SHORT_TIMEOUT),
     Fault("F018", "frozen-at-stop", "good", is_stopped_while_stopped),
-    Fault("F019", "zombies", "orphans", leaves_no_zombies),
+    Fault("F019", "zombies", "orphans", leaves_no_zombies, ("--count", "1000")),
     Fault("F020", "fork-bomb", "bomb", leaves_nothing(30)),
     Fault("F021", "closes-stdout", "close-stdout", is_replaced),
     Fault("F022", "closes-stdin", "close-stdin", is_replaced_once_written_to),
     Fault("F023", "off-during-start", "slow", is_switched_off_during_its_start, ("--delay-ms", "5000")),
     Fault("F023", "off-during-call", "good", is_switched_off_during_a_call),
+    Fault("F023", "pressed-in-every-way", "good", is_pressed_in_every_way_at_once),
     Fault("F024", "restart-pressed-often", "good", is_restarted_twenty_times_at_once),
     # B. The wire
     Fault("F030", "banner", "banner", right(garbage=True)),
@@ -804,6 +920,12 @@ FAULTS = (
     Fault("F063", "same-cursor", "cursor-same", is_bounded(1)),
     Fault("F064", "list-refused", "list-error", never_ready("the list is gone")),
     Fault("F064", "list-refused-later", "list-fails-later", keeps_the_old_list, early=True),
+    Fault("F064", "page-two-refused", "page-two-fails", keeps_the_old_list, early=True),
+    Fault("F065", "changing", "list-churn", follows_a_changing_list, ("--tools", "2"), early=True),
+    Fault("F066", "renamed", "rename", finishes_under_its_old_name, ("--tools", "1"), early=True),
+    *(Fault(id, mode, mode, lists_schemas_as_they_are, ("--tools", "2")) for id, mode in ODD_SCHEMAS),
+    Fault("F071", "deep", "schema-deep", leaves_the_deep_tool_out, DEEP),
+    Fault("F071", "too-deep", "schema-deep", never_ready("nested too deep"), TOO_DEEP, early=True),
     Fault("F073", "list-is-no-array", "list-not-array", never_ready("tools")),
     Fault("F074", "odd-tools", "list-odd-tools", lists_what_can_be_listed),
     Fault("F090", "queue-full", "good", says_busy_when_its_queue_is_full, (), {"concurrency": 2, "queue": 2}),
@@ -817,6 +939,7 @@ FAULTS = (
 class House:
     gateway: Gateway
     neighbour: Neighbour
+    pulse: Pulse
     directories: dict[str, Path]
     at_rest: Holdings  # what the gateway held before the first fault
     good_pid: int
@@ -833,16 +956,16 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         shown = gateway.wait_for_state("good", "ready")
         assert gateway.call("good", "echo", text="first").text == "first"
         at_rest = gateway.holdings()
-        with Neighbour(gateway, "good") as neighbour:
-            yield House(gateway, neighbour, directories, at_rest, shown["pid"])
+        with Neighbour(gateway, "good") as neighbour, Pulse(gateway) as pulse:
+            yield House(gateway, neighbour, pulse, directories, at_rest, shown["pid"])
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.id}-{fault.name}")
 def test_a_fault_ends_typed_and_leaves_neighbours_and_machine_alone(house: House, fault: Fault) -> None:
-    gateway, neighbour = house.gateway, house.neighbour
+    gateway, neighbour, pulse = house.gateway, house.neighbour, house.pulse
     case = Case(gateway, fault.server, house.directories[fault.server])
     answered = neighbour.answered
-    neighbour.worst_s = 0.0
+    neighbour.worst_s = pulse.worst_s = 0.0
     gateway.switch(fault.server, True)
     try:
         fault.drive(case)
@@ -853,8 +976,55 @@ def test_a_fault_ends_typed_and_leaves_neighbours_and_machine_alone(house: House
     until(lambda: not gateway.survivors(fault.server), KILLED_S, "nothing of the server is left")
     gateway.check_records(fault.server)
     until(lambda: neighbour.answered > answered, PROMPT_S, "the neighbour is answered")
+    # Told, not judged, for whoever reads along (pytest -rP): I2's p99 is measured where the load is known.
+    print(f"slowest: the neighbour {neighbour.worst_s * 1000:.0f} ms, /health {pulse.worst_s * 1000:.0f} ms")
     assert neighbour.failures == []
     assert neighbour.worst_s < PROMPT_S, "the neighbour had to wait"
+    assert pulse.failures == []
+    assert pulse.worst_s < HEALTH_S, "the event loop was held"
+
+
+# One of each kind that a caller can be told.
+OVER_MCP = {
+    "F001-missing": "unavailable",
+    "F006-dies-mid-call": "lost",
+    "F034-result-of-17-mib": "ok",
+    "F038-half-line-then-exit": "lost",
+    "F046-odd-result": "lost",
+    "F047-never-answers": "timed_out",
+    "F061-breaks-output-schema": "ok",
+}
+
+
+@pytest.mark.parametrize(("row", "kind"), OVER_MCP.items(), ids=list(OVER_MCP))
+def test_a_client_over_mcp_is_told_the_same(house: House, row: str, kind: str) -> None:
+    tells_over_mcp(house.gateway, row.lower(), kind)
+
+
+def tells_over_mcp(gateway: Gateway, server: str, kind: str) -> None:
+    """One call of `act` over MCP ends as it does over REST, with the same facts and the same record."""
+    gateway.switch(server, True)
+    try:
+        gateway.wait_for_state(server, "ready", *DOWN, timeout_s=READY_S)
+        gateway.count(server)
+        document = Mcp(gateway, f"/servers/{server}/mcp").call("act", {}, 7)
+        if kind == "ok":
+            assert "result" in document, document
+        else:
+            assert check_rpc_error(document, -32000, kind)["data"]["server"] == server
+    finally:
+        gateway.switch(server, False)
+        gateway.wait_for_state(server, "off", timeout_s=STOP_S)
+    gateway.check_records(server)
+    assert gateway.records(server)[0]["outcome"] == kind
+
+
+def test_servers_are_started_by_the_main_thread(house: House) -> None:
+    """F026: a server is ended with the thread that started it, and only the main thread lasts."""
+    gateway = house.gateway
+    by_main = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
+    assert str(gateway.server("good")["pid"]) in by_main
+    assert len(by_main) == gateway.holdings().children
 
 
 def test_after_all_faults_the_gateway_holds_what_it_held_before(house: House) -> None:

@@ -8,6 +8,7 @@ ever arrives at the decoy it points to. `hostile_http.py --modes` explains the m
 import http.client
 import json
 import re
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -21,28 +22,48 @@ import pytest
 from tests.faults.test_faults import (
     CANARY,
     CAPPED,
+    DEEP,
+    HEALTH_S,
     MIB,
+    ODD_SCHEMAS,
     PROMPT_S,
     READY_S,
     RECOVERY_S,
     RSS_SLACK_BYTES,
     SHORT_TIMEOUT,
     STOP_S,
+    TOO_DEEP,
     TRANSIENT,
     Case,
+    caps_its_instructions,
     declines_what_it_is_asked,
+    finishes_under_its_old_name,
+    follows_a_changing_list,
     is_bounded,
+    is_pressed_in_every_way_at_once,
+    is_read_one_way,
+    is_restarted_twenty_times_at_once,
+    is_switched_off_during_a_call,
+    is_switched_off_during_its_start,
+    keeps_the_old_list,
     keeps_the_right_answer_once,
+    leaves_the_deep_tool_out,
+    lists_schemas_as_they_are,
+    lists_what_can_be_listed,
     never_ready,
     never_wrong,
+    passes_a_result_that_breaks_its_schema,
     reads_the_list_again_once,
     ready_and_works,
     right,
     says_busy_when_its_queue_is_full,
     speaks,
     streams_progress_in_order,
+    tells_over_mcp,
+    waits_for_a_slow_start,
 )
-from tests.harness import CERTIFICATES, Gateway, Holdings, Neighbour, Remote, hostile, remote, until
+from tests.harness import CERTIFICATES, Gateway, Holdings, Neighbour, Pulse, Remote, hostile, remote, until
+from tests.hostile_http import MODES
 
 MODERN = ("--era", "modern")
 OLD = ("--transport", "sse")
@@ -69,6 +90,10 @@ class RemoteCase(Case):
 
     def received(self, tool: str) -> int:
         return int(self.stats()["calls"].get(tool, 0))
+
+    def is_the_only_one(self) -> None:
+        """One link to the server is open. A session whose opening was cut is known to the server alone."""
+        until(lambda: self.stats()["openGetStreams"] == 1, STOP_S, "one link is open")
 
 
 Drive = Callable[[RemoteCase], None]
@@ -284,6 +309,39 @@ def never_runs_twice(case: RemoteCase) -> None:
     assert codes.count("ok") <= case.received("echo") <= asked
 
 
+def loses_fifty_calls(case: RemoteCase) -> None:
+    case.wait("ready")
+    with ThreadPoolExecutor(50) as pool:
+        calls = [pool.submit(case.call, "sleep", ms=60_000) for _ in range(50)]
+        until(lambda: case.received("sleep") == 50, READY_S, "fifty calls run")
+        case.twin.stop()
+        assert [call.result().code for call in calls] == ["lost"] * 50
+    case.twin.start()
+    shown = case.recovers()
+    assert shown["calls"]["running"] == shown["calls"]["queued"] == 0
+    assert case.received("sleep") == 0, "nothing was asked of the new one"
+
+
+def times_out_while_stopped(case: RemoteCase) -> None:
+    """The whole remote process stands still: its connections are open, and nobody answers."""
+    case.wait("ready")
+    assert case.twin.process is not None
+    case.twin.process.send_signal(signal.SIGSTOP)
+    try:
+        case.refuses("timed_out")
+    finally:
+        case.twin.process.send_signal(signal.SIGCONT)
+    case.recovers()
+
+
+def drops_a_late_answer(case: RemoteCase) -> None:
+    case.wait("ready")
+    assert case.act().code == "timed_out"
+    for _ in range(12):
+        assert case.call("sleep", ms=100).text == "slept"
+    assert case.stats()["hits"] == 1
+
+
 def survives_a_restart_of_the_server(case: RemoteCase) -> None:
     case.wait("ready")
     case.twin.stop()
@@ -468,6 +526,10 @@ def unknown_name(twin: Remote) -> str:
     return "http://no-such-host.invalid/mcp"
 
 
+def no_name(twin: Remote) -> str:
+    return "http://a..b/mcp"
+
+
 def tls_to_plain(twin: Remote) -> str:
     return twin.url.replace("http:", "https:")
 
@@ -497,6 +559,14 @@ NONSENSE = (
     *("odd-encoding", "huge-headers", "huge-header", "batch", "neither", "nan", "unknown-id"),
 )
 
+SLOW = ("--delay-ms", "5000")
+
+
+def id_of(mode: str, otherwise: str) -> str:
+    """The fault that a mode injects."""
+    return MODES[mode][0].partition(" ")[0] or otherwise
+
+
 FAULTS = (
     # Good servers of every kind
     RemoteFault("F000", "handshake", "good", speaks("2025-11-25"), ("--answers", "sse")),
@@ -516,10 +586,23 @@ FAULTS = (
     RemoteFault("F000", "tls", "good", ready_and_works, TRUSTED),
     RemoteFault("F000", "token", "good", uses_its_token, TOKEN, BEARER),
     RemoteFault("F000", "caller-headers", "good", forwards_nothing_of_its_caller),
-    *(RemoteFault("F033", mode, mode, right(), ("--pace-ms", "1")) for mode in RIGHT_STREAMS),
-    RemoteFault("F033", "sse-garbage", "sse-garbage", right(garbage=True)),
-    RemoteFault("F033", "get-garbage", "get-garbage", ready_and_works),
-    # Messages
+    # What child processes have in common with remote ones
+    RemoteFault("F007", "dies-with-fifty-calls", "good", loses_fifty_calls),
+    RemoteFault("F010", "slow-start", "slow-open", waits_for_a_slow_start, ("--delay-ms", "1500")),
+    RemoteFault("F018", "frozen", "good", times_out_while_stopped, (), SHORT_TIMEOUT),
+    RemoteFault("F023", "off-during-start", "slow-open", is_switched_off_during_its_start, SLOW),
+    RemoteFault("F023", "off-during-call", "good", is_switched_off_during_a_call),
+    RemoteFault("F023", "pressed-in-every-way", "good", is_pressed_in_every_way_at_once),
+    RemoteFault("F024", "restart-pressed-often", "good", is_restarted_twenty_times_at_once),
+    # Streams and messages
+    *(RemoteFault(id_of(mode, "F033"), mode, mode, right(), ("--pace-ms", "1")) for mode in RIGHT_STREAMS),
+    RemoteFault("F031", "sse-garbage", "sse-garbage", right(garbage=True)),
+    RemoteFault("F031", "get-garbage", "get-garbage", ready_and_works),
+    RemoteFault("F040", "deep-result", "deep-reply", never_wrong("lost", "timed_out")),
+    RemoteFault("F041", "duplicate-keys", "duplicate-keys", is_read_one_way),
+    RemoteFault("F041", "huge-int", "huge-int", never_wrong("ok", "lost")),
+    RemoteFault("F041", "half-a-document-on-sse", "sse-bad-json", lost(), ON_ACT),
+    RemoteFault("F042", "batch-on-sse", "batch", never_wrong("ok", "lost"), ("--answers", "sse")),
     RemoteFault("F043", "strangers-on-sse", "unknown-id", right(), ("--answers", "sse")),
     RemoteFault("F044", "id-as-text", "string-id", never_wrong("ok", "lost", "timed_out"), (), SHORT_TIMEOUT),
     RemoteFault("F045", "two-answers", "duplicate-reply", lost_or_right),
@@ -527,9 +610,14 @@ FAULTS = (
         "F045", "two-answers-sse", "duplicate-reply", keeps_the_right_answer_once, ("--answers", "sse")
     ),
     RemoteFault("F046", "result-and-error", "both", never_wrong("ok", "lost")),
+    RemoteFault("F046", "result-then-error", "result-then-error", lost_or_right),
+    RemoteFault("F046", "odd-result", "odd-result", never_wrong("lost")),
+    RemoteFault("F046", "odd-error", "odd-error", never_wrong("lost")),
     RemoteFault("F047", "never-answers", "never", times_out("cancelled"), (), SHORT_TIMEOUT),
+    RemoteFault("F047", "answers-in-time", "slow", right(), ("--delay-ms", "200"), SHORT_TIMEOUT),
     RemoteFault("F047", "never-answers-modern", "never", times_out("hungUp"), MODERN, SHORT_TIMEOUT),
     RemoteFault("F047", "never-answers-old", "never", times_out("cancelled"), OLD, SHORT_TIMEOUT),
+    RemoteFault("F048", "answers-late", "late", drops_a_late_answer, (), SHORT_TIMEOUT),
     RemoteFault("F049", "caller-leaves", "good", cancels_when_its_caller_leaves("cancelled")),
     RemoteFault("F049", "caller-leaves-modern", "good", cancels_when_its_caller_leaves("hungUp"), MODERN),
     RemoteFault("F050", "odd-progress", "odd-progress", streams_progress_in_order(10)),
@@ -547,14 +635,35 @@ FAULTS = (
     RemoteFault("F059", "wrong-version", "init-wrong-version", never_ready("1999-12-31"), early=True),
     RemoteFault("F059", "error", "init-error", never_ready("no licence found"), early=True),
     RemoteFault("F059", "silence", "init-silent", never_ready("1 s"), config=START_SOON, early=True),
+    RemoteFault("F059", "empty-result", "init-empty", never_ready("initialize"), early=True),
+    RemoteFault(
+        "F059", "result-is-a-list", "init-not-object", never_ready("initialize", "result"), early=True
+    ),
+    RemoteFault("F059", "odd-types", "init-odd-types", never_ready("initialize"), early=True),
+    RemoteFault("F059", "long-instructions", "init-huge", caps_its_instructions),
+    *(
+        RemoteFault("F060", mode, mode, ready_and_works, early=True)
+        for mode in ("discover-empty", "discover-odd-error", "discover-odd-result", "discover-null-id")
+    ),
     *(
         RemoteFault("F060", f"discover-{status}", "good", ready_and_works, ("--discover", str(status)))
         for status in (200, 404, 405, 500)
     ),
     RemoteFault("F060", "discover-silence", "discover-silent", ready_and_works, early=True),
+    RemoteFault("F061", "breaks-output-schema", "bad-output", passes_a_result_that_breaks_its_schema),
     RemoteFault("F062", "fifty-thousand-tools", "list-many", is_bounded(2_000)),
     RemoteFault("F063", "endless-cursor", "cursor-endless", is_bounded(2_000)),
+    RemoteFault("F063", "same-cursor", "cursor-same", is_bounded(1)),
     RemoteFault("F064", "list-refused", "list-error", never_ready("the list is gone"), early=True),
+    RemoteFault("F064", "list-refused-later", "list-fails-later", keeps_the_old_list, early=True),
+    RemoteFault("F064", "page-two-refused", "page-two-fails", keeps_the_old_list, early=True),
+    RemoteFault("F065", "changing", "list-churn", follows_a_changing_list, ("--tools", "2"), early=True),
+    RemoteFault("F066", "renamed", "rename", finishes_under_its_old_name, ("--tools", "1"), early=True),
+    *(RemoteFault(id, mode, mode, lists_schemas_as_they_are, ("--tools", "2")) for id, mode in ODD_SCHEMAS),
+    RemoteFault("F071", "deep", "schema-deep", leaves_the_deep_tool_out, DEEP),
+    RemoteFault("F071", "too-deep", "schema-deep", never_ready("nested too deep"), TOO_DEEP, early=True),
+    RemoteFault("F073", "list-is-no-array", "list-not-array", never_ready("tools"), early=True),
+    RemoteFault("F074", "odd-tools", "list-odd-tools", lists_what_can_be_listed),
     RemoteFault("F075", "invalid-headers", "header-invalid", lists_only_tools_with_valid_headers, MODERN),
     RemoteFault("F075", "changing-headers", "header-shift", repeats_arguments_in_headers, MODERN),
     # D. The remote server
@@ -562,6 +671,7 @@ FAULTS = (
     RemoteFault(
         "F076", "unknown-name", "good", never_reached("no-such-host.invalid"), url=unknown_name, early=True
     ),
+    RemoteFault("F076", "no-name", "good", never_reached("a..b"), url=no_name, early=True),
     RemoteFault("F076", "expired", "good", never_reached("expired"), EXPIRED, early=True),
     RemoteFault(
         "F076", "wrong-host", "good", never_reached("mismatch", "not valid for"), ELSEWHERE, early=True
@@ -598,6 +708,7 @@ FAULTS = (
         for code in (302, 307)
     ),
     RemoteFault("F079", "redirect-308", "redirect-308", fails("308")),
+    RemoteFault("F079", "redirect-to-itself", "redirect-same", never_ready("307"), early=True),
     *(
         RemoteFault("F079", f"redirect-{code}-in-a-call", f"redirect-{code}", lost(), ON_ACT)
         for code in (302, 307)
@@ -630,19 +741,19 @@ FAULTS = (
     RemoteFault("F080", "error-at-first", "status", comes_back, ("--times", "3")),
     RemoteFault("F080", "error-in-a-call", "status", lost(), ONCE),
     RemoteFault("F080", "errors", "status", is_given_a_rest, ON_ACT),
-    *(RemoteFault("F081", f"{mode}-in-a-call", mode, lost(), ON_ACT) for mode in NONSENSE),
+    *(RemoteFault(id_of(mode, "F081"), f"{mode}-in-a-call", mode, lost(), ON_ACT) for mode in NONSENSE),
     *(
-        RemoteFault("F081", mode, mode, lost_or_right)
+        RemoteFault(id_of(mode, "F081"), mode, mode, lost_or_right)
         for mode in ("wrong-type", "no-type", "gzip", "long-body")
     ),
     RemoteFault("F081", "html", "html", never_ready("text/html", "not with MCP"), early=True),
     RemoteFault("F081", "not-http", "not-http", never_reached("http"), early=True),
     RemoteFault("F081", "gzip-bomb", "gzip-bomb", ends_at_the_cap),
-    RemoteFault("F081", "fifty-megabytes", "huge-body", hands_over_fifty_megabytes),
-    RemoteFault("F081", "fifty-megabytes-sse", "sse-huge", hands_over_fifty_megabytes),
-    RemoteFault("F081", "above-the-cap", "huge-body", ends_at_the_cap, ("--bytes", str(3 * MIB)), CAPPED),
-    RemoteFault("F081", "endless", "endless-body", ends_at_the_cap, ("--bytes", str(64 * MIB)), CAPPED),
-    RemoteFault("F081", "endless-sse", "sse-endless", ends_at_the_cap, ("--bytes", str(64 * MIB)), CAPPED),
+    RemoteFault("F034", "fifty-megabytes", "huge-body", hands_over_fifty_megabytes),
+    RemoteFault("F034", "fifty-megabytes-sse", "sse-huge", hands_over_fifty_megabytes),
+    RemoteFault("F034", "above-the-cap", "huge-body", ends_at_the_cap, ("--bytes", str(3 * MIB)), CAPPED),
+    RemoteFault("F035", "endless", "endless-body", ends_at_the_cap, ("--bytes", str(64 * MIB)), CAPPED),
+    RemoteFault("F035", "endless-sse", "sse-endless", ends_at_the_cap, ("--bytes", str(64 * MIB)), CAPPED),
     *(RemoteFault("F082", mode, mode, lost(), (*ON_ACT, *WITHOUT_IDS)) for mode in CUT),
     *(RemoteFault("F082", f"{mode}-modern", mode, lost_without_resuming, (*MODERN, *ON_ACT)) for mode in CUT),
     RemoteFault("F082", "cut-event-old", "cut-event", lost(), OLD),
@@ -652,7 +763,7 @@ FAULTS = (
     RemoteFault("F082", "idle-close", "idle-close", works_whatever_is_closed),
     RemoteFault("F082", "stale-keepalive", "stale-keepalive", never_runs_twice),
     RemoteFault("F082", "restart", "good", survives_a_restart_of_the_server),
-    RemoteFault("F082", "dies", "good", dies_in_a_call),
+    RemoteFault("F006", "dies", "good", dies_in_a_call),
     RemoteFault("F082", "get-ends", "get-ends", does_not_storm, early=True),
     RemoteFault("F082", "get-cut", "get-cut", does_not_storm, early=True),
     RemoteFault("F082", "listen-ends", "listen-ends", ready_and_works, MODERN),
@@ -681,6 +792,7 @@ FAULTS = (
 class House:
     gateway: Gateway
     neighbour: Neighbour
+    pulse: Pulse
     twins: dict[str, Remote]
     directory: Path
     at_rest: Holdings  # what the gateway held before the first fault
@@ -705,8 +817,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             gateway.wait_for_state("good", "ready")
             assert gateway.call("good", "echo", text="first").text == "first"
             at_rest = gateway.holdings()
-            with Neighbour(gateway, "good") as neighbour:
-                yield House(gateway, neighbour, twins, root, at_rest, {})
+            with Neighbour(gateway, "good") as neighbour, Pulse(gateway) as pulse:
+                yield House(gateway, neighbour, pulse, twins, root, at_rest, {})
     finally:
         for twin in (good, *twins.values()):
             twin.stop()
@@ -714,10 +826,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.id}-{fault.name}")
 def test_a_remote_fault_ends_typed_and_leaves_neighbours_alone(house: House, fault: RemoteFault) -> None:
-    gateway, neighbour, twin = house.gateway, house.neighbour, house.twins[fault.server]
+    gateway, neighbour, pulse, twin = house.gateway, house.neighbour, house.pulse, house.twins[fault.server]
     case = RemoteCase(gateway, fault.server, house.directory, twin)
     answered = neighbour.answered
-    neighbour.worst_s = 0.0
+    neighbour.worst_s = pulse.worst_s = 0.0
     gateway.switch(fault.server, True)
     try:
         fault.drive(case)
@@ -729,8 +841,29 @@ def test_a_remote_fault_ends_typed_and_leaves_neighbours_alone(house: House, fau
     assert twin.stats()["decoyConnections"] == 0, "something went where the server pointed"
     gateway.check_records(fault.server)
     until(lambda: neighbour.answered > answered, PROMPT_S, "the neighbour is answered")
+    print(f"slowest: the neighbour {neighbour.worst_s * 1000:.0f} ms, /health {pulse.worst_s * 1000:.0f} ms")
     assert neighbour.failures == []
     assert neighbour.worst_s < PROMPT_S, "the neighbour had to wait"
+    assert pulse.failures == []
+    assert pulse.worst_s < HEALTH_S, "the event loop was held"
+
+
+# One of each kind that a caller can be told, and of each kind of server.
+OVER_MCP = {
+    "F000-modern": "ok",
+    "F000-old-transport": "ok",
+    "F047-never-answers": "timed_out",
+    "F076-refused": "unavailable",
+    "F081-html-in-a-call": "lost",
+    "F082-cut-event": "lost",
+    "F082-cut-event-modern": "lost",
+    "F082-cut-event-old": "lost",
+}
+
+
+@pytest.mark.parametrize(("row", "kind"), OVER_MCP.items(), ids=list(OVER_MCP))
+def test_a_client_over_mcp_is_told_the_same(house: House, row: str, kind: str) -> None:
+    tells_over_mcp(house.gateway, row.lower(), kind)
 
 
 def test_each_cause_of_being_out_of_reach_has_a_sentence_of_its_own(house: House) -> None:
