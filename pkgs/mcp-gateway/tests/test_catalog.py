@@ -338,3 +338,14 @@ def test_a_part_of_the_catalog_is_encoded_like_the_whole() -> None:
     catalog = one(tool("a"), tool("b"))
     assert api_list(catalog.search(None, None)) == catalog.api_list
     assert names(api_list(catalog.search(None, "b"))) == ["b"]
+
+
+def test_what_did_not_move_is_not_made_again() -> None:
+    one, two = Offer("one", (tool("x"),), ToolRules()), Offer("two", (tool("x"),), ToolRules())
+    before = build(1, [one, two])
+    after = build(2, [one, Offer("two", two.tools, ToolRules(deny=("x",)))], before)
+    assert after.by_server["one"] is before.by_server["one"]
+    assert after.by_server["two"] == {}
+    assert build(3, [two, one], after).by_server == {"two": before.by_server["two"], **before.by_server}
+    assert list(build(3, [two, one], after).by_server) == ["two", "one"]
+    assert "one" not in build(4, [two], after).by_server

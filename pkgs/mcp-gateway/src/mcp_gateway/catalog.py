@@ -143,6 +143,7 @@ class Catalog:
 
     version: int = 0
     by_server: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
+    offers: Mapping[str, Offer] = field(default_factory=dict)  # what `by_server` was made of
 
     @cached_property
     def by_exposed(self) -> Mapping[str, Entry]:
@@ -182,31 +183,41 @@ def api_list(entries: Iterable[Entry]) -> bytes:
     return b'{"tools":[' + b",".join(entry.for_api for entry in entries) + b"]}"
 
 
-def build(version: int, offers_of: Iterable[Offer]) -> Catalog:
-    """A snapshot of what these servers offer, in their order."""
+def build(version: int, offers_of: Iterable[Offer], before: Catalog | None = None) -> Catalog:
+    """A snapshot of what these servers offer, in their order; what has not moved since `before` is kept."""
+    made = {} if before is None else before.offers
     by_server: dict[str, Mapping[str, Entry]] = {}
+    kept: dict[str, Offer] = {}
     for offer in offers_of:
-        allowed = {tool.name: tool for tool in reversed(offer.tools) if offers(offer.rules, tool.name)}
-        shown: dict[str, str] = {}
-        taken = set(allowed)
-        for native in sorted(allowed):
-            name = offer.rules.rename.get(native, native)
-            # A rename that meets another tool's name must hide neither: it is not applied.
-            shown[native] = name if name not in taken else native
-            taken.add(name)
-        exposed = exposed_names(offer.server, shown.values())
-        by_server[offer.server] = {
-            tool.name: Entry(
-                offer.server,
-                tool.name,
-                exposed[shown[tool.name]],
-                tool.name not in offer.off,
-                _described(tool, offer.rules),
-            )
-            for tool in offer.tools
-            if allowed.get(tool.name) is tool
-        }
-    return Catalog(version, by_server)
+        kept[offer.server] = offer
+        if before is not None and made.get(offer.server) == offer:
+            by_server[offer.server] = before.by_server[offer.server]
+        else:
+            by_server[offer.server] = _entries(offer)
+    return Catalog(version, by_server, kept)
+
+
+def _entries(offer: Offer) -> Mapping[str, Entry]:
+    allowed = {tool.name: tool for tool in reversed(offer.tools) if offers(offer.rules, tool.name)}
+    shown: dict[str, str] = {}
+    taken = set(allowed)
+    for native in sorted(allowed):
+        name = offer.rules.rename.get(native, native)
+        # A rename that meets another tool's name must hide neither: it is not applied.
+        shown[native] = name if name not in taken else native
+        taken.add(name)
+    exposed = exposed_names(offer.server, shown.values())
+    return {
+        tool.name: Entry(
+            offer.server,
+            tool.name,
+            exposed[shown[tool.name]],
+            tool.name not in offer.off,
+            _described(tool, offer.rules),
+        )
+        for tool in offer.tools
+        if allowed.get(tool.name) is tool
+    }
 
 
 def _list_result(definitions: Iterable[bytes]) -> bytes:

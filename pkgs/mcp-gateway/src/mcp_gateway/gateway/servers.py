@@ -281,6 +281,7 @@ class Servers:
                 )
                 for server, tools in self._shown.items()
             ),
+            self.catalog,
         )
         self._events.publish("tools", lambda: {"version": self.catalog.version})
 
