@@ -33,10 +33,6 @@ STDERR_TAIL_LINES: Final = 20
 # meet the default `timeout` anyway, and old secrets must not live on beside new ones.
 DRAIN_S: Final = 60.0
 
-# A server that is coming back keeps its tools in the lists: a crash of a second must not make every
-# client forget them. A call to one meanwhile waits or is told why not.
-_COMING: Final = frozenset({State.READY, State.STARTING, State.WAITING, State.IDLE})
-
 # Of a successor: not yet told to start counts, too.
 _ON_ITS_WAY: Final = frozenset({State.OFF, State.STARTING, State.STOPPING})
 
@@ -261,9 +257,9 @@ class Servers:
         self._events.publish("server", lambda: self.view(upstream))
 
     def _offered(self, upstream: Upstream) -> tuple[Tool, ...]:
-        life = upstream.life
-        coming = life.after if life.state is State.STOPPING else life.state
-        return upstream.tools if coming in _COMING else ()
+        # One that is coming back keeps its tools in the lists: a crash of a second must not make every
+        # client forget them. A call to one meanwhile waits or is told why not.
+        return upstream.tools if upstream.life.is_coming else ()
 
     def _rebuild(self) -> None:
         switched = self._switches.overrides()

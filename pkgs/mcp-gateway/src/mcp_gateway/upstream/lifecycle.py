@@ -40,6 +40,7 @@ class State(StrEnum):
     IDLE = "idle"
 
 
+_COMING: Final = frozenset({State.READY, State.STARTING, State.WAITING, State.IDLE})
 # States in which no link exists.
 AT_REST: Final = frozenset({State.OFF, State.WAITING, State.NEEDS_LOGIN, State.FAILED, State.IDLE})
 
@@ -127,6 +128,11 @@ class Life:
     stable_at: float | None = None
     after: State | None = None
     wait_s: float = 0.0
+
+    @property
+    def is_coming(self) -> bool:
+        """It is ready, or will be without anybody's doing or with the next call: its tools are still its."""
+        return (self.after if self.state is State.STOPPING else self.state) in _COMING
 
     @property
     def wakes_at(self) -> float | None:

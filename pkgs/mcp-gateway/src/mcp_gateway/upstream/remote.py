@@ -10,6 +10,7 @@ import contextlib
 import email.utils
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 
 from yarl import URL
@@ -31,19 +32,6 @@ FRAMING: Final = frozenset(
 # The characters of a URI (RFC 3986, section 2); anything else has to be escaped before it is sent.
 _WRITTEN: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
-REASONS: Final = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"} | {
-    405: "Method Not Allowed",
-    406: "Not Acceptable",
-    413: "Content Too Large",
-    415: "Unsupported Media Type",
-    429: "Too Many Requests",
-    500: "Internal Server Error",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
-
-
 # Names the gateway that asks, so that one that is its own server notices (security.md S45).
 VIA: Final = "Mcp-Gateway-Via"
 LOOP_DETECTED: Final = 508  # RFC 5842, section 7.2
@@ -57,10 +45,8 @@ class Remote:
         self._pool: Pool | None = None
         try:
             self.url = address(url)
-            self.shown = f"{self.url.host}:{self.url.port}"
         except ValueError:
             self.url = URL()
-            self.shown = "its address"
 
     async def open(self) -> None:
         """Raises:
@@ -114,7 +100,7 @@ def _origin(url: URL) -> tuple[str, str, int | None]:
 def refusal(response: Response) -> Trouble:
     """What a status other than success means, where the body does not say it better."""
     status = response.status
-    told = f"it answered HTTP {status} {REASONS.get(status, '')}".rstrip()
+    told = f"it answered HTTP {status} {_phrase(status)}".rstrip()
     if status == 401:
         ended = Ended("it asks for a login (HTTP 401 Unauthorized)", State.NEEDS_LOGIN)
         return Trouble(ended.reason, Kind.UNAVAILABLE, counts=False, ends=ended)
@@ -131,6 +117,13 @@ def refusal(response: Response) -> Trouble:
         kind = Kind.BUSY if status == 429 else Kind.UNAVAILABLE
         return Trouble(told, kind, retry_after_s=wait_s, counts=status == 503)
     return Trouble(told, counts=status >= 500)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def _host(response: Response) -> str:

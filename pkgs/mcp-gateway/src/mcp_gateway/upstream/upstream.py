@@ -177,9 +177,7 @@ class Upstream:
     @property
     def knows_its_tools(self) -> bool:
         """Whether a name that is not in the list is no tool of this server."""
-        life = self.life
-        coming = life.after if life.state is State.STOPPING else life.state
-        return self.has_listed and coming in (State.READY, State.STARTING, State.WAITING, State.IDLE)
+        return self.has_listed and self.life.is_coming
 
     def tell(self, event: Start | Stop | Restart) -> None:
         """A wish for the owner; it is met in order, and a stop beats a retry."""
