@@ -42,6 +42,10 @@ PROMISED = {
     ("POST", "/api/reload"),
     ("GET", "/health"),
     ("GET", "/ready"),
+    ("GET", "/api/me"),
+    ("GET", "/api/keys"),
+    ("POST", "/api/keys"),
+    ("DELETE", "/api/keys/{id}"),
     ("GET", "/metrics"),
 }
 
