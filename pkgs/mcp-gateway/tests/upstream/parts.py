@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -265,12 +265,16 @@ class FakeLink:
         self.has_spoken = False
         self.closed = False
         self.sent: list[dict[str, Any]] = []
+        self.forwarded: dict[int, Mapping[str, str] | None] = {}
         server.links.append(self)
 
     async def open(self) -> None:
         self.pid = 1_000_000 + len(self.server.links)
 
-    def request(self, number: int, method: str, params: Params) -> None:
+    def request(
+        self, number: int, method: str, params: Params, forwarded: Mapping[str, str] | None = None
+    ) -> None:
+        self.forwarded[number] = forwarded
         self.send(request_line(number, method, params))
 
     def cancel(self, number: int, reason: str) -> None:
