@@ -84,6 +84,23 @@ def test_a_list_that_cannot_be_met_is_refused_with_a_sentence(entry: dict[str, A
     assert word in problems[0]
 
 
+@pytest.mark.parametrize(("user", "is_fine"), [("X-User", False), ("x_user", False), ("X-Login", True)])
+def test_the_header_of_a_trusted_proxy_stays_here(user: str, is_fine: bool) -> None:
+    proxy = {"userHeader": user, "addresses": ["10.0.0.7"]}
+    document = {
+        "mcpServers": {"a": server(forwardHeaders=["X-Key", "X-User"])},
+        "gateway": {"publicUrl": "https://gateway.example", "trustedProxy": proxy},
+    }
+    report = load.examine(json.dumps(document).encode(), source="f", env={})
+    told = [(problem.place, problem.message) for problem in report.problems]
+    if is_fine:
+        assert told == []
+    else:
+        ((place, message),) = told
+        assert place == "gateway.trustedProxy.userHeader"
+        assert "`a`" in message
+
+
 def made(**more: Any) -> ServerConfig:
     return ServerConfig.model_validate({"id": "a", "title": "a", **server(**more)}, by_alias=True)
 

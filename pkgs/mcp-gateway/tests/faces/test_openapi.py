@@ -51,7 +51,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     """A gateway that was made and never started."""
     store = Store.open(tmp_path / "state")
     try:
-        yield Gateway(load.empty(), store, Nursery("test", {}), {})
+        yield Gateway(load.empty(), store, Nursery("test", {}), {}, tmp_path)
     finally:
         await store.close()
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from mcp_gateway.access.keys import PREFIX
 from mcp_gateway.errors import GatewayError, Kind
 
 # Names and values together: half of what common servers take as a whole head, which has to hold ours too.
@@ -17,7 +18,7 @@ FORWARDED_MAX_BYTES: Final = 4_096
 NO_HEADERS: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 # What a value may hold (RFC 9110, section 5.5); no other control character means anything in one.
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_KEY_OF_OURS: Final = b"mgk_"  # how the keys that this gateway makes begin
+_KEY_OF_OURS: Final = PREFIX.encode()
 # Words of one value that are looked for by themselves, as the token after `Bearer`; more would take time.
 SECRET_WORDS: Final = 4
 _WORD: Final = re.compile(rb"[^\s,;]+")

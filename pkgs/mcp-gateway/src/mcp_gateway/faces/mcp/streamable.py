@@ -30,11 +30,11 @@ from mcp_gateway.faces.http import (
     Receive,
     Send,
     Visit,
+    error_headers,
     read_body,
     require_json,
     respond,
     respond_in_slices,
-    retry_header,
     send_event,
     send_part,
 )
@@ -97,7 +97,7 @@ class StreamableHttp:
             # Nothing could be read of a JSON-RPC message: the answer has no id (JSON-RPC 2.0 section 5).
             if error.rpc_code == INVALID_PARAMS:
                 error.rpc_code = INVALID_REQUEST
-            await respond(send, error.status, _error_body(b"", error), JSON_TYPE, *retry_header(error))
+            await respond(send, error.status, _error_body(b"", error), JSON_TYPE, *error_headers(error))
 
     async def _post(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
         require_json(visit.headers)
@@ -143,7 +143,7 @@ class StreamableHttp:
         if self._gateway.is_stopping:  # a session would be lost before it is of use
             error = stopping("it opens no more sessions")
             await respond(
-                send, error.status, _error_body(message.id_raw, error), JSON_TYPE, *retry_header(error)
+                send, error.status, _error_body(message.id_raw, error), JSON_TYPE, *error_headers(error)
             )
             return
         try:
