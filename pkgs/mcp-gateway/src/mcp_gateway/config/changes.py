@@ -17,7 +17,7 @@ from mcp_gateway.config.model import Config, GatewayConfig, ServerConfig
 # Read anew by whoever uses them, for each call or each start.
 IN_PLACE: Final = frozenset(
     {"title", "enabled", "start_timeout_s", "timeout_s", "max_timeout_s", "concurrency", "queue"}
-    | {"idle_stop_s", "tools", "payloads"}
+    | {"idle_stop_s", "tools", "payloads", "forward_headers"}
 )
 GATEWAY_IN_PLACE: Final = frozenset(
     {"limits.body", "limits.rate", "limits.concurrency"}
@@ -105,7 +105,9 @@ def has_same_link(one: ServerConfig, other: ServerConfig) -> bool:
 def with_link_of(config: ServerConfig, running: ServerConfig) -> ServerConfig:
     """`config` as far as it can hold for the process or connection of `running`."""
     link = {key: getattr(running, key) for key in ServerConfig.model_fields if key not in IN_PLACE}
-    return config.model_copy(update=link)
+    # A header that is named together with another address is meant for that address.
+    both = tuple(name for name in config.forward_headers if name in running.forward_headers)
+    return config.model_copy(update=link | {"forward_headers": both})
 
 
 def _server(old: ServerConfig, new: ServerConfig) -> ServerChange | None:

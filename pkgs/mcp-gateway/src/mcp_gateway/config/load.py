@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mcp_gateway.config import foreign, variables
+from mcp_gateway.config import foreign, forwarding, variables
 from mcp_gateway.config import positions as json_positions
 from mcp_gateway.config.model import (
     KEY_CHARS_MIN,
@@ -283,6 +283,7 @@ class _Reader:
             else:
                 self._unknown((key,), _TOP_KEYS)
         servers, gateway = self._servers(document), self._gateway(document.get("gateway", {}))
+        self._keep_to_itself(gateway, servers)
         return Config(servers, gateway, texts=self._texts_for(gateway))
 
     def _servers(self, document: dict[str, Any]) -> dict[str, ServerConfig]:
@@ -306,6 +307,19 @@ class _Reader:
                 if self._is_object(raw, path) and (server := self._server(path, server_id or "x", raw)):
                     servers[server_id] = server
         return servers
+
+    def _keep_to_itself(self, gateway: GatewayConfig, servers: Mapping[str, ServerConfig]) -> None:
+        """The header in which the proxy says who is asking proves that to the gateway alone."""
+        if gateway.trusted_proxy is None:
+            return
+        header = forwarding.plain(gateway.trusted_proxy.user_header)
+        for server in servers.values():
+            if header in map(forwarding.plain, server.forward_headers):
+                self._problem(
+                    ("gateway", "trustedProxy", "userHeader"),
+                    f"is passed on to `{server.id}` by its `forwardHeaders`, and callers may have written it;"
+                    " take it out there",
+                )
 
     def _server(self, path: tuple[str, str], server_id: str, raw: dict[str, Any]) -> ServerConfig | None:
         told = foreign.translate(raw)

@@ -30,6 +30,7 @@ from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError
 
 from mcp_gateway.config.foreign import IGNORED, IGNORED_AT_TOP, TRANSLATED, TYPE_WORDS
+from mcp_gateway.config.forwarding import FORWARD_MAX, plain, why_never
 
 SLUG_CHARS_MAX = 32  # leaves room for `__tool` within the 46 characters of an exposed name
 TITLE_CHARS_MAX = 200  # a line on a page
@@ -236,6 +237,28 @@ Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)
 VariableName = Annotated[str, *_matching(r"^[^=\x00]+\Z", "no variable can have this name")]
 # A token of RFC 9110.
 HeaderName = Annotated[str, *_matching(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "no header can have this name")]
+
+
+def _forwardable(name: str) -> str:
+    if why := why_never(name):
+        raise _wrong(f"cannot be passed on: {why}")
+    return name
+
+
+def _few_and_apart(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(names) > FORWARD_MAX:
+        raise _wrong(f"must not name more than {FORWARD_MAX} headers")
+    if len({plain(name) for name in names}) < len(names):
+        raise _wrong("must not name one header twice; case does not matter, nor does `_` for `-`")
+    return names
+
+
+ForwardedNames = Annotated[
+    tuple[Annotated[HeaderName, AfterValidator(_forwardable)], ...],
+    Strict(False),
+    AfterValidator(_few_and_apart),
+    Field(json_schema_extra={"maxItems": FORWARD_MAX, "uniqueItems": True}),
+]
 Url = Annotated[Text, *_matching(r"^(https?://[^\s]+|\$\{.+)$", "must begin with http:// or https://")]
 ServerType = Literal["stdio", "http", "streamable-http", "sse"]
 # Where the requests and responses of the last calls are kept.
@@ -331,6 +354,11 @@ class ServerConfig(_Strict):
     cwd: AbsolutePath | None = None
     url: Url | None = Field(default=None, repr=False, description="The address of a remote server.")
     headers: dict[HeaderName, Value] = Field(default_factory=dict, repr=False)
+    forward_headers: ForwardedNames = Field(
+        default=(),
+        validation_alias="forwardHeaders",
+        description="Headers of a caller that its calls pass on to this remote server; no others are.",
+    )
     type: ServerType | None = None
     enabled: bool = True
     start_timeout_s: Duration = Field(default=60.0, validation_alias="startTimeout")
@@ -359,9 +387,16 @@ class ServerConfig(_Strict):
         local = self.command is not None
         if self.type is not None and (self.type == "stdio") != local:
             raise _wrong(f"`type` {self.type} does not go with `{'command' if local else 'url'}`")
-        stray = ("headers",) if local else ("args", "env", "cwd")
-        if named := [f"`{key}`" for key in stray if getattr(self, key)]:
+        here = {"headers": self.headers, "forwardHeaders": self.forward_headers}
+        stray = here if local else {"args": self.args, "env": self.env, "cwd": self.cwd}
+        if named := [f"`{key}`" for key, value in stray.items() if value]:
             raise _wrong(f"{', '.join(named)}: only for a server with a `{'url' if local else 'command'}`")
+        written = {plain(name) for name in self.headers}
+        if twice := [f"`{name}`" for name in self.forward_headers if plain(name) in written]:
+            raise _wrong(
+                f"{', '.join(twice)}: in `headers` and in `forwardHeaders`; what the caller sends would"
+                " never arrive, so keep one"
+            )
         if self.timeout_s > self.max_timeout_s:
             raise _wrong(
                 f"`timeout` ({self.timeout_s:g} s) is more than `maxTimeout` ({self.max_timeout_s:g} s);"

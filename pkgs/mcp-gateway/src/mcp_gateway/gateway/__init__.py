@@ -403,7 +403,8 @@ class Gateway:
         running = self.calls.running.get(call_id)
         kept = self.payloads.find(call_id)
         if kept is None and running is not None:
-            kept = Payload(running.record, running.upstream.logs, None, None)
+            forwarded = running.exchange.forwarded
+            kept = Payload(running.record, running.upstream.logs, None, None, forwarded)
         if kept is not None:
             owner, server, shown = kept.caller, kept.server, kept.shown
         else:

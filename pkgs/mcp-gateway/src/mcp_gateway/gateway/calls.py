@@ -6,8 +6,8 @@ matter whether the face that opened it is still there. Knows no HTTP and no SQL.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -50,7 +50,8 @@ class Journal(Protocol):
 class Request:
     """What a face asks for. `tool` is the native name; `arguments` the bytes for the record's shape.
 
-    `params` are the members of `tools/call` as they go to the server, the native name included.
+    `params` are the members of `tools/call` as they go to the server, the native name included. Of `headers`,
+    names in lower case, go those that the server's configuration names.
     """
 
     caller: Caller
@@ -61,6 +62,7 @@ class Request:
     arguments: bytes
     request_bytes: int
     timeout_s: float | None = None
+    headers: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
 
 
 class Call:
@@ -177,6 +179,7 @@ class Calls:
                 idle_s=min(idle_s, config.max_timeout_s),
                 hard_s=config.max_timeout_s,
                 on_end=self._ended,
+                headers=request.headers,
             )
             call = Call(record, request.caller, exchange, upstream, opened_at)
             exchange.owner = call
@@ -339,7 +342,10 @@ class Calls:
         record.detail = detail
         record.response_bytes = response_bytes
         if (call := self.running.get(record.id)) is not None:
-            self._payloads.keep(record, call.upstream.logs, call.exchange.result, call.exchange.error)
+            exchange = call.exchange
+            self._payloads.keep(
+                record, call.upstream.logs, exchange.result, exchange.error, exchange.forwarded
+            )
         self._journal.end(record)
         self._events.publish("call", lambda: facts_of(record))
 

@@ -226,7 +226,7 @@ class StreamableHttp:
             if key in session.calls:
                 detail = "A request with this id is still running in this session"
                 raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
-            call = self._open(session, message, request_bytes)
+            call = self._open(session, visit, message, request_bytes)
         except GatewayError as error:
             if error.call_id is None:
                 server = session.endpoint
@@ -240,7 +240,7 @@ class StreamableHttp:
         finally:
             del session.calls[key]
 
-    def _open(self, session: Session, message: Message, request_bytes: int) -> Call:
+    def _open(self, session: Session, visit: Visit, message: Message, request_bytes: int) -> Call:
         params = message.params
         name = tool = message.name
         if not isinstance(name, str):
@@ -256,7 +256,16 @@ class StreamableHttp:
             server, tool = entry.server, entry.tool
             params["name"] = tool
         return self._gateway.open_call(
-            Request(session.caller, "mcp", server, tool, params, arguments, request_bytes)
+            Request(
+                session.caller,
+                "mcp",
+                server,
+                tool,
+                params,
+                arguments,
+                request_bytes,
+                headers=visit.headers,
+            )
         )
 
     # The client's own stream
