@@ -12,8 +12,19 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from mcp_gateway.access.caller import LOCAL_OPERATOR, Caller, Grant, Right
-from mcp_gateway.catalog import MAX_NAME_CHARS, MAX_VIEWS, Catalog, Offer, Tool, api_list, build, read_page
+from mcp_gateway.catalog import (
+    MAX_NAME_CHARS,
+    MAX_VIEWS,
+    Catalog,
+    Offer,
+    Tool,
+    api_list,
+    build,
+    changed_lists,
+    read_page,
+)
 from mcp_gateway.config.model import ToolRules
+from mcp_gateway.shelves import Prompt, Resource, Shelf, Template
 
 
 def tool(name: str, **more: Any) -> Tool:
@@ -397,3 +408,147 @@ def test_views_are_bounded() -> None:
 def test_read_only_is_what_the_server_says_in_so_many_words() -> None:
     assert list(two().seen_by(granted(read_only=True)).by_exposed) == ["git__status"]
     assert two().seen_by(Caller("nobody", ())).by_exposed == {}
+
+
+# -- resources and prompts ------------------------------------------------------------------------------
+
+
+def resource(uri: str) -> Resource:
+    return Resource(uri, b'{ "name":"n", "x-new":1.0,"uri":"%b"}' % uri.encode())
+
+
+def template(uri: str) -> Template:
+    return Template(uri, b'{ "name":"n", "uriTemplate":"%b"}' % uri.encode())
+
+
+def prompt(name: str) -> Prompt:
+    return Prompt(name, b'{ "title":"T", "name":"%b"}' % name.encode())
+
+
+def shelved(server: str, *uris: str, tools: tuple[Tool, ...] = (), **more: Any) -> Offer:
+    return Offer(server, tools, ToolRules(), shelf=Shelf(tuple(map(resource, uris)), **more))
+
+
+def test_where_nothing_collides_resources_are_listed_byte_for_byte() -> None:
+    one = shelved("git", "file:///a", templates=(template("git://{rev}"),))
+    catalog = build(1, [one, shelved("time", "file:///b")])
+    assert (
+        catalog.exposed_resources
+        == resource("file:///a").definition + b"," + resource("file:///b").definition
+    )
+    assert catalog.native_resources["git"] == resource("file:///a").definition
+    assert catalog.exposed_templates == template("git://{rev}").definition == catalog.native_templates["git"]
+
+
+def test_where_uris_collide_each_is_marked_in_the_list_of_all_and_nowhere_else() -> None:
+    both = template("x://{id}")
+    servers = ("git", "time")
+    catalog = build(1, [shelved(one, "ui://x", f"ui://{one}", templates=(both,)) for one in servers])
+    listed_uris = [entry["uri"] for entry in json.loads(b"[%b]" % catalog.exposed_resources)]
+    assert listed_uris == [
+        *("ui://git.mcp-gateway/x", "ui://git"),
+        *("ui://time.mcp-gateway/x", "ui://time"),
+    ]
+    assert [entry["uriTemplate"] for entry in json.loads(b"[%b]" % catalog.exposed_templates)] == [
+        "x://git.mcp-gateway/{id}",
+        "x://time.mcp-gateway/{id}",
+    ]
+    assert catalog.native_resources["git"].startswith(resource("ui://x").definition)
+    api = json.loads(catalog.api_resources("git"))
+    assert [(entry["server"], entry["uri"]) for entry in api["resources"]] == [
+        ("git", "ui://x"),
+        ("git", "ui://git"),
+    ]
+    assert [entry["uriTemplate"] for entry in api["resourceTemplates"]] == ["x://{id}"]
+
+
+def test_a_tool_names_its_view_as_the_list_does() -> None:
+    """MCP Apps: the resource that shows a tool need not be in the list."""
+    meta = {"ui": {"resourceUri": "ui://view", "csp": {}}, "ui/resourceUri": "ui://view", "x": 1}
+    tools = (tool("clock", _meta=meta), tool("odd", _meta={"ui": {"resourceUri": 7}}))
+    alone = build(1, [shelved("a", tools=tools)])
+    assert listed(alone.exposed_list)[0]["_meta"] == meta
+    assert alone.uris.find("ui://view") == ("a", "ui://view")
+    catalog = build(1, [shelved("a", tools=tools), shelved("b", "ui://view")])
+    seen = "ui://a.mcp-gateway/view"
+    first, odd = listed(catalog.exposed_list)
+    assert first["_meta"] == meta | {"ui": {"resourceUri": seen, "csp": {}}, "ui/resourceUri": seen}
+    assert odd["_meta"] == {"ui": {"resourceUri": 7}}
+    assert catalog.uris.find(seen) == ("a", "ui://view")
+    assert listed(catalog.native_lists["a"])[0]["_meta"] == meta
+
+
+def test_prompts_have_exposed_names_by_the_rules_of_tools() -> None:
+    prompts = (prompt("review"), prompt("a b"))
+    catalog = build(1, [shelved("git", tools=(tool("review"),), prompts=prompts), shelved("time")])
+    exposed = [entry["name"] for entry in json.loads(catalog.exposed_prompts)["prompts"]]
+    assert exposed[0] == "git__review"
+    assert exposed[1].startswith("git__a_b_")
+    assert [catalog.prompts_by_exposed[name].prompt for name in exposed] == ["review", "a b"]
+    assert catalog.native_prompts["git"] == b'{"prompts":[%b]}' % b",".join(one.definition for one in prompts)
+    assert catalog.native_prompts["time"] == b'{"prompts":[]}'
+    (first, _) = json.loads(catalog.api_prompts())["prompts"]
+    assert first == {"server": "git", "name": "review", "exposedName": "git__review", "title": "T"}
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "seen"),
+    [
+        ({"servers": ("git",)}, ["git"]),
+        ({"servers": ("g*", "time")}, ["git", "time"]),
+        ({"tools": ("git/*",)}, []),
+        ({"servers": ("git",), "tools": ("*",)}, []),
+        ({"read_only": True}, []),
+    ],
+)
+def test_resources_and_prompts_are_for_who_was_granted_the_server_as_a_whole(
+    narrowed: dict[str, Any], seen: list[str]
+) -> None:
+    has = frozenset({"prompts"})
+    whole = build(
+        1,
+        [
+            shelved("git", "ui://x", prompts=(prompt("p"),), capabilities=has),
+            shelved("time", "ui://x", prompts=(prompt("p"),), capabilities=has),
+        ],
+    )
+    view = whole.seen_by(granted(**narrowed))
+    assert [entry["server"] for entry in json.loads(view.api_resources())["resources"]] == seen
+    assert [entry["server"] for entry in json.loads(view.api_prompts())["prompts"]] == seen
+    assert view.may_have("prompts", None) is bool(seen)
+    # Another server with the same URI is not to be noticed by who does not see it.
+    if seen == ["git"]:
+        assert view.exposed_resources == resource("ui://x").definition
+
+
+def test_capabilities_are_those_of_any_server_and_what_nobody_has_said_yet() -> None:
+    said = {"resources", "completions"}
+    catalog = build(
+        1, [shelved("a", capabilities=frozenset(said)), shelved("b"), shelved("c", capabilities=None)]
+    )
+    assert [catalog.may_have("prompts", server) for server in ("a", "b", "c", None)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert catalog.may_have("completions", "a")
+
+
+def test_only_lists_that_changed_are_told() -> None:
+    git, time = (
+        shelved("git", "ui://x", tools=(tool("t"),), prompts=(prompt("p"),)),
+        shelved("time", "ui://y"),
+    )
+    before = build(1, [git, time])
+    assert changed_lists(Catalog(), before) == ["tools", "resources", "prompts"]
+    assert changed_lists(before, build(2, [git, time], before)) == []
+    assert changed_lists(before, build(2, [git, shelved("time", "ui://z")], before)) == ["resources"]
+    assert changed_lists(before, build(2, [git, shelved("time", "ui://y", prompts=(prompt("q"),))])) == [
+        "prompts"
+    ]
+    off = Offer("git", git.tools, git.rules, frozenset({"t"}), git.shelf)
+    assert changed_lists(before, build(2, [off, time], before)) == ["tools"]
+    assert changed_lists(before, build(2, [git], before)) == ["resources"]
+    # A URI that is marked from now on may stand in a tool's definition as well.
+    assert changed_lists(before, build(2, [git, shelved("time", "ui://x")])) == ["tools", "resources"]

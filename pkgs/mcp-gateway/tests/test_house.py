@@ -25,8 +25,8 @@ PACKAGE: Final = "mcp_gateway"
 # Lowest first; a module may import its own rank and every rank below. The longest matching prefix counts,
 # so `upstream.lifecycle` is pure although `upstream` is not. A module without a rank is a failure.
 RANKS: Final[tuple[tuple[str, ...], ...]] = (
-    ("", "errors", "names", "clock", "version", "wire"),
-    ("catalog", "access", "config", "upstream.lifecycle"),
+    ("", "errors", "names", "uris", "clock", "version", "wire"),
+    ("catalog", "listed", "shelves", "access", "config", "upstream.lifecycle"),
     ("config.load", "config.secrets", "config.watching", "config.aside"),
     ("upstream", "store"),
     ("gateway",),

@@ -1,97 +1,33 @@
 """What the servers offer, as one immutable snapshot.
 
-Reads tool lists (checking heads only, carrying definitions as bytes), applies the operator's rules
-and switches, gives every tool its exposed name, and encodes each list once. Pure: `gateway/` swaps a
-new snapshot in when a server's list or a switch changes.
+Takes lists as they were read (`listed.py`, `shelves.py`), applies the operator's rules and switches, gives
+every tool and prompt its exposed name, tells apart resources that have one URI (`uris.py`), and encodes each
+list once. Pure: `gateway/` swaps a new snapshot in when a server's list or a switch changes.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
 
 from mcp_gateway.access.caller import Caller, Grant
-from mcp_gateway.access.policy import offers, sees_server, sees_tool
+from mcp_gateway.access.policy import offers, sees_server, sees_tool, sees_whole_server
 from mcp_gateway.config.model import ToolRules
+from mcp_gateway.listed import MAX_NAME_CHARS, Tool, read_page
 from mcp_gateway.names import exposed_names
+from mcp_gateway.shelves import NO_SHELF, PromptEntry, Shelf, for_api, prompt_entries
+from mcp_gateway.uris import UriTable
 from mcp_gateway.wire import halves
 from mcp_gateway.wire.envelope import encode, read_members
+from mcp_gateway.wire.results import own_uri
 
-MAX_NAME_CHARS: Final = 1_024
+__all__ = ["MAX_NAME_CHARS", "Catalog", "Entry", "Offer", "Tool", "api_list", "build", "read_page"]
+
 # Callers with the same grants share a view; each holds lists of its own, but none of the definitions.
 MAX_VIEWS: Final = 64
-# Decoding happens on the event loop: a page beyond these would hold up everybody.
-MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
-MAX_PAGE_TOOLS: Final = 2_001  # one more than a whole list may have, so that the cut is told with the list
-# What can just be read here must also be readable where more of the stack is in use: there, a definition
-# that cannot would stand in the lists of all servers without its schema.
-_HEADROOM: Final = 300
-_OPEN, _CLOSE = b"[" * _HEADROOM, b"]" * _HEADROOM
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool as its server defines it; `definition` is the server's own JSON."""
-
-    name: str
-    definition: bytes
-
-
-class _Page(msgspec.Struct):
-    tools: list[Raw]
-    nextCursor: str | None = None
-
-
-class _ToolHead(msgspec.Struct):
-    name: str
-    inputSchema: dict[str, Raw]
-
-
-def read_page(result: Raw) -> tuple[list[Tool], str | None, list[str]]:
-    """One page of `tools/list`: its tools, the next cursor, and a sentence for each tool left out.
-
-    Raises:
-        ValueError: the page as a whole is not readable.
-    """
-    if memoryview(result).nbytes > MAX_PAGE_BYTES:
-        raise ValueError(f"a page of its tool list is larger than {MAX_PAGE_BYTES} bytes")
-    mask = None
-    try:
-        page = msgspec.json.decode(result, type=_Page)
-    except (msgspec.MsgspecError, RecursionError) as problem:
-        mask = halves.mask_for(bytes(result))
-        if mask is None:
-            raise ValueError(f"its answer to `tools/list` is not valid: {problem}") from None
-        page = _masked_page(mask)
-    tools, left_out = [], []
-    if len(page.tools) > MAX_PAGE_TOOLS:
-        left_out.append(f"of a page of {len(page.tools)} tools the first {MAX_PAGE_TOOLS} are read")
-    for number, raw in enumerate(page.tools[:MAX_PAGE_TOOLS], 1):
-        try:
-            head = msgspec.json.decode(raw, type=_ToolHead)
-            msgspec.json.decode(b"".join((_OPEN, raw, _CLOSE)), type=list[Raw])
-        except RecursionError:
-            left_out.append(f"tool {number} of the list is left out: it is nested too deep")
-            continue
-        except msgspec.MsgspecError as problem:
-            left_out.append(f"tool {number} of the list is left out: {problem}")
-            continue
-        if not 0 < len(head.name) <= MAX_NAME_CHARS:
-            left_out.append(f"tool {number} of the list is left out: a name of {len(head.name)} characters")
-            continue
-        tools.append(Tool(head.name, bytes(raw if mask is None else mask.lift(raw))))
-    return tools, page.nextCursor, left_out
-
-
-def _masked_page(mask: halves.Mask) -> _Page:
-    try:
-        return msgspec.json.decode(mask.text, type=_Page)
-    except (msgspec.MsgspecError, RecursionError) as problem:
-        raise ValueError(f"its answer to `tools/list` is not valid: {problem}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +38,7 @@ class Offer:
     tools: tuple[Tool, ...]
     rules: ToolRules
     off: frozenset[str] = frozenset()
+    shelf: Shelf = NO_SHELF
 
 
 @dataclass(frozen=True)
@@ -127,6 +64,11 @@ class Entry:
     def for_mcp(self) -> bytes:
         """The definition under the exposed name."""
         return _renamed(self.definition, self.exposed)
+
+    @cached_property
+    def views(self) -> tuple[str, ...]:
+        """URIs of the resources that show what the tool does (MCP Apps); they need not be in a list."""
+        return _views(self.definition)
 
     @cached_property
     def for_api(self) -> bytes:
@@ -168,6 +110,8 @@ class Catalog:
 
     version: int = 0
     by_server: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
+    shelves: Mapping[str, Shelf] = field(default_factory=dict)
+    prompts: Mapping[str, Mapping[str, PromptEntry]] = field(default_factory=dict)
     offers: Mapping[str, Offer] = field(default_factory=dict)  # what `by_server` was made of
     _views: "OrderedDict[tuple[Grant, ...], Catalog]" = field(
         default_factory=OrderedDict, repr=False, compare=False
@@ -179,7 +123,13 @@ class Catalog:
             return self
         view = self._views.get(caller.grants)
         if view is None:
-            self._views[caller.grants] = view = Catalog(self.version, _seen(self.by_server, caller))
+            whole = frozenset(server for server in self.shelves if sees_whole_server(caller, server))
+            self._views[caller.grants] = view = Catalog(
+                self.version,
+                _seen(self.by_server, caller),
+                {server: shelf for server, shelf in self.shelves.items() if server in whole},
+                {server: prompts for server, prompts in self.prompts.items() if server in whole},
+            )
             if len(self._views) > MAX_VIEWS:
                 self._views.popitem(last=False)
         return view
@@ -191,7 +141,12 @@ class Catalog:
     @cached_property
     def exposed_list(self) -> bytes:
         """The result of `tools/list` over all servers, with exposed names."""
-        return _list_result(entry.for_mcp for entry in self.by_exposed.values() if entry.enabled)
+        return _list_result(self._exposed(entry) for entry in self.by_exposed.values() if entry.enabled)
+
+    def _exposed(self, entry: Entry) -> bytes:
+        if entry.server not in self.uris.movers or not entry.views:
+            return entry.for_mcp
+        return _with_views(entry.for_mcp, {uri: self.uris.exposed(entry.server, uri) for uri in entry.views})
 
     @cached_property
     def native_lists(self) -> Mapping[str, bytes]:
@@ -204,6 +159,97 @@ class Catalog:
     @cached_property
     def api_list(self) -> bytes:
         return api_list(self.by_exposed.values())
+
+    # Resources and prompts: for who sees a server as a whole.
+
+    @cached_property
+    def uris(self) -> UriTable:
+        """Which URI is whose, as seen over all servers."""
+        return UriTable(
+            {
+                server: (
+                    *(resource.uri for resource in shelf.resources),
+                    *(uri for entry in self.by_server.get(server, {}).values() for uri in entry.views),
+                )
+                for server, shelf in self.shelves.items()
+            },
+            {
+                server: tuple(template.uri for template in shelf.templates)
+                for server, shelf in self.shelves.items()
+            },
+        )
+
+    def may_have(self, capability: str, server: str | None) -> bool:
+        """Whether one of the servers, or this one, has said that it can, or has not said yet."""
+        return any(shelf.may_have(capability) for id, shelf in self.shelves.items() if server in (None, id))
+
+    @cached_property
+    def prompts_by_exposed(self) -> Mapping[str, PromptEntry]:
+        return {entry.exposed: entry for prompts in self.prompts.values() for entry in prompts.values()}
+
+    @cached_property
+    def exposed_prompts(self) -> bytes:
+        """The result of `prompts/list` over all servers, with exposed names."""
+        return _joined("prompts", (entry.for_mcp for entry in self.prompts_by_exposed.values()))
+
+    @cached_property
+    def native_prompts(self) -> Mapping[str, bytes]:
+        """The result of `prompts/list` per server, with native names."""
+        return {
+            server: _joined("prompts", (entry.definition for entry in prompts.values()))
+            for server, prompts in self.prompts.items()
+        }
+
+    @cached_property
+    def exposed_resources(self) -> bytes:
+        """The entries of `resources/list` over all servers, with commas between; others may be put before."""
+        return b",".join(
+            self._exposed_resource(server, one.uri, one.definition, "uri")
+            for server, shelf in self.shelves.items()
+            for one in shelf.resources
+        )
+
+    @cached_property
+    def native_resources(self) -> Mapping[str, bytes]:
+        """The same per server, as the server wrote them."""
+        return {
+            server: b",".join(one.definition for one in shelf.resources)
+            for server, shelf in self.shelves.items()
+        }
+
+    @cached_property
+    def exposed_templates(self) -> bytes:
+        """The entries of `resources/templates/list` over all servers, with commas between."""
+        return b",".join(
+            self._exposed_resource(server, one.uri, one.definition, "uriTemplate")
+            for server, shelf in self.shelves.items()
+            for one in shelf.templates
+        )
+
+    @cached_property
+    def native_templates(self) -> Mapping[str, bytes]:
+        """The same per server, as the server wrote them."""
+        return {
+            server: b",".join(one.definition for one in shelf.templates)
+            for server, shelf in self.shelves.items()
+        }
+
+    def _exposed_resource(self, server: str, uri: str, definition: bytes, member: str) -> bytes:
+        if (server, uri) not in self.uris.moved:
+            return definition
+        return own_uri(definition, self.uris.exposed(server, uri), member)
+
+    def api_resources(self, server: str | None = None) -> bytes:
+        """What `GET /api/resources` answers: native URIs, and whose they are."""
+        shelves = [(id, shelf) for id, shelf in self.shelves.items() if server in (None, id)]
+        resources = (for_api(id, one.definition) for id, shelf in shelves for one in shelf.resources)
+        templates = (for_api(id, one.definition) for id, shelf in shelves for one in shelf.templates)
+        return b'{"resources":[%b],"resourceTemplates":[%b]}' % (b",".join(resources), b",".join(templates))
+
+    def api_prompts(self, server: str | None = None) -> bytes:
+        """What `GET /api/prompts` answers."""
+        entries = self.prompts_by_exposed.values()
+        return _joined("prompts", (entry.for_api for entry in entries if server in (None, entry.server)))
 
     def search(self, server: str | None, words: str | None) -> list[Entry]:
         """Entries of one server or all whose name, title or description hold every word."""
@@ -236,14 +282,52 @@ def build(version: int, offers_of: Iterable[Offer], before: Catalog | None = Non
     """A snapshot of what these servers offer, in their order; what has not moved since `before` is kept."""
     made = {} if before is None else before.offers
     by_server: dict[str, Mapping[str, Entry]] = {}
+    shelves: dict[str, Shelf] = {}
+    prompts: dict[str, Mapping[str, PromptEntry]] = {}
     kept: dict[str, Offer] = {}
     for offer in offers_of:
-        kept[offer.server] = offer
-        if before is not None and made.get(offer.server) == offer:
-            by_server[offer.server] = before.by_server[offer.server]
+        server = offer.server
+        kept[server] = offer
+        shelves[server] = offer.shelf
+        old = made.get(server)
+        if before is not None and old is not None and has_same_tools(old, offer):
+            by_server[server] = before.by_server[server]
         else:
-            by_server[offer.server] = _entries(offer)
-    return Catalog(version, by_server, kept)
+            by_server[server] = _entries(offer)
+        if before is not None and old is not None and old.shelf.prompts == offer.shelf.prompts:
+            prompts[server] = before.prompts[server]
+        else:
+            prompts[server] = prompt_entries(server, offer.shelf)
+    return Catalog(version, by_server, shelves, prompts, kept)
+
+
+_NO_OFFER: Final = Offer("", (), ToolRules())
+
+
+def has_same_tools(one: Offer, other: Offer) -> bool:
+    return (one.tools, one.rules, one.off) == (other.tools, other.rules, other.off)
+
+
+def changed_lists(before: Catalog, after: Catalog) -> list[str]:
+    """Which lists are not what they were: `tools`, `resources`, `prompts`; in this order."""
+    pairs = [
+        (before.offers.get(server), after.offers.get(server))
+        for server in dict.fromkeys((*before.offers, *after.offers))
+    ]
+
+    def moved(part: Callable[[Offer], object]) -> bool:
+        return any(
+            part(one) != part(other) if one and other else part(one or other or _NO_OFFER) != part(_NO_OFFER)
+            for one, other in pairs
+        )
+
+    is_other_uri = before.uris.moved != after.uris.moved
+    found = {
+        "tools": is_other_uri or moved(lambda offer: (offer.tools, offer.rules, offer.off)),
+        "resources": is_other_uri or moved(lambda offer: (offer.shelf.resources, offer.shelf.templates)),
+        "prompts": moved(lambda offer: offer.shelf.prompts),
+    }
+    return [kind for kind, is_changed in found.items() if is_changed]
 
 
 def _entries(offer: Offer) -> Mapping[str, Entry]:
@@ -270,13 +354,47 @@ def _entries(offer: Offer) -> Mapping[str, Entry]:
 
 
 def _list_result(definitions: Iterable[bytes]) -> bytes:
-    return b'{"tools":[' + b",".join(definitions) + b"]}"
+    return _joined("tools", definitions)
+
+
+def _joined(member: str, definitions: Iterable[bytes]) -> bytes:
+    return b'{"%b":[' % member.encode() + b",".join(definitions) + b"]}"
 
 
 def _renamed(definition: bytes, name: str) -> bytes:
     members = read_members(definition)
     members["name"] = name
     return encode(members)
+
+
+# MCP Apps: `_meta.ui.resourceUri`, in its first draft `_meta["ui/resourceUri"]`.
+_VIEW_FLAT: Final = "ui/resourceUri"
+
+
+def _views(definition: bytes) -> tuple[str, ...]:
+    if b"resourceUri" not in definition:
+        return ()
+    meta = read_members(read_members(definition).get("_meta", b"{}"))
+    found = (meta.get(_VIEW_FLAT), read_members(meta.get("ui", b"{}")).get("resourceUri"))
+    return tuple(dict.fromkeys(uri for raw in found if raw is not None and (uri := _text(raw)) is not None))
+
+
+def _with_views(definition: bytes, seen_as: Mapping[str, str]) -> bytes:
+    members = read_members(definition)
+    meta = read_members(members["_meta"])
+    if (uri := _text(meta.get(_VIEW_FLAT, b"0"))) is not None:
+        meta[_VIEW_FLAT] = seen_as[uri]
+    ui = read_members(meta.get("ui", b"{}"))
+    if (uri := _text(ui.get("resourceUri", b"0"))) is not None:
+        meta["ui"] = {**ui, "resourceUri": seen_as[uri]}
+    return encode({**members, "_meta": meta})
+
+
+def _text(raw: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _described(tool: Tool, rules: ToolRules) -> bytes:

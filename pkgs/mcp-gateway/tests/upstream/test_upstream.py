@@ -18,6 +18,7 @@ from tests.upstream.parts import (
     CLIENT,
     DYING_S,
     WITHIN_S,
+    Answer,
     FakeLink,
     FakeServer,
     Stage,
@@ -543,6 +544,125 @@ async def test_a_refresh_under_way_does_not_outlive_its_link(stage: Stage, serve
     fake.tell(Stop())
     await stage.reaches(fake, OFF)
     assert [tool.name for tool in fake.tools] == ["echo"]
+
+
+# -- resources and prompts ------------------------------------------------------------------------------
+
+LISTS = ("resources/list", "resources/templates/list", "prompts/list")
+
+
+def answering(result: dict[str, Any]) -> Answer:
+    return lambda link, number, _params: link.reply(number, result)
+
+
+def with_others(server: FakeServer, **lists: list[dict[str, Any]]) -> None:
+    """Gives the server resources and prompts."""
+    has: dict[str, Any] = {"tools": {}, "resources": {}, "prompts": {}, "completions": {}}
+    server.answers["initialize"] = answering(server.greeting() | {"capabilities": has})
+    for method, member in zip(LISTS, ("resources", "resourceTemplates", "prompts"), strict=True):
+        server.answers[method] = answering({member: lists.get(member, [])})
+
+
+async def test_what_a_server_does_not_say_it_has_is_not_asked_for(stage: Stage, server: FakeServer) -> None:
+    fake = await stage.fake()
+    assert [method for method in LISTS if server.now.said(method)] == []
+    assert fake.shelf.capabilities == frozenset({"tools"})
+    assert not fake.knows_its_prompts
+
+
+async def test_resources_templates_and_prompts_are_read_before_it_is_ready(
+    stage: Stage, server: FakeServer
+) -> None:
+    with_others(
+        server,
+        resources=[{"uri": "x://1", "name": "one"}],
+        resourceTemplates=[{"uriTemplate": "x://{n}", "name": "any"}],
+        prompts=[{"name": "ask"}],
+    )
+    fake = await stage.fake()
+    assert [one.uri for one in fake.shelf.resources] == ["x://1"]
+    assert [one.uri for one in fake.shelf.templates] == ["x://{n}"]
+    assert [one.name for one in fake.shelf.prompts] == ["ask"]
+    assert fake.shelf.capabilities == frozenset({"tools", "resources", "prompts", "completions"})
+    assert fake.knows_its_prompts
+    assert fake.last_error is None
+
+
+async def test_a_server_that_cannot_list_its_resources_keeps_its_tools_and_says_why(
+    stage: Stage, server: FakeServer
+) -> None:
+    with_others(server, prompts=[{"name": "ask"}])
+    server.answers["resources/list"] = lambda link, number, _: link.refuse(number, -32603, "no disk")
+    fake = await stage.fake()
+    assert [tool.name for tool in fake.tools] == ["echo"]
+    assert [one.name for one in fake.shelf.prompts] == ["ask"]
+    assert (
+        fake.last_error
+        == "the list of resources could not be read: The server answered with error -32603: no disk"
+    )
+    assert fake.last_error in stage.log_of(fake)
+
+
+async def test_a_server_without_templates_has_resources_all_the_same(
+    stage: Stage, server: FakeServer
+) -> None:
+    with_others(server, resources=[{"uri": "x://1", "name": "one"}])
+    server.answers["resources/templates/list"] = lambda link, number, _: link.refuse(number, -32601)
+    fake = await stage.fake()
+    assert [one.uri for one in fake.shelf.resources] == ["x://1"]
+    assert fake.last_error is None
+
+
+async def test_a_list_that_takes_its_time_does_not_keep_the_tools_waiting(
+    stage: Stage, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "OTHER_LISTS_S", 0.05)
+    with_others(server, resources=[{"uri": "x://1", "name": "one"}])
+    asked: list[int] = []
+    server.answers["prompts/list"] = lambda _link, number, _params: asked.append(number)
+    fake = await stage.fake()
+    assert (len(fake.shelf.resources), fake.shelf.prompts) == (1, ())
+    assert not fake.knows_its_prompts, "who asks for one meanwhile is not told that there is none"
+    changes = stage.changes
+    server.now.reply(asked[0], {"prompts": [{"name": "late"}]})
+    await until(lambda: [one.name for one in fake.shelf.prompts] == ["late"], "the list that was late")
+    await until(lambda: stage.changes > changes, "and the word of it")
+
+
+@pytest.mark.usefixtures("quick_refresh")
+@pytest.mark.parametrize(("kind", "other"), [("resources", "prompts"), ("prompts", "resources")])
+async def test_each_list_is_read_again_when_it_changed_and_only_that_one(
+    stage: Stage, server: FakeServer, kind: str, other: str
+) -> None:
+    with_others(server)
+    fake = await stage.fake()
+    with_others(server, resources=[{"uri": "x://1", "name": "n"}], prompts=[{"name": "n"}])
+    for _ in range(100):
+        server.now.mention(f"notifications/{kind}/list_changed")
+    await until(lambda: len(getattr(fake.shelf, kind)) == 1, f"the new {kind}")
+    assert len(server.now.said(f"{kind}/list")) == 2
+    assert len(server.now.said(f"{other}/list")) == len(server.now.said("tools/list")) == 1
+    server.answers[f"{kind}/list"] = lambda link, number, _: link.refuse(number, -32603, "gone")
+    server.now.mention(f"notifications/{kind}/list_changed")
+    await until(lambda: fake.last_error, "the failure is told")
+    assert len(getattr(fake.shelf, kind)) == 1, "the old list stays"
+    assert fake.life.state is READY
+
+
+async def test_a_link_that_breaks_while_lists_are_read_is_no_ready_server(
+    stage: Stage, server: FakeServer
+) -> None:
+    with_others(server)
+
+    def break_once(link: FakeLink, _number: int, _params: dict[str, Any]) -> None:
+        with_others(server)
+        link.break_down("it exited with code 3")
+
+    server.answers["prompts/list"] = break_once
+    fake = stage.make("fake")
+    fake.tell(Start())
+    await stage.reaches(fake, WAITING)
+    assert stage.histories[fake] == [STARTING, STOPPING, WAITING]
 
 
 # -- signs of life --------------------------------------------------------------------------------------

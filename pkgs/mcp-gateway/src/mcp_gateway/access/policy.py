@@ -74,6 +74,31 @@ def sees_tool(caller: Caller, server: str, tool: str, is_read_only: bool) -> boo
     )
 
 
+def sees_whole_server(caller: Caller, server: str) -> bool:
+    """Whether a grant covers all that the server offers: its resources and prompts as well as its tools."""
+    return caller.sees_everything or any(covers_whole_server(grant, server) for grant in caller.grants)
+
+
+def require_on_whole_server(caller: Caller, right: Right, server: str) -> None:
+    """The right over the resources and prompts of a server that the caller sees as a whole.
+
+    Raises:
+        GatewayError: `refused`.
+    """
+    if right in caller.everywhere:
+        return
+    if not any(right in grant.rights and covers_whole_server(grant, server) for grant in caller.grants):
+        raise _missing((right,), f" for resources and prompts of the server `{server}`")
+
+
+def covers_whole_server(grant: Grant, server: str) -> bool:
+    """Whether a grant is about everything of a server; one that is narrowed to tools is about those alone.
+
+    Nothing says of a resource or a prompt that reading it changes nothing, as annotations do of tools.
+    """
+    return grant.tools is None and not grant.read_only and covers_server(grant, server)
+
+
 def covers_server(grant: Grant, server: str) -> bool:
     """Whether a grant is about a server, be it about one of its tools only."""
     if grant.servers is not None and not _is_named(server, grant.servers):

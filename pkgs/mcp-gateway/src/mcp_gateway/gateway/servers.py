@@ -18,6 +18,7 @@ from mcp_gateway.config.changes import has_same_link, is_same, with_link_of
 from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import GatewayError
 from mcp_gateway.gateway.events import Events
+from mcp_gateway.shelves import NO_SHELF, Shelf
 from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.lifecycle import AT_REST, Restart, Start, State, Stop
 from mcp_gateway.upstream.upstream import Surroundings, Upstream
@@ -44,6 +45,10 @@ class Switches(Protocol):
     async def set_override(self, server: str, tool: str | None, enabled: bool | None) -> None: ...
 
 
+_Offered = tuple[tuple[Tool, ...], Shelf]
+_NOTHING: Final[_Offered] = ((), NO_SHELF)
+
+
 def _report_crash(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         logger.error("the task of %s ended", task.get_name(), exc_info=task.exception())
@@ -58,7 +63,7 @@ class Servers:
         self._successors: dict[tuple[str, Scope], Upstream] = {}  # starting beside the one in place
         self._owners: dict[Upstream, asyncio.Task[None]] = {}  # of all that live, the leaving ones too
         self._leaving: set[asyncio.Task[None]] = set()
-        self._shown: dict[str, tuple[Tool, ...]] = {}
+        self._shown: dict[str, _Offered] = {}
         # A call that waited goes to another upstream; whoever opened it hears of that here.
         self.moved: Callable[[Exchange, Upstream], None] = lambda _exchange, _upstream: None
         self.catalog = Catalog()
@@ -177,7 +182,7 @@ class Servers:
             return
         before, self._upstreams[key] = self._upstreams[key], successor
         if not successor.has_listed:
-            successor.tools = before.tools  # shown as long as it is coming
+            successor.tools, successor.shelf = before.tools, before.shelf  # shown as long as it is coming
         successor.logs.take_over(before.logs)
         while (exchange := before.requests.take_waiting()) is not None:
             self.moved(exchange, successor)
@@ -247,7 +252,8 @@ class Servers:
         """Heard from an upstream whenever its state or its tools have changed."""
         key = upstream.id, SHARED
         if upstream is self._upstreams.get(key):
-            if self._shown.get(upstream.id) is not self._offered(upstream):
+            shown, offered = self._shown.get(upstream.id), self._offered(upstream)
+            if shown is None or shown[0] is not offered[0] or shown[1] is not offered[1]:
                 self._rebuild()
         elif upstream is not self._successors.get(key):
             return  # it is leaving
@@ -256,14 +262,15 @@ class Servers:
     def _publish(self, upstream: Upstream) -> None:
         self._events.publish("server", lambda: self.view(upstream))
 
-    def _offered(self, upstream: Upstream) -> tuple[Tool, ...]:
+    def _offered(self, upstream: Upstream) -> _Offered:
         # One that is coming back keeps its tools in the lists: a crash of a second must not make every
         # client forget them. A call to one meanwhile waits or is told why not.
-        return upstream.tools if upstream.life.is_coming else ()
+        return (upstream.tools, upstream.shelf) if upstream.life.is_coming else _NOTHING
 
     def _rebuild(self) -> None:
         switched = self._switches.overrides()
         self._shown = {upstream.id: self._offered(upstream) for upstream in self._upstreams.values()}
+        before = self.catalog
         self.catalog = catalogs.build(
             self.catalog.version + 1,
             (
@@ -274,12 +281,14 @@ class Servers:
                     frozenset(
                         tool for (of, tool), on in switched.items() if of == server and tool and not on
                     ),
+                    shelf,
                 )
-                for server, tools in self._shown.items()
+                for server, (tools, shelf) in self._shown.items()
             ),
-            self.catalog,
+            before,
         )
-        self._events.publish("tools", lambda: {"version": self.catalog.version})
+        for kind in catalogs.changed_lists(before, self.catalog):
+            self._events.publish(kind, lambda: {"version": self.catalog.version})
 
     # Views
 
@@ -306,6 +315,7 @@ class Servers:
             "pid": upstream.pid,
             "successor": self._view_of_successor(config.id),
             "tools": len(self.catalog.by_server.get(config.id, ())),
+            **self._others_of(config.id),
             "calls": {"running": requests.in_flight, "queued": requests.queued, "total": requests.total},
             "lastError": upstream.last_error,
             "exit": None
@@ -313,6 +323,14 @@ class Servers:
             else {"code": exited.code, "signal": exited.signal, "reason": exited.reason},
             "counters": dict(requests.counts),
             "stderr": [line.text for line in upstream.logs.tail(STDERR_TAIL_LINES)],
+        }
+
+    def _others_of(self, server: str) -> dict[str, int]:
+        shelf = self.catalog.shelves.get(server, NO_SHELF)
+        return {
+            "resources": len(shelf.resources),
+            "resourceTemplates": len(shelf.templates),
+            "prompts": len(shelf.prompts),
         }
 
     def _view_of_successor(self, server: str) -> dict[str, Any] | None:

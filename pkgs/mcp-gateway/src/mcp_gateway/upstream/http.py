@@ -60,10 +60,14 @@ SESSION_ID_MAX_CHARS: Final = 1_024
 # Statuses by which a server of the first revision, or no MCP server at all, refuses the first POST.
 NOT_STREAMABLE: Final = frozenset({400, 404, 405})
 # What may be asked twice: a server that closes an idle connection may do so just as it is used again.
-HARMLESS: Final = frozenset({"server/discover", "tools/list", "ping"})
+HARMLESS: Final = frozenset(
+    {"server/discover", "tools/list", "resources/list", "resources/templates/list", "prompts/list", "ping"}
+)
 GOODBYE_S: Final = 2.0
 _RENEWAL_ID: Final = 0  # no request of `requests.py` has it
-_LISTS_CHANGED: Final = Head(method="notifications/tools/list_changed")
+_LISTS_CHANGED: Final = tuple(
+    Head(method=f"notifications/{kind}/list_changed") for kind in ("tools", "resources", "prompts")
+)
 
 logger = logging.getLogger(__name__)
 
@@ -472,7 +476,8 @@ class HttpLink:
             reason = f"its session ended, and it began no new one: {trouble.failure.reason}"
             self._lose(trouble.ends or Ended(reason))
             raise
-        self._peer.message(_LISTS_CHANGED)  # whoever forgot the session may offer other tools now
+        for changed in _LISTS_CHANGED:  # whoever forgot the session may offer something else now
+            self._peer.message(changed)
 
     async def _listen(self, after: asyncio.Task[None]) -> None:
         """Keeps the server's own stream open, if it has one."""

@@ -1,4 +1,4 @@
-"""The owner of one server: lives its life, opens and closes its one link, keeps its tool list.
+"""The owner of one server: lives its life, opens and closes its one link, keeps its lists.
 
 Others put wishes into its inbox (`tell`) and requests into `requests`; only the owner's task (`run`)
 and the one opening or closing that it has started touch the link. Knows nothing of callers' rights,
@@ -12,7 +12,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,10 @@ from msgspec import Raw
 from mcp_gateway.catalog import Tool
 from mcp_gateway.clock import now_s
 from mcp_gateway.config.model import ServerConfig
-from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.errors import METHOD_NOT_FOUND, GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.listed import PROMPT_LIST, RESOURCE_LIST, TEMPLATE_LIST, List
+from mcp_gateway.listed import Entry as Listed
+from mcp_gateway.shelves import PROMPTS, RESOURCES, TOOLS, Shelf
 from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.forwarded import picked
 from mcp_gateway.upstream.gate import Gate
@@ -47,7 +50,7 @@ from mcp_gateway.upstream.lifecycle import (
     advance,
 )
 from mcp_gateway.upstream.link import Link
-from mcp_gateway.upstream.listing import read_tools
+from mcp_gateway.upstream.listing import read_list, read_tools
 from mcp_gateway.upstream.logring import LogRing, printable
 from mcp_gateway.upstream.opening import NotUnderstood, open_server
 from mcp_gateway.upstream.opening import Opened as Opening
@@ -62,6 +65,8 @@ from mcp_gateway.wire.revisions import Era, modern_meta
 # A call that meets a back-off shorter than this waits for it instead of failing (faults.md F005).
 WAIT_FOR_RETRY_S: Final = 2.0
 LIST_S: Final = 30.0
+# A server is ready without its resources and prompts when these take longer; they follow.
+OTHER_LISTS_S: Final = 5.0
 # A package runner may have to download first; only a person's own startTimeout shortens that.
 INSTALL_TIMEOUT_S: Final = 300.0
 PACKAGE_RUNNERS: Final = frozenset(
@@ -71,6 +76,7 @@ QUIET_S: Final = 30.0  # without any word from the server, it is asked for a sig
 PING_S: Final = 10.0
 REFRESH_AFTER_S: Final = 0.5  # list_changed comes in bursts
 REFRESH_EVERY_S: Final = 5.0
+LISTS_OF: Final = {f"notifications/{kind}/list_changed": kind for kind in (TOOLS, RESOURCES, PROMPTS)}
 ERA_WORDS: Final = frozenset(Era)
 
 logger = logging.getLogger(__name__)
@@ -140,6 +146,8 @@ class Upstream:
         )
         self.tools: tuple[Tool, ...] = ()
         self.has_listed = False
+        self.shelf = Shelf(capabilities=None)  # its resources and prompts
+        self._known: set[str] = set()  # which lists of them were read
         self.opened: Opening | None = None
         self.transport = _first_transport(config, frozenset())
         self.last_error: str | None = None
@@ -155,8 +163,8 @@ class Upstream:
         self._suspect = False
         self._awaits_turn = False
         self._ping_at = 0.0
-        self._refresh_at: float | None = None
-        self._refreshed_at = 0.0
+        self._refresh_at: dict[str, float] = {}  # by list
+        self._refreshed_at: dict[str, float] = {}
         self._retiring = False
 
     # For everybody
@@ -179,6 +187,11 @@ class Upstream:
     def knows_its_tools(self) -> bool:
         """Whether a name that is not in the list is no tool of this server."""
         return self.has_listed and self.life.is_coming
+
+    @property
+    def knows_its_prompts(self) -> bool:
+        """Likewise."""
+        return PROMPTS in self._known and self.life.is_coming
 
     def tell(self, event: Start | Stop | Restart) -> None:
         """A wish for the owner; it is met in order, and a stop beats a retry."""
@@ -247,7 +260,7 @@ class Upstream:
         """How long nothing is due; None when only news can be."""
         times = [self.life.wakes_at]
         if self.life.state is State.READY:
-            times += [self._ping_at, self._refresh_at, self._idle_at]
+            times += [self._ping_at, *self._refresh_at.values(), self._idle_at]
         due = min((at for at in times if at is not None), default=None)
         return None if due is None else max(0.0, due - now_s())
 
@@ -342,10 +355,11 @@ class Upstream:
         if not remembered:
             words = {*opened.eras, *({Transport.SSE} & {self.transport})}
             await self._around.eras.remember_eras(self._fingerprint, frozenset(words))
-        self._refresh_at = None  # what it announced so far is covered by the list that is read now
+        self._refresh_at.clear()  # what it announced so far is covered by the lists that are read now
         await self._read_tools()
-        self._refreshed_at = now_s()
-        self._ping_at = self._refreshed_at + QUIET_S
+        self._refreshed_at[TOOLS] = now_s()
+        await self._read_others()
+        self._ping_at = now_s() + QUIET_S
         self._suspect = False
 
     async def _open_server(self, known: frozenset[Era] | None) -> Opening:
@@ -452,10 +466,12 @@ class Upstream:
                 raise self._unavailable()
 
     def heard(self, method: str) -> None:
-        if method != "notifications/tools/list_changed":
+        kind = LISTS_OF.get(method)
+        if kind is None:
             self.requests.counts["other notifications"] += 1
-        elif self._refresh_at is None and self.life.state in (State.STARTING, State.READY):
-            self._refresh_at = max(now_s() + REFRESH_AFTER_S, self._refreshed_at + REFRESH_EVERY_S)
+        elif kind not in self._refresh_at and self.life.state in (State.STARTING, State.READY):
+            earliest = self._refreshed_at.get(kind, 0.0) + REFRESH_EVERY_S
+            self._refresh_at[kind] = max(now_s() + REFRESH_AFTER_S, earliest)
             self._bell.set()
 
     def call_timed_out(self) -> None:
@@ -505,6 +521,63 @@ class Upstream:
     async def _ask_for_tools(self, params: Params) -> Raw:
         return await self.requests.ask("tools/list", params, LIST_S)
 
+    # Resources and prompts
+
+    async def _read_others(self) -> None:
+        """Those that it says it has; a server that cannot list them keeps its tools.
+
+        Raises:
+            GatewayError: the link was lost meanwhile.
+        """
+        assert self.opened is not None, "lists are read after opening"
+        has = frozenset(self.opened.capabilities)
+        before = self.shelf
+        self.shelf = Shelf(
+            before.resources if RESOURCES in has else (),
+            before.templates if RESOURCES in has else (),
+            before.prompts if PROMPTS in has else (),
+            has,
+        )
+        self._known -= {RESOURCES, PROMPTS} - has
+        reading = [self._begin_chore(self._read_other(kind)) for kind in (RESOURCES, PROMPTS) if kind in has]
+        if reading:
+            await asyncio.wait(reading, timeout=OTHER_LISTS_S)
+        if self.requests.link is not None and self.requests.link.lost_because is not None:
+            raise self.requests.lost_error(self.requests.link.lost_because.reason)
+
+    async def _read_other(self, kind: str) -> None:
+        """Reads a list whole, or leaves it as it was and says why."""
+        try:
+            if kind == PROMPTS:
+                prompts = await self._read_list(PROMPT_LIST)
+                self.shelf = replace(self.shelf, prompts=prompts)
+            else:
+                resources = await self._read_list(RESOURCE_LIST)
+                templates = await self._read_list(TEMPLATE_LIST)
+                self.shelf = replace(self.shelf, resources=resources, templates=templates)
+            self._known.add(kind)
+        except (GatewayError, NotUnderstood) as problem:
+            self.last_error = self.logs.redact(f"the list of {kind} could not be read: {problem}")
+            self.logs.add("gateway", self.last_error.encode())
+        self._refreshed_at[kind] = now_s()
+        if self.life.state is State.READY:
+            self._around.changed(self)
+
+    async def _read_list(self, of: List[Listed]) -> tuple[Listed, ...]:
+        async def ask(params: Params) -> Raw:
+            return await self.requests.ask(of.method, params, LIST_S)
+
+        try:
+            entries, remarks = await read_list(ask, of)
+        except UpstreamAnswered as problem:
+            # Many servers have resources and no templates, or the other way round.
+            if problem.rpc_code != METHOD_NOT_FOUND:
+                raise
+            return ()
+        for remark in remarks:
+            self.logs.add("gateway", remark.encode())
+        return entries
+
     # Chores of a ready server
 
     @property
@@ -520,19 +593,24 @@ class Upstream:
         if self._idle_at is not None and now >= self._idle_at:
             self._post(None, Stop(State.IDLE, f"not called for {self.config.idle_stop_s:g} s"))
             return
-        if self._refresh_at is not None and now >= self._refresh_at:
-            self._refresh_at, self._refreshed_at = None, now
-            self._begin_chore(self._refresh())
+        for kind in [kind for kind, at in self._refresh_at.items() if now >= at]:
+            del self._refresh_at[kind]
+            self._refreshed_at[kind] = now
+            if kind == TOOLS:
+                self._begin_chore(self._refresh())
+            elif self.opened is not None and kind in self.opened.capabilities:
+                self._begin_chore(self._read_other(kind))
         if now >= self._ping_at:
             self._ping_at = now + QUIET_S
             quiet = now - self.requests.heard_at >= QUIET_S and self.requests.in_flight == 0
             if quiet or self._suspect:
                 self._begin_chore(self._prove_alive())
 
-    def _begin_chore(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin_chore(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+        return task
 
     async def _drop_chores(self) -> None:
         chores = [task for task in self._chores if task is not asyncio.current_task()]

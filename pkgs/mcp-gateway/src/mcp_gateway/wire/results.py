@@ -1,0 +1,103 @@
+"""URIs in results, exchanged where servers' URIs collide; everything else stays the bytes it was.
+
+Knows where MCP puts the URI of a resource: `contents[].uri` of what was read, a `resource_link` or an
+embedded `resource` in the content of a tool's result and of a prompt's messages. Looks at the members on the
+way there and at nothing beside it. Pure.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from mcp_gateway.wire import halves
+from mcp_gateway.wire.envelope import encode, read_members
+
+Exchange = Callable[[str], str]
+"""A URI as its server writes it -> as the caller is to see it."""
+
+_URI: Final = b'"uri"'
+
+
+def with_uris(method: str, result: Raw, exchange: Exchange) -> Raw:
+    """The result of such a request with its URIs exchanged; the same object where none is another one."""
+    text = bytes(result)
+    if _URI not in text and b"\\u" not in text:  # the name may be written with escapes
+        return result
+    match method:
+        case "tools/call":
+            changed = _in_member(result, "content", lambda raw: _in_list(raw, _block, exchange))
+        case "resources/read":
+            changed = _in_member(result, "contents", lambda raw: _in_list(raw, _own_uri, exchange))
+        case "prompts/get":
+            changed = _in_member(result, "messages", lambda raw: _in_list(raw, _message, exchange))
+        case _:
+            changed = None
+    return result if changed is None else changed
+
+
+def own_uri(definition: bytes, uri: str, member: str = "uri") -> bytes:
+    """A resource as its server defines it, under another URI; or a template."""
+    return encode({**read_members(definition), member: uri})
+
+
+# Each answers None where nothing is to be changed.
+
+
+def _in_member(raw: Raw, name: str, change: Callable[[Raw], Raw | None]) -> Raw | None:
+    members = read_members(raw)
+    changed = change(members[name]) if name in members else None
+    return None if changed is None else Raw(encode({**members, name: changed}))
+
+
+def _in_list(raw: Raw, change: Callable[[Raw, Exchange], Raw | None], exchange: Exchange) -> Raw | None:
+    entries = _entries(raw)
+    changed = [change(entry, exchange) for entry in entries]
+    if not any(changed):
+        return None
+    return Raw(encode([new or old for new, old in zip(changed, entries, strict=True)]))
+
+
+def _message(raw: Raw, exchange: Exchange) -> Raw | None:
+    def in_content(content: Raw) -> Raw | None:
+        is_list = bytes(memoryview(content)[:1]) == b"["
+        return _in_list(content, _block, exchange) if is_list else _block(content, exchange)
+
+    return _in_member(raw, "content", in_content)
+
+
+def _block(raw: Raw, exchange: Exchange) -> Raw | None:
+    members = read_members(raw)
+    match _text(members.get("type")):
+        case "resource_link":
+            return _own_uri(raw, exchange)
+        case "resource":
+            return _in_member(raw, "resource", lambda resource: _own_uri(resource, exchange))
+    return None
+
+
+def _own_uri(raw: Raw, exchange: Exchange) -> Raw | None:
+    uri = _text(read_members(raw).get("uri"))
+    seen = None if uri is None else exchange(uri)
+    return None if seen is None or seen == uri else Raw(own_uri(bytes(raw), seen))
+
+
+def _text(raw: Raw | None) -> str | None:
+    try:
+        return None if raw is None else msgspec.json.decode(raw, type=str)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _entries(raw: Raw) -> list[Raw]:
+    try:
+        return msgspec.json.decode(raw, type=list[Raw])
+    except (msgspec.MsgspecError, RecursionError):
+        mask = halves.mask_for(bytes(raw))
+    try:
+        return (
+            [] if mask is None else [mask.lift(one) for one in msgspec.json.decode(mask.text, type=list[Raw])]
+        )
+    except (msgspec.MsgspecError, RecursionError):
+        return []
