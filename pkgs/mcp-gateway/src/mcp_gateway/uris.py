@@ -77,6 +77,18 @@ class UriTable:
         return {uri: server for server, uris in self.known.items() for uri in uris if uri not in self.shared}
 
     @cached_property
+    def _template_owners(self) -> Mapping[str, tuple[str, str]]:
+        return {
+            self.exposed(server, text): (server, text)
+            for server, texts in self.templates.items()
+            for text in texts
+        }
+
+    def find_template(self, text: str) -> tuple[str, str] | None:
+        """Server and native form of a URI template as it is seen; None when it is nobody's."""
+        return self._template_owners.get(text)
+
+    @cached_property
     def _readable(self) -> tuple[tuple[Template, str], ...]:
         """Templates seen as they were written, the most certain first; of equals the first server's."""
         found = (

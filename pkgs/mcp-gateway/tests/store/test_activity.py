@@ -36,6 +36,8 @@ async def test_a_call_that_was_answered_is_visible_at_once_and_whole(store: Stor
         "face": "rest",
         "server": "git",
         "tool": "git_status",
+        "method": "tools/call",
+        "target": None,
         "outcome": "ok",
         "durationMs": 12.5,
         "requestBytes": 33,

@@ -170,13 +170,20 @@ def _tell(call: dict[str, Any], as_json: bool) -> None:
     say(safe(line, lines=False))
 
 
+def _what(call: Mapping[str, Any]) -> str:
+    """A tool of a server, or what else was asked of it."""
+    if call.get("target") is None:
+        return f"{call.get('server')}/{call.get('tool')}"
+    return f"{call.get('server')} {call.get('method')} {call['target']}"
+
+
 def _row(call: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         clock_time(call.get("started")),
         str(call["id"]),
         str(call.get("caller")),
         str(call.get("face")),
-        f"{call.get('server')}/{call.get('tool')}",
+        _what(call),
         str(call["outcome"]),
         duration(call.get("durationMs")),
         size(int(call.get("requestBytes") or 0)),

@@ -1,4 +1,4 @@
-"""`POST /api/tools/{server}/{tool}`: the hot route of REST, plain ASGI.
+"""`POST /api/tools/{server}/{tool}`: the hot route of REST, plain ASGI; resources and prompts likewise.
 
 The body is the arguments object; the answer is the server's result, byte for byte. The same call can
 be streamed (`Accept: text/event-stream`) or left running (`Prefer: respond-async`). A client that
@@ -31,11 +31,21 @@ from mcp_gateway.faces.http import (
     send_event,
     send_part,
 )
-from mcp_gateway.gateway import Call, Gateway, Mailbox, Request, call_id_text, facts_of
+from mcp_gateway.gateway import (
+    GET_PROMPT,
+    READ_RESOURCE,
+    Call,
+    Gateway,
+    Mailbox,
+    Request,
+    call_id_text,
+    facts_of,
+)
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import encode, read_members, scan_object
 
 PREFIX: Final = b"/api/tools/"
+PROMPTS_PREFIX: Final = b"/api/prompts/"
 KEEP_ALIVE_S: Final = 15.0  # below every common proxy's patience
 _CALL_HEADER: Final = b"mcp-gateway-call"
 
@@ -62,16 +72,7 @@ async def serve_call(gateway: Gateway, visit: Visit, receive: Receive, send: Sen
 
 async def _open(gateway: Gateway, visit: Visit, receive: Receive) -> tuple[Call, bool]:
     server, tool = split_path(visit.path)
-    body = b""
-    try:
-        body = await read_body(visit, receive, gateway.config.gateway.limits.body_bytes)
-        if body:  # a tool without arguments may be called without a body
-            require_json(visit.headers)
-            scan_object(body)
-        timeout_s = _timeout_s(visit.query)
-    except GatewayError as error:
-        gateway.refuse_call(visit.caller, "rest", server, tool, len(body), error)
-        raise
+    body, timeout_s = await _read(gateway, visit, receive, server, tool)
     arguments = body or b"{}"
     params = {"name": tool, "arguments": Raw(arguments)}
     request = Request(
@@ -80,16 +81,89 @@ async def _open(gateway: Gateway, visit: Visit, receive: Receive) -> tuple[Call,
     return gateway.open_call(request), b"respond-async" in visit.headers.get(b"prefer", b"").lower()
 
 
-def split_path(path: bytes) -> tuple[str, str]:
-    """Server id and native tool name of `/api/tools/{server}/{tool}`, percent-decoded once.
+async def _read(
+    gateway: Gateway, visit: Visit, receive: Receive, server: str, tool: str, **asked: str
+) -> tuple[bytes, float | None]:
+    """The body, which is the arguments object, and the time to wait; what cannot be read is recorded."""
+    body = b""
+    try:
+        body = await read_body(visit, receive, gateway.config.gateway.limits.body_bytes)
+        if body:  # what has no arguments may be called without a body
+            require_json(visit.headers)
+            scan_object(body)
+        timeout_s = _timeout_s(visit.query)
+    except GatewayError as error:
+        gateway.refuse_call(visit.caller, "rest", server, tool, len(body), error, **asked)
+        raise
+    return body, timeout_s
+
+
+async def get_prompt(gateway: Gateway, visit: Visit, receive: Receive) -> Call:
+    """Opens the call of `POST /api/prompts/{server}/{prompt}`.
+
+    Raises:
+        GatewayError: nothing was sent; the record is written.
+    """
+    server, prompt = split_path(visit.path, PROMPTS_PREFIX)
+    asked = {"method": GET_PROMPT, "target": prompt}
+    body, timeout_s = await _read(gateway, visit, receive, server, "", **asked)
+    arguments = body or b"{}"
+    params = {"name": prompt, "arguments": Raw(arguments)}
+    return gateway.open_call(
+        Request(
+            visit.caller,
+            "rest",
+            server,
+            "",
+            params,
+            arguments,
+            len(body),
+            timeout_s,
+            visit.headers,
+            GET_PROMPT,
+            prompt,
+            is_prompt=True,
+        )
+    )
+
+
+def read_resource(gateway: Gateway, visit: Visit, server: str, uri: str) -> Call:
+    """Opens the call of `GET /api/resources/{server}?uri=`, likewise."""
+    try:
+        timeout_s = _timeout_s(visit.query)
+    except GatewayError as error:
+        gateway.refuse_call(visit.caller, "rest", server, "", 0, error, method=READ_RESOURCE, target=uri)
+        raise
+    arguments = encode({"uri": uri})
+    return gateway.open_call(
+        Request(
+            visit.caller,
+            "rest",
+            server,
+            "",
+            {"uri": uri},
+            arguments,
+            0,
+            timeout_s,
+            visit.headers,
+            READ_RESOURCE,
+            uri,
+        )
+    )
+
+
+def split_path(path: bytes, prefix: bytes = PREFIX) -> tuple[str, str]:
+    """Server id and native name of a path such as `/api/tools/{server}/{tool}`, percent-decoded once.
 
     Raises:
         GatewayError: `unknown` when the path has another shape.
     """
-    parts = path[len(PREFIX) :].split(b"/")
+    parts = path[len(prefix) :].split(b"/")
     if len(parts) != 2 or not all(parts):
+        what = prefix.decode().rstrip("/").rpartition("/")[2].rstrip("s")
         raise GatewayError(
-            Kind.UNKNOWN, "There is nothing at this path; a tool is /api/tools/{server}/{tool}"
+            Kind.UNKNOWN,
+            f"There is nothing at this path; a {what} is {prefix.decode()}{{server}}/{{{what}}}",
         )
     try:
         server, tool = (unquote(part.decode("ascii"), errors="strict") for part in parts)
@@ -236,6 +310,21 @@ async def state_of(gateway: Gateway, caller: Caller, text: str, call: Call | Non
         except CallCancelled as cancelled:
             state["problem"] = Raw(problem_document(cancelled_problem(call, cancelled)))
     return state
+
+
+class CallResponse(Response):
+    """A call as an answer of FastAPI: its result, or its stream; who leaves cancels it."""
+
+    def __init__(self, call: Call, visit: Visit) -> None:
+        super().__init__()
+        self._call = call
+        self._wants_stream = wants_stream(visit)
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        if self._wants_stream:
+            await stream(self._call, self._call.mailbox, receive, send, cancel_on_leave=True)
+        else:
+            await _answer(self._call, receive, send)
 
 
 class StreamResponse(Response):

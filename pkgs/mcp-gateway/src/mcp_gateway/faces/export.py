@@ -29,6 +29,8 @@ COLUMNS: Final = (
     "responseBytes",
     "detail",
     "arguments",
+    "method",
+    "target",
 )
 # A cell that begins with one of these is a formula to some spreadsheet (OWASP, "CSV Injection"), and names of
 # tools and words of servers are written by strangers. The apostrophe makes it a text.

@@ -143,7 +143,7 @@ _PAYLOAD = {
 }
 _CALL = {
     "type": "object",
-    "required": ["id", "started", "caller", "face", "server", "tool", "outcome"],
+    "required": ["id", "started", "caller", "face", "server", "tool", "method", "target", "outcome"],
     "properties": {
         "id": {"type": "string"},
         "started": {"type": "number", "description": "Seconds since 1970"},
@@ -151,6 +151,8 @@ _CALL = {
         "face": {"type": "string"},
         "server": {"type": "string"},
         "tool": {"type": "string"},
+        "method": {"type": ["string", "null"], "description": "Of MCP; null where `action` is not"},
+        "target": {"type": ["string", "null"], "description": "The URI or prompt, where it is no tool"},
         "outcome": {
             "type": "string",
             "enum": [
@@ -265,6 +267,38 @@ def _json(schema: dict[str, Any], *, stream: bool = False) -> dict[str, Any]:
     return {"application/json": {"schema": schema}} | (_STREAM if stream else {})
 
 
+_URI_OWNER = {"server": {"type": "string"}, "name": {"type": "string"}}
+_OF_RESOURCES = {
+    "type": "object",
+    "description": "As the servers define them, and whose they are",
+    "required": ["resources", "resourceTemplates"],
+    "properties": {
+        member: {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["server", uri, "name"],
+                "properties": {**_URI_OWNER, uri: {"type": "string"}},
+            },
+        }
+        for member, uri in (("resources", "uri"), ("resourceTemplates", "uriTemplate"))
+    },
+}
+_OF_PROMPTS = {
+    "type": "object",
+    "required": ["prompts"],
+    "properties": {
+        "prompts": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "description": "The server's own definition, plus where it belongs",
+                "required": ["server", "name", "exposedName"],
+                "properties": {**_URI_OWNER, "exposedName": {"type": "string"}},
+            },
+        }
+    },
+}
 _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("/health", "get"): _json({"type": "object", "properties": {"status": {"const": "ok"}}}),
     ("/ready", "get"): _json(_READY),
@@ -282,6 +316,12 @@ _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/tools", "get"): _json(_list_of("tools", "Tool")),
     ("/api/tools/{server}/{tool}", "get"): _json(_ref("Tool")),
     ("/api/tools/{server}/{tool}", "patch"): _json(_ref("Tool")),
+    ("/api/resources", "get"): _json(_OF_RESOURCES),
+    ("/api/resources/{server}", "get"): _json({"type": "object", "required": ["contents"]}, stream=True),
+    ("/api/prompts", "get"): _json(_OF_PROMPTS),
+    ("/api/prompts/{server}/{prompt}", "post"): _json(
+        {"type": "object", "required": ["messages"]}, stream=True
+    ),
     ("/api/calls", "get"): _json(_list_of("calls", "Call", cursor={"type": ["string", "null"]})),
     ("/api/calls/export", "get"): {
         "application/jsonl": {"schema": {"type": "string", "description": "One call a line"}},
@@ -404,7 +444,7 @@ class Described(FastAPI):
 
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
-    paths = {path.replace("{tool:path}", "{tool}"): item for path, item in document["paths"].items()}
+    paths = {path.replace(":path}", "}"): item for path, item in document["paths"].items()}
     for path, item in paths.items():
         for method, operation in item.items():
             _complete_operation(path, method, operation)
@@ -431,6 +471,9 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
         operation["parameters"].append(_RANGE_PARAMETER)
     if path == "/api/tools/{server}/{tool}":
         operation["parameters"] = [_SERVER_PARAMETER, _TOOL_PARAMETER]
+    if path == "/api/prompts/{server}/{prompt}":
+        operation["parameters"] = [_SERVER_PARAMETER, _path_parameter("prompt", "The prompt's native name")]
+        operation["requestBody"] = {"content": _json({"type": "object"})}
     if (path, method) == ("/api/keys", "post"):
         operation["requestBody"] = {"required": True, "content": _json(_NEW_KEY)}
     kinds = _BODIES.get((path, method))

@@ -72,6 +72,7 @@ class CallFilter(BaseModel):
     face: str | None = None
     outcome: str | None = None
     action: str | None = None
+    method: str | None = None
     since: _Time | None = None
     until: _Time | None = None
 
@@ -169,6 +170,7 @@ def build(gateway: Gateway) -> FastAPI:
     _add_probes(app, gateway)
     _add_servers(app, gateway)
     _add_tools(app, gateway)
+    _add_resources_and_prompts(app, gateway)
     _add_calls(app, gateway)
     _add_artifacts(app, gateway)
     _add_keys(app, gateway)
@@ -364,6 +366,47 @@ def _add_tools(app: FastAPI, gateway: Gateway) -> None:
         switch = await _body(request, ToolSwitch)
         entry = await gateway.switch_tool(visit.caller, *path, switch.enabled)
         return Response(entry.for_api, media_type="application/json")
+
+
+def _add_resources_and_prompts(app: FastAPI, gateway: Gateway) -> None:
+    """Who sees a server as a whole sees these of it; URIs and names are the server's own."""
+
+    @app.get(
+        "/api/resources",
+        dependencies=[READ],
+        tags=["resources"],
+        summary="All resources and resource templates, or those of a server",
+    )
+    async def list_resources(visit: Let, server: str | None = None) -> Response:
+        if server is not None:
+            gateway.show_server(visit.caller, server)
+        body = gateway.catalog(visit.caller).api_resources(server)
+        return Response(body, media_type="application/json")
+
+    @app.get("/api/resources/{server}", dependencies=[CALL], tags=["resources"], summary="Read a resource")
+    async def read_resource(visit: Let, server: str, uri: Annotated[str, Query(min_length=1)]) -> Response:
+        return calls.CallResponse(calls.read_resource(gateway, visit, server, uri), visit)
+
+    @app.get(
+        "/api/prompts",
+        dependencies=[READ],
+        tags=["prompts"],
+        summary="All prompts, or those of a server",
+    )
+    async def list_prompts(visit: Let, server: str | None = None) -> Response:
+        if server is not None:
+            gateway.show_server(visit.caller, server)
+        body = gateway.catalog(visit.caller).api_prompts(server)
+        return Response(body, media_type="application/json")
+
+    @app.post(
+        "/api/prompts/{server}/{prompt:path}",
+        dependencies=[CALL],
+        tags=["prompts"],
+        summary="Get a prompt; the body is its arguments object",
+    )
+    async def get_prompt(visit: Let, request: Request) -> Response:
+        return calls.CallResponse(await calls.get_prompt(gateway, visit, request.receive), visit)
 
 
 def _add_calls(app: FastAPI, gateway: Gateway) -> None:

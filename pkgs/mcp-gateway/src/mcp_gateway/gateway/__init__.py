@@ -41,10 +41,19 @@ from mcp_gateway.gateway.actions import Actions
 from mcp_gateway.gateway.artifacts import Artifact, Artifacts, Reading
 from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.console import Console
-from mcp_gateway.gateway.events import Events, Feed, Shown
+from mcp_gateway.gateway.events import LISTS, Events, Feed, Shown
 from mcp_gateway.gateway.keys import FLUSH_S, Keys
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
 from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
+from mcp_gateway.gateway.primitives import (
+    CALL_TOOL,
+    COMPLETE,
+    GET_PROMPT,
+    METHODS,
+    READ_RESOURCE,
+    unknown_prompt,
+    unknown_resource,
+)
 from mcp_gateway.gateway.reloading import Reloading
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store import Store, StoreError
@@ -57,6 +66,12 @@ from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
 
 __all__ = [
+    "CALL_TOOL",
+    "COMPLETE",
+    "GET_PROMPT",
+    "LISTS",
+    "METHODS",
+    "READ_RESOURCE",
     "Artifact",
     "Call",
     "CallQuery",
@@ -67,6 +82,8 @@ __all__ = [
     "call_id_text",
     "facts_of",
     "stopping",
+    "unknown_prompt",
+    "unknown_resource",
 ]
 
 RECORD_S: Final = 5.0  # a disk that hangs must not keep a configuration from being applied
@@ -379,10 +396,17 @@ class Gateway:
         return self.calls.open(request)
 
     def refuse_call(
-        self, caller: Caller, face: str, server: str, tool: str, request_bytes: int, problem: GatewayError
+        self,
+        caller: Caller,
+        face: str,
+        server: str,
+        tool: str,
+        request_bytes: int,
+        problem: GatewayError,
+        **asked: str,
     ) -> None:
-        """See `Calls.refuse`."""
-        self.calls.refuse(caller, face, server, tool, request_bytes, problem)
+        """See `Calls.refuse`; `asked` are `method` and `target` of what is no call of a tool."""
+        self.calls.refuse(caller, face, server, tool, request_bytes, problem, **asked)
 
     def keep_call(self, call: Call) -> None:
         """See `Calls.keep`."""
@@ -487,7 +511,7 @@ class Gateway:
             if kind == "server" and sees_server(caller, facts["id"]):
                 return _trimmed(caller, facts, len(self.catalog(caller).by_server.get(facts["id"], ())))
             is_theirs = kind == "call" and facts["caller"] == caller.id
-            return facts if is_theirs or kind == "tools" else None
+            return facts if is_theirs or kind in LISTS else None
 
         return shown
 

@@ -15,6 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -84,7 +85,7 @@ class Artifact:
         return {
             "uri": self.uri,
             "name": f"{self.server}/{self.tool}",
-            "description": f"A tool's result of {self.size:,} bytes, kept until {self.until}",
+            "description": f"A result of {self.size:,} bytes, kept until {self.until}",
             "mimeType": MIME_TYPE,
             "size": self.size,
         }
@@ -271,8 +272,20 @@ def _delete(path: Path) -> None:
 # What answers instead
 
 
-def document(artifact: Artifact, large: Spooled, *, is_error: bool) -> bytes:
+class Form(Enum):
+    """What kind of result a large one is answered with."""
+
+    TOOL = "tools/call"
+    RESOURCE = "resources/read"
+    PROMPT = "prompts/get"
+
+
+def document(
+    artifact: Artifact, large: Spooled, *, is_error: bool, form: Form = Form.TOOL, uri: str = ""
+) -> bytes:
     """The MCP result that answers in place of an artifact: its first part, and where the rest is.
+
+    `uri` is that of the resource that was read.
 
     Raises:
         OSError: its file cannot be read.
@@ -283,16 +296,21 @@ def document(artifact: Artifact, large: Spooled, *, is_error: bool) -> bytes:
         f"beginning of its {what}. All of it, as JSON, is kept until {artifact.until}: "
         f"GET {artifact.url} of the gateway, or the MCP resource {artifact.uri}]"
     )
-    return encode(
-        {
-            "content": [
-                {"type": "text", "text": f"{first}\n\n{where}"},
-                {"type": "resource_link", **artifact.link()},
-            ],
-            "isError": is_error,
-            "_meta": {META: artifact.facts()},
-        }
-    )
+    text = f"{first}\n\n{where}"
+    link = {"type": "resource_link", **artifact.link()}
+    about = {META: artifact.facts()}
+    match form:
+        case Form.RESOURCE:
+            # What begins it is text, whatever type all of it has.
+            return encode(
+                {"contents": [{"uri": uri, "mimeType": "text/plain", "text": text}], "_meta": about}
+            )
+        case Form.PROMPT:
+            blocks = ({"type": "text", "text": text}, link)
+            messages = [{"role": "user", "content": block} for block in blocks]
+            return encode({"messages": messages, "_meta": about})
+    content = [{"type": "text", "text": text}, link]
+    return encode({"content": content, "isError": is_error, "_meta": about})
 
 
 def first_part(beginning: bytes) -> tuple[str, str]:

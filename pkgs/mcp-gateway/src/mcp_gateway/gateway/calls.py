@@ -19,14 +19,16 @@ from mcp_gateway.access.limits import concurrency_of
 from mcp_gateway.access.policy import offers, require, require_on_tool, sees_server, sees_tool
 from mcp_gateway.config.model import Limits
 from mcp_gateway.errors import CallCancelled, GatewayError, InputRequired, Kind
-from mcp_gateway.gateway.artifacts import Artifacts, document
+from mcp_gateway.gateway.artifacts import Artifacts, Form, document
 from mcp_gateway.gateway.events import Events
 from mcp_gateway.gateway.payloads import Payloads
+from mcp_gateway.gateway.primitives import CALL_TOOL, COMPLETE, GET_PROMPT, may_ask
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord, call_id_text
 from mcp_gateway.upstream.exchange import Exchange, Mailbox
 from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.upstream.upstream import Upstream
+from mcp_gateway.uris import recordable
 from mcp_gateway.wire import halves
 from mcp_gateway.wire.envelope import Params
 
@@ -50,8 +52,10 @@ class Journal(Protocol):
 class Request:
     """What a face asks for. `tool` is the native name; `arguments` the bytes for the record's shape.
 
-    `params` are the members of `tools/call` as they go to the server, the native name included. Of `headers`,
+    `params` are the members of the request as they go to the server, the native name included. Of `headers`,
     names in lower case, go those that the server's configuration names.
+    Where `method` is not `tools/call` there is no tool: `target` is the resource's URI or the prompt's name,
+    both native; of a completion, what is being filled in, a prompt if `is_prompt`.
     """
 
     caller: Caller
@@ -63,17 +67,37 @@ class Request:
     request_bytes: int
     timeout_s: float | None = None
     headers: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
+    method: str = CALL_TOOL
+    target: str = ""
+    is_prompt: bool = False
 
 
 class Call:
     """One call on its way. Wait on `mailbox`, then ask for `result`."""
 
-    __slots__ = ("caller", "exchange", "id", "kept_until", "mailbox", "opened_at", "record", "upstream")
+    __slots__ = (
+        "caller",
+        "exchange",
+        "id",
+        "kept_until",
+        "mailbox",
+        "opened_at",
+        "record",
+        "target",
+        "upstream",
+    )
 
     def __init__(
-        self, record: CallRecord, caller: Caller, exchange: Exchange, upstream: Upstream, opened_at: float
+        self,
+        record: CallRecord,
+        caller: Caller,
+        exchange: Exchange,
+        upstream: Upstream,
+        opened_at: float,
+        target: str = "",
     ) -> None:
         self.id = record.id
+        self.target = target  # as it was asked for; the record's is without what may be a secret
         self.record = record
         self.caller = caller
         self.exchange = exchange
@@ -164,6 +188,8 @@ class Calls:
             request.tool,
             request.arguments,
             request.request_bytes,
+            request.method,
+            request.target,
         )
         try:
             upstream = self._find(request)
@@ -171,7 +197,7 @@ class Calls:
             config = upstream.config
             idle_s = config.timeout_s if request.timeout_s is None else request.timeout_s
             exchange = Exchange(
-                "tools/call",
+                request.method,
                 request.params,
                 loop=upstream.requests.loop,
                 caller=request.caller.id,
@@ -181,7 +207,7 @@ class Calls:
                 on_end=self._ended,
                 headers=request.headers,
             )
-            call = Call(record, request.caller, exchange, upstream, opened_at)
+            call = Call(record, request.caller, exchange, upstream, opened_at, request.target)
             exchange.owner = call
             upstream.submit(exchange)
         except GatewayError as problem:
@@ -193,15 +219,31 @@ class Calls:
         return call
 
     def refuse(
-        self, caller: Caller, face: str, server: str, tool: str, request_bytes: int, problem: GatewayError
+        self,
+        caller: Caller,
+        face: str,
+        server: str,
+        tool: str,
+        request_bytes: int,
+        problem: GatewayError,
+        method: str = CALL_TOOL,
+        target: str = "",
     ) -> None:
         """Records a call that its face could not read, or could name no tool for."""
-        record = self._begin(caller, face, server, tool, None, request_bytes)
+        record = self._begin(caller, face, server, tool, None, request_bytes, method, target)
         problem.call_id = call_id_text(record.id)
         self._close(record, problem.kind.value, problem.detail, 0)
 
     def _begin(
-        self, caller: Caller, face: str, server: str, tool: str, arguments: bytes | None, request_bytes: int
+        self,
+        caller: Caller,
+        face: str,
+        server: str,
+        tool: str,
+        arguments: bytes | None,
+        request_bytes: int,
+        method: str,
+        target: str,
     ) -> CallRecord:
         """The record of a call that begins now; names of what nobody knows are cut."""
         started = clock.wall_s()
@@ -214,6 +256,8 @@ class Calls:
             tool[:MAX_RECORDED_CHARS],
             arguments,
             request_bytes,
+            method=method,
+            target=recordable(target[:MAX_RECORDED_CHARS]) if target else None,
         )
         self._journal.begin(record)
         return record
@@ -251,6 +295,13 @@ class Calls:
         upstream = self._servers.get(request.server)
         if upstream is None or not sees_server(caller, request.server):
             raise unknown_server(request.server)
+        if request.method == CALL_TOOL:
+            self._may_call(caller, request, upstream)
+        else:
+            may_ask(caller, request, upstream)
+        return upstream
+
+    def _may_call(self, caller: Caller, request: Request, upstream: Upstream) -> None:
         entries = self._servers.catalog.by_server.get(request.server)
         entry = None if entries is None else entries.get(request.tool)
         if Right.CALL not in caller.everywhere:
@@ -265,7 +316,6 @@ class Calls:
         if not enabled:
             detail = f"The tool `{request.tool[:MAX_NAME_CHARS]}` is switched off"
             raise GatewayError(Kind.UNAVAILABLE, detail, server=request.server)
-        return upstream
 
     def _moved(self, exchange: Exchange, upstream: Upstream) -> None:
         """It waited for a server that another has replaced: that one answers, and is told to cancel."""
@@ -289,7 +339,7 @@ class Calls:
                 exchange.result, exchange.error = None, asks
                 self._close(record, asks.kind.value, asks.detail, size)
             else:
-                self._close(record, "tool_error" if said.isError else "ok", None, size)
+                self._close(record, _outcome(record, said), None, size)
         elif isinstance(exchange.error, GatewayError):
             self._close(record, exchange.error.kind.value, exchange.error.detail, 0)
         else:
@@ -321,10 +371,17 @@ class Calls:
         error: GatewayError | None = None
         if said.resultType == "input_required":
             error = InputRequired(record.server, b"")  # what it asks cannot be this long
+        elif record.method == COMPLETE:
+            detail = f"The answer of `{record.server}`, {size} bytes, is no list of completions"
+            error = GatewayError(Kind.LOST, detail, server=record.server)
         else:
             try:
-                artifact = self._artifacts.keep(call.caller.id, record.server, record.tool, large)
-                exchange.result = Raw(document(artifact, large, is_error=said.isError))
+                what = record.target or record.tool
+                artifact = self._artifacts.keep(call.caller.id, record.server, what, large)
+                form = _FORMS.get(record.method, Form.RESOURCE)
+                exchange.result = Raw(
+                    document(artifact, large, is_error=said.isError, form=form, uri=call.target)
+                )
             except OSError as problem:
                 detail = (
                     f"The answer of `{record.server}`, {size} bytes, could not be kept: {problem.strerror}"
@@ -332,7 +389,7 @@ class Calls:
                 error = GatewayError(Kind.LOST, detail, server=record.server)
         large.close()
         if error is None:
-            self._close(record, "tool_error" if said.isError else "ok", None, size)
+            self._close(record, _outcome(record, said), None, size)
         else:
             exchange.result, exchange.error = None, error
             self._close(record, error.kind.value, error.detail, size)
@@ -388,6 +445,9 @@ class Calls:
         return call if call is not None and call.caller.id == caller.id else None
 
 
+_FORMS: Final = {CALL_TOOL: Form.TOOL, GET_PROMPT: Form.PROMPT}
+
+
 class _Verdict(msgspec.Struct):
     isError: bool = False
     resultType: str = "complete"
@@ -395,6 +455,10 @@ class _Verdict(msgspec.Struct):
 
 
 _SUCCESS: Final = _Verdict()
+
+
+def _outcome(record: CallRecord, said: _Verdict) -> str:
+    return "tool_error" if said.isError and record.method == CALL_TOOL else "ok"
 
 
 def verdict(result: Raw) -> _Verdict:
@@ -423,6 +487,8 @@ def facts_of(record: CallRecord) -> dict[str, Any]:
         "face": record.face,
         "server": record.server,
         "tool": record.tool,
+        "method": record.method if record.action is None else None,
+        "target": record.target,
         "outcome": record.outcome,
         "durationMs": round(record.duration_s * 1000, 3),
         "requestBytes": record.request_bytes,

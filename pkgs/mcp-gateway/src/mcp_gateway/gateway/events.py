@@ -12,13 +12,14 @@ from typing import Any, Final
 
 from mcp_gateway.wire.envelope import encode
 
+LISTS: Final = frozenset({"tools", "resources", "prompts"})  # kinds that tell of a list that has changed
 MAX_UNREAD: Final = 1_000
 MAX_FEEDS: Final = 4_096  # every MCP session may hold one
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`kind` is `server`, `call`, `tools` or `config`; `data` is a JSON object."""
+    """`kind` is `server`, `call`, `config` or one of `LISTS`; `data` is a JSON object."""
 
     kind: str
     data: bytes
@@ -52,9 +53,11 @@ class Feed:
     def is_over(self) -> bool:
         return self._over
 
-    def skip(self) -> None:
-        """Forgets what is unread; for a reader to whom several changes are as one."""
+    def skip(self) -> set[str]:
+        """Forgets what is unread, and answers its kinds; for a reader to whom several changes are as one."""
+        kinds = {change.kind for change in self._unread}
         self._unread.clear()
+        return kinds
 
     def end(self) -> None:
         self._over = True

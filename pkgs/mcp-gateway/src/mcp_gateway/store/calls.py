@@ -31,7 +31,8 @@ PRUNE_ROWS = 250
 MAX_ACTIONS = 10_000  # years of what people do to a gateway; they stand in the way of pruning calls
 
 Row = tuple[
-    int, float, str, str, str, str, str, float | None, int, int, str | None, str | None, str, str | None
+    *tuple[int, float, str, str, str, str, str, float | None, int, int],
+    *tuple[str | None, str | None, str, str | None, str, str | None],
 ]
 Position = tuple[float, int]  # (started, id): the order of the pages
 NEWEST: Position = (math.inf, 0)
@@ -56,6 +57,8 @@ class CallRecord:
     capture: Capture | None = None  # what was said, if that is to be written
     needed: str = "call"  # the right
     action: str | None = None  # what was done to the gateway itself, where this is no call
+    method: str = "tools/call"  # of MCP
+    target: str | None = None  # the URI or prompt, where it is no tool; a URI without what may be a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class CallQuery:
     face: str | None = None
     outcome: str | None = None
     action: str | None = None
+    method: str | None = None
     since: float | None = None
     until: float | None = None
     cursor: str | None = None
@@ -131,18 +135,19 @@ def parse_cursor(cursor: str) -> Position:
 
 # --- writing
 
-_COLUMNS = 14
+_COLUMNS = 16
 # Each statement lets go of the interpreter once, and getting it back from a busy event loop takes up to 5 ms:
 # rows go in by the handful, or a batch of a thousand would take seconds.
 _INSERT = """
     INSERT INTO calls (id, started, caller, face, server, tool, outcome, duration_s,
-                       request_bytes, response_bytes, detail, arguments, needed, action) VALUES {}
+                       request_bytes, response_bytes, detail, arguments, needed, action,
+                       method, target) VALUES {}
     ON CONFLICT (id) DO UPDATE SET outcome = excluded.outcome, duration_s = excluded.duration_s,
         request_bytes = excluded.request_bytes, response_bytes = excluded.response_bytes,
         detail = excluded.detail, arguments = ifnull(excluded.arguments, arguments)
 """
 _PLACES = f"({', '.join('?' * _COLUMNS)})"
-ROWS_PER_STATEMENT = 64
+ROWS_PER_STATEMENT = 60  # as many values as every SQLite takes
 _INSERT_BY_COUNT = {
     count: _INSERT.format(", ".join([_PLACES] * count)) for count in (ROWS_PER_STATEMENT, 8, 1)
 }
@@ -165,6 +170,8 @@ def row_of(record: CallRecord) -> Row:
         None if record.arguments is None else shape_text(record.arguments),
         record.needed,
         record.action,
+        _storable(record.method, MAX_NAME_CHARS),
+        None if record.target is None else _storable(record.target, MAX_NAME_CHARS),
     )
 
 
@@ -196,7 +203,7 @@ def _storable(text: str, max_chars: int) -> str:
 
 _SELECT = """
     SELECT id, started, caller, face, server, tool, outcome, duration_s,
-           request_bytes, response_bytes, detail, arguments, needed, action FROM calls
+           request_bytes, response_bytes, detail, arguments, needed, action, method, target FROM calls
 """
 _SELECT_ONE = _SELECT + "WHERE id = ?"
 _SELECT_WINDOW = (
@@ -207,6 +214,7 @@ _SELECT_WINDOW = (
       AND (:caller IS NULL OR caller = :caller)
       AND (:only IS NULL OR caller = :only) AND (:face IS NULL OR face = :face)
       AND (:outcome IS NULL OR outcome = :outcome) AND (:action IS NULL OR action = :action)
+      AND (:method IS NULL OR (method = :method AND action IS NULL))
     ORDER BY started DESC, id DESC LIMIT :limit
 """
 )
@@ -255,6 +263,7 @@ def read_window(
         "face": query.face,
         "outcome": query.outcome,
         "action": query.action,
+        "method": query.method,
         "limit": limit,
     }
     return connection.execute(_SELECT_WINDOW, values).fetchall(), floor
@@ -270,7 +279,7 @@ def page_of(rows: Sequence[Row], limit: int) -> CallPage:
 def shown(row: Row) -> dict[str, Any]:
     """The row in the words of the API."""
     call_id, started, caller, face, server, tool, outcome, duration_s, request, response, *rest = row
-    detail, shape, needed, action = rest
+    detail, shape, needed, action, method, target = rest
     return {
         "id": call_id_text(call_id),
         "started": started,
@@ -280,6 +289,8 @@ def shown(row: Row) -> dict[str, Any]:
         "face": face,
         "server": server,
         "tool": tool,
+        "method": method if action is None else None,
+        "target": target,
         "outcome": outcome,
         "durationMs": None if duration_s is None else round(duration_s * 1000, 3),
         "requestBytes": request,

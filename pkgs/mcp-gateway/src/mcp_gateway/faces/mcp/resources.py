@@ -1,4 +1,4 @@
-"""Resources of MCP: the caller's artifacts, listed, and read whole or in parts.
+"""Resources of MCP: those of the servers are listed with the caller's artifacts, which are read here.
 
 The bare URI of an artifact answers all of it as one text, however long: it is what was asked for, and the
 gateway sends it in slices. `?offset=&length=` (bytes) answers a part; its `_meta` names the next. A
@@ -11,45 +11,59 @@ from typing import Any, Final
 
 import msgspec
 
-from mcp_gateway.access.caller import Caller
-from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.access.caller import Caller, Right
+from mcp_gateway.errors import RESOURCE_NOT_FOUND, GatewayError, Kind
 from mcp_gateway.faces.http import JSON_TYPE, SEND_SLICE_BYTES, Send, send_part
 from mcp_gateway.gateway import Gateway, Reading
 from mcp_gateway.gateway.artifacts import META, MIME_TYPE, URI_PREFIX
+from mcp_gateway.shelves import RESOURCES
 from mcp_gateway.wire.envelope import Message, encode
 
-CAPABILITY: Final[dict[str, Any]] = {}  # neither subscriptions nor news of the list
-RESOURCE_NOT_FOUND: Final = -32002  # 2025-11-25, server/resources, error handling
 LONGEST_CHARACTER_BYTES: Final = 4
 PART_TYPE: Final = "text/plain"  # a part of JSON is none
 
 _URI: Final = re.compile(re.escape(URI_PREFIX) + r"([A-Za-z0-9_-]{1,64})(?:\?(.*))?")
 _FIELD: Final = re.compile(r"(offset|length)=(\d{1,18})")
-_TEMPLATES: Final = encode(
+_TEMPLATE: Final = encode(
     {
-        "resourceTemplates": [
-            {
-                "uriTemplate": URI_PREFIX + "{id}{?offset,length}",
-                "name": "artifact",
-                "title": "Part of a large result",
-                "description": "Bytes of a tool's result that was too long to be handed over whole; "
-                "`_meta` of the answer names the next part.",
-                "mimeType": PART_TYPE,
-            }
-        ]
+        "uriTemplate": URI_PREFIX + "{id}{?offset,length}",
+        "name": "artifact",
+        "title": "Part of a large result",
+        "description": "Bytes of a result that was too long to be handed over whole; "
+        "`_meta` of the answer names the next part.",
+        "mimeType": PART_TYPE,
     }
 )
 
 
 def list_resources(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
-    """The result of `resources/list`; of one server, or of all."""
-    artifacts = gateway.list_artifacts(caller)
-    return encode({"resources": [one.link() for one in artifacts if server in (None, one.server)]})
+    """The result of `resources/list`; of one server, or of all: what they list, then the artifacts."""
+    catalog = gateway.catalog(caller)
+    theirs = catalog.exposed_resources if server is None else catalog.native_resources.get(server, b"")
+    # Artifacts are of calls; who may only read has none, and sees the lists all the same.
+    artifacts = gateway.list_artifacts(caller) if Right.CALL in caller.rights else []
+    ours = b",".join(encode(one.link()) for one in artifacts if server in (None, one.server))
+    return b'{"resources":[%b]}' % b",".join(filter(None, (theirs, ours)))
 
 
-def list_templates() -> bytes:
-    """The result of `resources/templates/list`."""
-    return _TEMPLATES
+def list_templates(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
+    """The result of `resources/templates/list`, likewise."""
+    catalog = gateway.catalog(caller)
+    theirs = catalog.exposed_templates if server is None else catalog.native_templates.get(server, b"")
+    return b'{"resourceTemplates":[%b]}' % b",".join(filter(None, (theirs, _TEMPLATE)))
+
+
+def is_ours(gateway: Gateway, caller: Caller, server: str | None, message: Message) -> bool:
+    """Whether what is to be read is an artifact of ours: a server of this endpoint may be a gateway, too."""
+    try:
+        uri = msgspec.json.decode(message.params.get("uri", b""), type=str)
+    except msgspec.MsgspecError:
+        return False
+    if not uri.startswith(URI_PREFIX):
+        return False
+    if server is None or not gateway.catalog(caller).may_have(RESOURCES, server):
+        return True
+    return any(uri.partition("?")[0] == one.uri for one in gateway.list_artifacts(caller))
 
 
 async def read_resource(

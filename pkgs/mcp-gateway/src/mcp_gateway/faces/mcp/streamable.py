@@ -1,9 +1,9 @@
 """MCP over Streamable HTTP (2025-03-26 to 2025-11-25), plain ASGI.
 
-`/mcp` offers the tools of all servers under exposed names, `/servers/{id}/mcp` those of one under
-their own. `initialize` and the lists are answered from the catalog; a call is relayed with its id,
-name and progress token exchanged and nothing else touched. An answer is JSON unless something has to
-be said before it: only then the reply becomes an event stream.
+`/mcp` offers the tools, prompts and resources of all servers under exposed names, `/servers/{id}/mcp` those
+of one under their own. `initialize` and the lists are answered from the catalog; a call is relayed with its
+id, name and progress token exchanged and nothing else touched. An answer is JSON unless something has to be
+said before it: only then the reply becomes an event stream.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ from mcp_gateway.faces.http import (
     send_event,
     send_part,
 )
-from mcp_gateway.faces.mcp import resources
+from mcp_gateway.faces.mcp import primitives, resources
 from mcp_gateway.faces.mcp.sessions import Session, Sessions
-from mcp_gateway.gateway import Call, Gateway, Request, call_id_text, stopping
+from mcp_gateway.gateway import LISTS, METHODS, READ_RESOURCE, Call, Gateway, call_id_text, stopping
 from mcp_gateway.gateway.events import changes
 from mcp_gateway.version import CLIENT_INFO
 from mcp_gateway.wire import sse
@@ -66,7 +66,7 @@ LIST_CHANGED_AFTER_S: Final = 0.5  # servers come up and go down in bursts
 _SESSION: Final = b"mcp-session-id"
 _REVISION: Final = b"mcp-protocol-version"
 _NULL: Final = b"null"
-_LIST_CHANGED: Final = notification("notifications/tools/list_changed")
+_LIST_CHANGED: Final = {kind: notification(f"notifications/{kind}/list_changed") for kind in LISTS}
 
 
 class StreamableHttp:
@@ -112,10 +112,10 @@ class StreamableHttp:
         if message.id is None or message.method is None:
             self._note(session, message)
             await respond(send, 202, b"", JSON_TYPE)
-        elif message.method == "tools/call":
-            await self._call(session, visit, message, len(body), send)
-        elif message.method == "resources/read":
+        elif message.method == READ_RESOURCE and self._is_artifact(session, message):
             await self._read(session, message, send)
+        elif message.method in METHODS:
+            await self._call(session, visit, message, len(body), send)
         else:
             await respond(send, 200, self._answer(session, message), JSON_TYPE)
 
@@ -160,7 +160,7 @@ class StreamableHttp:
         result = encode(
             {
                 "protocolVersion": revision,
-                "capabilities": {"tools": {"listChanged": True}, "resources": resources.CAPABILITY},
+                "capabilities": primitives.capabilities(self._gateway, visit.caller, endpoint or None),
                 "serverInfo": CLIENT_INFO,
                 **({"instructions": told} if told else {}),
             }
@@ -199,7 +199,9 @@ class StreamableHttp:
             case "resources/list":
                 return resources.list_resources(self._gateway, session.caller, session.endpoint or None)
             case "resources/templates/list":
-                return resources.list_templates()
+                return resources.list_templates(self._gateway, session.caller, session.endpoint or None)
+            case "prompts/list":
+                return primitives.list_prompts(self._gateway, session.caller, session.endpoint or None)
         return None
 
     def _tools(self, session: Session) -> bytes:
@@ -207,6 +209,9 @@ class StreamableHttp:
         if session.endpoint == ALL_SERVERS:
             return catalog.exposed_list
         return catalog.native_lists.get(session.endpoint, b'{"tools":[]}')
+
+    def _is_artifact(self, session: Session, message: Message) -> bool:
+        return resources.is_ours(self._gateway, session.caller, session.endpoint or None, message)
 
     async def _read(self, session: Session, message: Message, send: Send) -> None:
         server = session.endpoint or None
@@ -222,51 +227,22 @@ class StreamableHttp:
     ) -> None:
         assert message.id is not None, "a call is a request"
         key = (type(message.id), message.id)
+        asked = primitives.Asked(self._gateway, session.caller, session.endpoint or None, message)
         try:
             if key in session.calls:
                 detail = "A request with this id is still running in this session"
-                raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
-            call = self._open(session, visit, message, request_bytes)
+                error = GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+                asked.refuse(request_bytes, error)
+                raise error
+            call = asked.open(visit, request_bytes)
         except GatewayError as error:
-            if error.call_id is None:
-                server = session.endpoint
-                name = message.name if isinstance(message.name, str) else ""
-                self._gateway.refuse_call(session.caller, "mcp", server, name, request_bytes, error)
             await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
             return
         session.calls[key] = call
         try:
-            await _Reply(call, message, visit, send).run()
+            await _Reply(call, asked, message, visit, send).run()
         finally:
             del session.calls[key]
-
-    def _open(self, session: Session, visit: Visit, message: Message, request_bytes: int) -> Call:
-        params = message.params
-        name = tool = message.name
-        if not isinstance(name, str):
-            raise GatewayError(Kind.INVALID, "`params.name` must be a string")
-        arguments = bytes(params.get("arguments", b"{}"))
-        if arguments[:1] != b"{":
-            raise GatewayError(Kind.INVALID, "`params.arguments` must be an object")
-        server = session.endpoint
-        if session.endpoint == ALL_SERVERS:
-            entry = self._gateway.catalog(session.caller).by_exposed.get(name)
-            if entry is None:
-                raise GatewayError(Kind.UNKNOWN, f"There is no tool `{name[:200]}`")
-            server, tool = entry.server, entry.tool
-            params["name"] = tool
-        return self._gateway.open_call(
-            Request(
-                session.caller,
-                "mcp",
-                server,
-                tool,
-                params,
-                arguments,
-                request_bytes,
-                headers=visit.headers,
-            )
-        )
 
     # The client's own stream
 
@@ -274,7 +250,7 @@ class StreamableHttp:
         """The GET stream: tells that lists have changed, and keeps the line warm."""
         if b"text/event-stream" not in visit.headers.get(b"accept", b"*/*").lower():
             raise GatewayError(Kind.INVALID, "This stream is text/event-stream", status=406)
-        feed = self._gateway.open_feed(session.caller, frozenset({"tools"}))
+        feed = self._gateway.open_feed(session.caller, LISTS)
         if session.stream is not None:
             session.stream.end()  # of a connection that is likely dead: the client came back
         session.stream = feed
@@ -288,8 +264,8 @@ class StreamableHttp:
                     await send_part(send, sse.KEEP_ALIVE)
                     continue
                 await asyncio.sleep(LIST_CHANGED_AFTER_S)
-                feed.skip()
-                await send_part(send, sse.event(_LIST_CHANGED, "message"))
+                for kind in sorted({change.kind, *feed.skip()}):
+                    await send_part(send, sse.event(_LIST_CHANGED[kind], "message"))
             await send({"type": "http.response.body", "body": b""})
         finally:
             left.cancel()
@@ -308,10 +284,13 @@ class _Cancelled(msgspec.Struct):
 
 
 class _Reply:
-    """The answer to one `tools/call`: JSON, or an event stream from the first thing said before it."""
+    """The answer to one call: JSON, or an event stream from the first thing said before it."""
 
-    def __init__(self, call: Call, message: Message, visit: Visit, send: Send) -> None:
+    def __init__(
+        self, call: Call, asked: primitives.Asked, message: Message, visit: Visit, send: Send
+    ) -> None:
         self._call = call
+        self._asked = asked
         self._id_raw = message.id_raw
         self._send = send
         self._token: Any = message.meta.get("progressToken")
@@ -369,7 +348,7 @@ class _Reply:
             else:  # who cancelled wants no answer (utilities/cancellation)
                 await self._finish(b"")
         else:
-            await self._finish_with(result)
+            await self._finish_with(self._asked.show(self._call, result))
 
     async def _finish_with(self, result: Raw) -> None:
         head = b'{"jsonrpc":"2.0","id":' + self._id_raw + b',"result":'

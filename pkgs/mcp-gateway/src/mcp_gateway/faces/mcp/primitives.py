@@ -1,0 +1,232 @@
+"""From requests of MCP to what is asked of a server, and back: names and URIs are exchanged, nothing else.
+
+At `/mcp` a request names a tool, a prompt or a resource as all servers' lists show it; the server is found in
+the catalog. At `/servers/{id}/mcp` names and URIs are the server's own and pass as they are.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from mcp_gateway.access.caller import Caller
+from mcp_gateway.errors import RESOURCE_NOT_FOUND, GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.faces.http import Visit
+from mcp_gateway.gateway import (
+    CALL_TOOL,
+    GET_PROMPT,
+    READ_RESOURCE,
+    Call,
+    Gateway,
+    Request,
+    unknown_prompt,
+    unknown_resource,
+)
+from mcp_gateway.shelves import COMPLETIONS, PROMPTS
+from mcp_gateway.wire.envelope import Message, encode, read_members
+from mcp_gateway.wire.results import with_uris
+
+_PROMPT_REF: Final = "ref/prompt"
+_RESOURCE_REF: Final = "ref/resource"
+_LIST_CHANGED: Final = {"listChanged": True}
+_EMPTY: Final = b"{}"
+
+
+def capabilities(gateway: Gateway, caller: Caller, server: str | None) -> dict[str, Any]:
+    """What `initialize` promises: what one of the servers can, or may turn out to be able to.
+
+    Tools and resources always: a list may be empty, and large results are resources.
+    """
+    catalog = gateway.catalog(caller)
+    found: dict[str, Any] = {"tools": _LIST_CHANGED, "resources": _LIST_CHANGED}
+    if catalog.may_have(PROMPTS, server):
+        found["prompts"] = _LIST_CHANGED
+    if catalog.may_have(COMPLETIONS, server):
+        found["completions"] = {}
+    return found
+
+
+def list_prompts(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
+    """The result of `prompts/list`; of one server, or of all."""
+    catalog = gateway.catalog(caller)
+    if server is None:
+        return catalog.exposed_prompts
+    return catalog.native_prompts.get(server, b'{"prompts":[]}')
+
+
+class Asked:
+    """One request on its way through an endpoint; `server` None is that of all servers."""
+
+    __slots__ = ("_caller", "_gateway", "_message", "_server", "_uri", "method")
+
+    def __init__(self, gateway: Gateway, caller: Caller, server: str | None, message: Message) -> None:
+        self._gateway = gateway
+        self._caller = caller
+        self._server = server
+        self._message = message
+        self._uri = ""  # of a resource that is read, as the caller wrote it
+        self.method = message.method or ""
+
+    def open(self, visit: Visit, request_bytes: int) -> Call:
+        """Sends it to its server.
+
+        Raises:
+            GatewayError: nothing was sent; the record is written.
+        """
+        try:
+            request = self._request(visit, request_bytes)
+        except GatewayError as error:
+            self.refuse(request_bytes, error)
+            raise
+        try:
+            return self._gateway.open_call(request)
+        except GatewayError as error:
+            self._tell(error)
+            raise
+
+    def refuse(self, request_bytes: int, error: GatewayError) -> None:
+        """Records a request that names nothing that could be asked."""
+        name = self._message.name if isinstance(self._message.name, str) else ""
+        tool = name if self.method == CALL_TOOL else ""
+        target = name if self.method == GET_PROMPT else self._uri
+        self._gateway.refuse_call(
+            self._caller,
+            "mcp",
+            self._server or "",
+            tool,
+            request_bytes,
+            error,
+            method=self.method,
+            target=target,
+        )
+        self._tell(error)
+
+    def _tell(self, error: GatewayError) -> None:
+        is_unknown = error.kind is Kind.UNKNOWN and not isinstance(error, UpstreamAnswered)
+        if is_unknown and self.method == READ_RESOURCE:
+            error.rpc_code = RESOURCE_NOT_FOUND
+
+    def show(self, call: Call, result: Raw) -> Raw:
+        """The result with URIs as the lists of this endpoint show them; nearly always as it came."""
+        if self._server is not None:
+            return result
+        server, asked = call.record.server, self._uri
+        uris = self._gateway.catalog(self._caller).uris
+        if server not in uris.movers and asked == call.target:
+            return result
+
+        def seen(uri: str) -> str:
+            return asked if asked and uri == call.target else uris.exposed(server, uri)
+
+        return with_uris(self.method, result, seen)
+
+    # What goes to the server
+
+    def _request(self, visit: Visit, request_bytes: int) -> Request:
+        tool = target = ""
+        is_prompt = False
+        match self.method:
+            case "tools/call":
+                server, tool, arguments = self._tool()
+            case "resources/read":
+                server, target, arguments = self._resource()
+            case "prompts/get":
+                server, target, arguments = self._prompt()
+                is_prompt = True
+            case _:
+                server, target, arguments, is_prompt = self._completion()
+        return Request(
+            self._caller,
+            "mcp",
+            server,
+            tool,
+            self._message.params,
+            arguments,
+            request_bytes,
+            headers=visit.headers,
+            method=self.method,
+            target=target,
+            is_prompt=is_prompt,
+        )
+
+    def _tool(self) -> tuple[str, str, bytes]:
+        name, arguments = self._name(), self._arguments()
+        if self._server is not None:
+            return self._server, name, arguments
+        entry = self._gateway.catalog(self._caller).by_exposed.get(name)
+        if entry is None:
+            raise GatewayError(Kind.UNKNOWN, f"There is no tool `{name[:200]}`")
+        self._message.params["name"] = entry.tool
+        return entry.server, entry.tool, arguments
+
+    def _resource(self) -> tuple[str, str, bytes]:
+        params = self._message.params
+        self._uri = uri = _text(params.get("uri"), "`params.uri`")
+        server = self._server
+        if server is None:
+            found = self._gateway.catalog(self._caller).uris.find(uri)
+            if found is None:
+                raise unknown_resource(uri)
+            server, uri = found
+            params["uri"] = uri
+        return server, uri, encode({"uri": uri})
+
+    def _prompt(self) -> tuple[str, str, bytes]:
+        name, arguments = self._name(), self._arguments()
+        if self._server is not None:
+            return self._server, name, arguments
+        server, prompt = self._exposed_prompt(name)
+        self._message.params["name"] = prompt
+        return server, prompt, arguments
+
+    def _exposed_prompt(self, name: str) -> tuple[str, str]:
+        entry = self._gateway.catalog(self._caller).prompts_by_exposed.get(name)
+        if entry is None:
+            raise unknown_prompt(name)
+        return entry.server, entry.prompt
+
+    def _completion(self) -> tuple[str, str, bytes, bool]:
+        """What is filled in: a prompt by name, or a resource by its template or URI."""
+        params = self._message.params
+        ref = read_members(params.get("ref", _EMPTY))
+        kind = _text(ref.get("type"), "`params.ref.type`")
+        if kind not in (_PROMPT_REF, _RESOURCE_REF):
+            raise GatewayError(
+                Kind.INVALID, f"`params.ref.type` must be `{_PROMPT_REF}` or `{_RESOURCE_REF}`"
+            )
+        is_prompt = kind == _PROMPT_REF
+        member = "name" if is_prompt else "uri"
+        target = _text(ref.get(member), f"`params.ref.{member}`")
+        if not is_prompt:
+            self._uri = target
+        server = self._server
+        if server is None:
+            server, target = self._exposed_prompt(target) if is_prompt else self._exposed_template(target)
+            params["ref"] = {**ref, member: target}
+        return server, target, bytes(params.get("argument", _EMPTY)), is_prompt
+
+    def _exposed_template(self, text: str) -> tuple[str, str]:
+        uris = self._gateway.catalog(self._caller).uris
+        found = uris.find_template(text) or uris.find(text)
+        if found is None:
+            raise unknown_resource(text)
+        return found
+
+    def _name(self) -> str:
+        name = self._message.name
+        if not isinstance(name, str):
+            raise GatewayError(Kind.INVALID, "`params.name` must be a string")
+        return name
+
+    def _arguments(self) -> bytes:
+        arguments = bytes(self._message.params.get("arguments", _EMPTY))
+        if arguments[:1] != b"{":
+            raise GatewayError(Kind.INVALID, "`params.arguments` must be an object")
+        return arguments
+
+
+def _text(raw: Any, what: str) -> str:
+    try:
+        return msgspec.json.decode(raw or b"null", type=str)
+    except msgspec.MsgspecError:
+        raise GatewayError(Kind.INVALID, f"{what} must be a string") from None

@@ -1,0 +1,131 @@
+"""A stdio server with resources, templates, prompts and completion, which a test writes down as JSON.
+
+The one argument is a file: `{"resources": [...], "templates": [...], "prompts": [...], "tools": [...],
+"era": "handshake" | "modern", "capabilities": {...}}`, read again at every request, so that a test can change
+it and have that announced. Everything is answered in a way that shows what arrived. Standard library only.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+META = "io.modelcontextprotocol/"
+MODERN = "2026-07-28"
+_out = threading.Lock()
+running: dict[Any, threading.Event] = {}
+
+
+def spec() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
+    return found
+
+
+def say(message: dict[str, Any]) -> None:
+    line = json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":")).encode() + b"\n"
+    with _out:
+        while line:
+            line = line[os.write(1, line) :]
+
+
+class Refused(Exception):
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.error = {"code": code, "message": message, **({} if data is None else {"data": data})}
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def linked(uri: str) -> list[dict[str, Any]]:
+    return [
+        {"type": "resource_link", "uri": uri, "name": "linked"},
+        {"type": "resource", "resource": {"uri": uri, "text": f"about {uri}", "x-number": 1.0}},
+        text(f"see {uri}"),
+    ]
+
+
+def read(params: dict[str, Any], done: threading.Event) -> dict[str, Any]:
+    uri = params["uri"]
+    if uri.endswith("/slow"):
+        token = params["_meta"]["progressToken"]
+        say({"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}})
+        done.wait(60)
+    if uri.endswith("/large"):
+        return {"contents": [{"uri": uri, "text": "0123456789" * 1_200_000}]}
+    if uri.endswith("/missing"):
+        raise Refused(-32002, "Resource not found", {"uri": uri})
+    also = [{"uri": one["uri"], "text": "also"} for one in spec().get("resources", ()) if one["uri"] != uri]
+    return {"contents": [{"uri": uri, "text": f"{spec().get('name')} read {uri}"}, *also]}
+
+
+def get(params: dict[str, Any]) -> dict[str, Any]:
+    said = {"name": params["name"], "arguments": params.get("arguments", {})}
+    blocks = [text(json.dumps(said)), *linked(params.get("arguments", {}).get("uri", "x://none"))]
+    return {"description": "asked", "messages": [{"role": "user", "content": block} for block in blocks]}
+
+
+def answer(method: str, params: dict[str, Any], done: threading.Event) -> dict[str, Any]:
+    known = spec()
+    match method:
+        case "initialize" if known.get("era") != "modern":
+            result = {"protocolVersion": params["protocolVersion"], "capabilities": known["capabilities"]}
+            return {**result, "serverInfo": {"name": "shelf", "version": "1"}}
+        case "server/discover" if known.get("era") == "modern":
+            return {"supportedVersions": [MODERN], "capabilities": known["capabilities"]}
+        case "ping":
+            return {}
+        case "tools/list":
+            return {"tools": known.get("tools", [])}
+        case "resources/list":
+            return {"resources": known.get("resources", [])}
+        case "resources/templates/list":
+            return {"resourceTemplates": known.get("templates", [])}
+        case "prompts/list":
+            return {"prompts": known.get("prompts", [])}
+        case "tools/call" if params["name"] == "announce":
+            say({"method": f"notifications/{params['arguments']['kind']}/list_changed"})
+            return {"content": [text("announced")]}
+        case "tools/call":
+            return {"content": linked(params["arguments"]["uri"]), "structuredContent": params["arguments"]}
+        case "resources/read":
+            return read(params, done)
+        case "prompts/get":
+            return get(params)
+        case "completion/complete":
+            params.pop("_meta", None)
+            return {"completion": {"values": [json.dumps(params, sort_keys=True)], "hasMore": False}}
+    raise Refused(-32601, f"no {method}")
+
+
+def serve(message: dict[str, Any], done: threading.Event) -> None:
+    params = message.get("params", {})
+    try:
+        result = answer(message["method"], params, done)
+        if spec().get("era") == "modern":
+            result = {"resultType": "complete", **result}
+        say({"id": message["id"], "result": result})
+    except Refused as refused:
+        say({"id": message["id"], "error": refused.error})
+    finally:
+        running.pop(message["id"], None)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message.get("method") == "notifications/cancelled":
+            if (done := running.get(message["params"]["requestId"])) is not None:
+                done.set()
+                Path(sys.argv[1]).with_suffix(".cancelled").write_text(str(time.time()))
+        elif "id" in message and "method" in message:
+            done = running[message["id"]] = threading.Event()
+            threading.Thread(target=serve, args=(message, done), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()
