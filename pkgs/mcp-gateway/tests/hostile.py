@@ -323,7 +323,7 @@ def initialize(server: Server, message: dict[str, Any], **changes: Any) -> None:
     asked = (message.get("params") or {}).get("protocolVersion")
     result = {
         "protocolVersion": asked if asked in HANDSHAKE_REVISIONS else HANDSHAKE_REVISIONS[-1],
-        "capabilities": {"tools": {"listChanged": True}, "logging": {}},
+        "capabilities": {"tools": {"listChanged": True}, "logging": {}} | others(server),
         "serverInfo": {"name": "hostile", "version": "1"},
     }
     server.reply(message["id"], result | changes)
@@ -332,13 +332,19 @@ def initialize(server: Server, message: dict[str, Any], **changes: Any) -> None:
 def discover(server: Server, message: dict[str, Any]) -> None:
     result = {
         "supportedVersions": [MODERN_REVISION],
-        "capabilities": {"tools": {"listChanged": True}},
+        "capabilities": {"tools": {"listChanged": True}} | others(server),
         "serverInfo": {"name": "hostile", "version": "1"},
         "ttlMs": 1000,
         "cacheScope": "private",
         "_meta": {META + "serverInfo": {"name": "hostile", "version": "1"}},
     }
     server.reply(message["id"], result)
+
+
+def others(server: Server) -> dict[str, Any]:
+    """What it says it has beside tools; only the modes with bad lists of it have any."""
+    has_others = server.options.mode.startswith("others-")
+    return {"resources": {"listChanged": True}, "prompts": {"listChanged": True}} if has_others else {}
 
 
 OUTPUT_SCHEMA = {
@@ -1281,6 +1287,70 @@ def list_odd_tools(server: Server, message: dict[str, Any]) -> None:
         TOOLS["echo"][0] | {"description": "the same name again"},
     ]
     server.reply(message["id"], {"tools": [TOOLS["echo"][0], *odd, TOOLS["pid"][0]]})
+
+
+# Lists of resources, templates and prompts. Each has a good entry, where it has any.
+
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "resources/list": ("resources", {"uri": "x://good", "name": "good"}),
+    "resources/templates/list": ("resourceTemplates", {"uriTemplate": "x://{good}", "name": "good"}),
+    "prompts/list": ("prompts", {"name": "good"}),
+}
+Other = Callable[[Server, dict[str, Any], str, dict[str, Any]], None]
+
+
+def on_others(mode: str, faults: str, does: str) -> Callable[[Other], Other]:
+    """For all three; the function is given the member that holds the list, and a good entry."""
+
+    def keep(function: Other) -> Other:
+        for method, (member, good) in OTHERS.items():
+
+            def answer(
+                server: Server, message: dict[str, Any], member: str = member, good: Any = good
+            ) -> None:
+                function(server, message, member, good)
+
+            on_answer(mode, method, faults, does)(answer)
+        return function
+
+    return keep
+
+
+@on_others("others-many", "F062", "lists --count (50,000) resources, templates and prompts")
+def others_many(server: Server, message: dict[str, Any], member: str, good: dict[str, Any]) -> None:
+    key = next(iter(good))
+    many = [{**good, key: f"x:{number}"} for number in range(server.options.count or 50_000)]
+    server.reply(message["id"], {member: many})
+
+
+@on_others("others-cursor", "F063", "always names the same next page of resources and prompts")
+def others_cursor(server: Server, message: dict[str, Any], member: str, good: dict[str, Any]) -> None:
+    server.reply(message["id"], {member: [good], "nextCursor": "again"})
+
+
+@on_others("others-error", "F064", "refuses to list its resources and prompts")
+def others_error(server: Server, message: dict[str, Any], member: str, good: dict[str, Any]) -> None:
+    server.refuse(message["id"], -32603, f"the list of {member} is gone")
+
+
+@on_others("others-silent", "F064", "never answers what resources and prompts it has")
+def others_silent(server: Server, message: dict[str, Any], member: str, good: dict[str, Any]) -> None: ...
+
+
+@on_others("others-not-array", "F073", "lists its resources and prompts as an object")
+def others_not_array(server: Server, message: dict[str, Any], member: str, good: dict[str, Any]) -> None:
+    server.reply(message["id"], {member: {"good": good}})
+
+
+@on_others("others-odd", "F073 F074", "lists resources and prompts that are none around one that is, twice")
+def others_odd(server: Server, message: dict[str, Any], member: str, good: dict[str, Any]) -> None:
+    key = next(iter(good))
+    odd: list[Any] = [None, "good", 7, [], {}, {**good, key: 7}, {**good, key: ""}]
+    odd += [{**good, key: "u" * 10_000}, {**good, "name": None}, "DEEP"]
+    result = server.complete({member: [*odd, good, good]})
+    line = encode({"jsonrpc": "2.0", "id": message["id"], "result": result})
+    deep = b"[" * 800 + b"]" * 800
+    server.write(line.replace(b'"DEEP"', encode({**good, "deep": "x"}).replace(b'"x"', deep)) + b"\n")
 
 
 # -- the program ----------------------------------------------------------------------------------------

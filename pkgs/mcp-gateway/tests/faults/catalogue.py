@@ -400,7 +400,7 @@ C = (
     Entry(
         "F062",
         "fifty thousand tools",
-        "the first 2,000 are kept; its log says how many were cut",
+        "the first 2,000 are kept (of resource templates 200); its log says how many were cut",
         ("upstream/test_listing.py::test_too_many_tools_are_cut_and_the_number_is_told",),
     ),
     Entry(
@@ -412,8 +412,12 @@ C = (
     Entry(
         "F064",
         "the list, or its second page, is refused",
-        "the first time it is `waiting`; later the old list stays whole, and `lastError` tells",
-        ("upstream/test_listing.py::test_a_page_that_is_refused_or_senseless_fails_the_whole_list",),
+        "the first time it is `waiting`; later the old list stays whole, and `lastError` tells. A server "
+        "that cannot list its resources or prompts keeps its tools",
+        (
+            "upstream/test_listing.py::test_a_page_that_is_refused_or_senseless_fails_the_whole_list",
+            "upstream/test_upstream.py::test_a_server_that_cannot_list_its_resources_keeps_its_tools_and_says_why",
+        ),
     ),
     Entry(
         "F065",
@@ -466,7 +470,7 @@ C = (
         "F073",
         "lists and schemas of the wrong type",
         "a tool that makes no sense is left out by itself, with the reason in the log; a list that makes "
-        "none is the server's failure",
+        "none is the server's failure; of resources and prompts, `lastError` tells",
         ("test_catalog.py::test_bad_tools_are_left_out_one_by_one_with_the_reason",),
     ),
     Entry(

@@ -629,6 +629,24 @@ def is_bounded(most: int) -> Drive:
     return drive
 
 
+def has_others(resources: int, templates: int, prompts: int, *said: str) -> Drive:
+    """Its tools are there, whatever its other lists are like, and so is what can be read of these."""
+
+    def drive(case: Case) -> None:
+        shown = case.wait("ready", timeout_s=RECOVERY_S)
+        assert (shown["resources"], shown["resourceTemplates"], shown["prompts"]) == (
+            resources,
+            templates,
+            prompts,
+        )
+        told = "\n".join((shown["lastError"] or "", *shown["stderr"]))
+        for words in said:
+            assert words in told
+        case.works()
+
+    return drive
+
+
 def keeps_the_old_list(case: Case) -> None:
     tools = case.wait("ready")["tools"]
     assert case.act().text == "right"
@@ -928,6 +946,12 @@ FAULTS = (
     Fault("F071", "too-deep", "schema-deep", never_ready("nested too deep"), TOO_DEEP, early=True),
     Fault("F073", "list-is-no-array", "list-not-array", never_ready("tools")),
     Fault("F074", "odd-tools", "list-odd-tools", lists_what_can_be_listed),
+    Fault("F062", "many-others", "others-many", has_others(2_000, 200, 2_000, "cut to 200 ")),
+    Fault("F063", "cursor-of-others", "others-cursor", has_others(1, 1, 1, "does not end")),
+    Fault("F064", "others-refused", "others-error", has_others(0, 0, 0, "resources", "is gone")),
+    Fault("F064", "others-silent", "others-silent", has_others(0, 0, 0), early=True),
+    Fault("F073", "others-no-array", "others-not-array", has_others(0, 0, 0, "not valid")),
+    Fault("F074", "odd-others", "others-odd", has_others(1, 1, 1, "left out", "nested too deep", "twice")),
     Fault("F090", "queue-full", "good", says_busy_when_its_queue_is_full, (), {"concurrency": 2, "queue": 2}),
 )
 

@@ -39,6 +39,7 @@ from tests.faults.test_faults import (
     declines_what_it_is_asked,
     finishes_under_its_old_name,
     follows_a_changing_list,
+    has_others,
     is_bounded,
     is_pressed_in_every_way_at_once,
     is_read_one_way,
@@ -690,6 +691,14 @@ FAULTS = (
     RemoteFault("F071", "too-deep", "schema-deep", never_ready("nested too deep"), TOO_DEEP, early=True),
     RemoteFault("F073", "list-is-no-array", "list-not-array", never_ready("tools"), early=True),
     RemoteFault("F074", "odd-tools", "list-odd-tools", lists_what_can_be_listed),
+    RemoteFault("F062", "many-others", "others-many", has_others(2_000, 200, 2_000, "cut to 200 ")),
+    RemoteFault("F063", "cursor-of-others", "others-cursor", has_others(1, 1, 1, "does not end")),
+    RemoteFault("F064", "others-refused", "others-error", has_others(0, 0, 0, "resources", "is gone")),
+    RemoteFault("F064", "others-silent", "others-silent", has_others(0, 0, 0), early=True),
+    RemoteFault("F073", "others-no-array", "others-not-array", has_others(0, 0, 0, "not valid")),
+    RemoteFault(
+        "F074", "odd-others", "others-odd", has_others(1, 1, 1, "left out", "nested too deep", "twice")
+    ),
     RemoteFault("F075", "invalid-headers", "header-invalid", lists_only_tools_with_valid_headers, MODERN),
     RemoteFault("F075", "changing-headers", "header-shift", repeats_arguments_in_headers, MODERN),
     # D. The remote server
