@@ -83,6 +83,14 @@ def test_a_secret_that_was_exchanged_is_still_not_shown() -> None:
     assert texts(ring)[-1] == "hunter-2", "not more of them than a line is worth"
 
 
+def test_what_a_call_brought_along_is_not_shown_after_the_call_either() -> None:
+    ring = LogRing()
+    ring.hide(["hunter2hunter2"])
+    ring.feed(b"got hunter2hunter2 as aHVudGVyMmh1bnRlcjI=\n")
+    ring.unhide(["hunter2hunter2"])
+    assert texts(ring) == [f"got {REDACTED} as {REDACTED}="]
+
+
 def test_a_secret_at_the_cut_of_a_long_line_does_not_show_its_beginning() -> None:
     ring = LogRing()
     ring.guard(["hunter2-and-more"])

@@ -190,6 +190,65 @@ _READY = {
 }
 
 
+_SCOPES = {
+    "type": "object",
+    "description": "What a key may do; `servers` and `tools` are patterns, and absent is all of them",
+    "properties": {
+        "rights": {"type": "array", "items": {"enum": ["read", "call", "operate", "exec", "admin"]}},
+        "servers": {"type": "array", "items": {"type": "string"}},
+        "tools": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Native names, `read_*` of any server or `git/git_*` of one",
+        },
+        "readOnly": {"type": "boolean", "description": "Only tools annotated as read-only"},
+    },
+}
+_KEY = {
+    "type": "object",
+    "required": ["id", "name", "caller", "scopes", "declared", "expired"],
+    "properties": {
+        "id": {"type": "string"},
+        "name": {"type": "string"},
+        "caller": {"type": "string", "description": "As activity names who holds it"},
+        "scopes": {"$ref": "#/components/schemas/Scopes"},
+        "declared": {"type": "boolean", "description": "In the configuration, which is where it ends"},
+        "created": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "createdBy": {"type": ["string", "null"]},
+        "expires": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "expired": {"type": "boolean"},
+        "lastUsed": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "key": {
+            "type": "string",
+            "description": "The key itself: in the answer that makes it, and never again",
+        },
+    },
+}
+_ME = {
+    "type": "object",
+    "required": ["caller", "name", "rights", "scopes"],
+    "properties": {
+        "caller": {"type": "string"},
+        "name": {"type": ["string", "null"]},
+        "rights": {"type": "array", "items": {"type": "string"}},
+        "scopes": {"type": "array", "items": {"$ref": "#/components/schemas/Scopes"}},
+    },
+}
+_NEW_KEY = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 100},
+        "scopes": {"$ref": "#/components/schemas/Scopes"},
+        "expires": {
+            "type": ["string", "number", "null"],
+            "description": "A day, a time, or seconds since 1970",
+        },
+    },
+    "additionalProperties": False,
+}
+
+
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -232,6 +291,10 @@ _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/calls/{id}", "delete"): _json(_ref("Call")),
     ("/api/artifacts/{id}", "get"): _json(_ref("Result")),
     ("/api/artifacts/{id}", "head"): {},
+    ("/api/me", "get"): _json(_ME),
+    ("/api/keys", "get"): _json(_list_of("keys", "Key")),
+    ("/api/keys", "post"): _json(_ref("Key")),
+    ("/api/keys/{id}", "delete"): {},
 }
 _PART_HEADERS = {
     "Content-Range": {"schema": {"type": "string"}, "description": "Which bytes, and of how many"}
@@ -351,6 +414,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     document["paths"] = dict(sorted(paths.items()))
     shapes = {"Problem": _PROBLEM, "Result": _RESULT, "Server": _SERVER, "Tool": _TOOL}
     shapes |= {"Call": _CALL, "Payload": _PAYLOAD}
+    shapes |= {"Scopes": _SCOPES, "Key": _KEY}
     shapes |= {"Reload": _RELOAD, "ConfigProblem": _CONFIG_PROBLEM}
     document["components"] = {"schemas": shapes}
     return document
@@ -367,6 +431,8 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
         operation["parameters"].append(_RANGE_PARAMETER)
     if path == "/api/tools/{server}/{tool}":
         operation["parameters"] = [_SERVER_PARAMETER, _TOOL_PARAMETER]
+    if (path, method) == ("/api/keys", "post"):
+        operation["requestBody"] = {"required": True, "content": _json(_NEW_KEY)}
     kinds = _BODIES.get((path, method))
     if kinds is not None:
         schema = {"type": "object", "required": ["enabled"], "properties": {"enabled": {"type": kinds}}}

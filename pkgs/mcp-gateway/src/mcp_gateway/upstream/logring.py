@@ -4,7 +4,7 @@ Bounded in bytes, safe to show: control characters and terminal sequences are ma
 secrets of the server are replaced in the forms of `disguises.py`, lines are cut. Never on the call path.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -72,6 +72,7 @@ class LogRing:
         self._skipping = 0
         self._guarded: tuple[str, ...] = ()
         self._forms: tuple[str, ...] = ()
+        self._passing: Counter[str] = Counter()
         self._listeners: set[Callable[[LogLine], None]] = set()
         self.count = 0
 
@@ -85,6 +86,14 @@ class LogRing:
         # Longest first, since one may hold another.
         forms = {form for value in self._guarded for form in disguises(value)}
         self._forms = tuple(sorted(forms, key=len, reverse=True))
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Nor are these shown, until `unhide` is told the same: what a call brings along, while it runs."""
+        self._passing.update(secret for secret in secrets if len(secret) >= SECRET_MIN_CHARS)
+
+    def unhide(self, secrets: Iterable[str]) -> None:
+        self._passing.subtract(secret for secret in secrets if len(secret) >= SECRET_MIN_CHARS)
+        self._passing = +self._passing  # without those that no call brings any more
 
     def feed(self, data: bytes) -> None:
         """Takes a chunk of stderr; cost is linear in the chunk however long the line."""
@@ -116,11 +125,17 @@ class LogRing:
 
     def redact(self, text: str) -> str:
         """A text of the server, safe to show: printable, its secrets replaced in all their forms."""
-        return printable(self._replaced(text))
+        return printable(self._replaced(self._without_passing(text)))
 
     def redact_payload(self, text: str) -> str:
         """A request or response, safe to show: as `redact`, with its lines. May be called from any thread."""
         return "\n".join(map(printable, self._replaced(text).split("\n")))
+
+    def _without_passing(self, text: str) -> str:
+        for secret in sorted(self._passing, key=len, reverse=True):
+            for form in sorted(disguises(secret), key=len, reverse=True):
+                text = text.replace(form, REDACTED)
+        return text
 
     def _replaced(self, text: str) -> str:
         for form in self._forms:
@@ -135,6 +150,8 @@ class LogRing:
         if not line.strip():
             return
         whole = line[: limit + OVERLAP_BYTES].rstrip(b"\r").decode("utf-8", "replace")
+        # When somebody looks at the line, the call that brought these along may be over.
+        whole = self._without_passing(whole)
         self._keep(_Kept(self.count + 1, clock.wall_s(), source, whole, limit))
 
     def _keep(self, kept: _Kept) -> None:
