@@ -253,15 +253,16 @@ class Gateway:
         return moved
 
     def config_text(self) -> str:
-        servers = {}
-        for name, entry in self.servers.items():
-            if "url" in entry:  # a remote server has no environment of ours
-                servers[name] = entry | {"headers": self.secret_headers(name) | entry.get("headers", {})}
-                continue
-            variable, value = self.tag(name).split("=")
-            own = {TOKEN: self.token, variable: value} | self.secret_env(name)
-            servers[name] = entry | ({"env": own | entry.get("env", {})} if "command" in entry else {})
+        servers = {name: self.configured(name, entry) for name, entry in self.servers.items()}
         return json.dumps({"mcpServers": servers, "gateway": self.gateway}, indent=1)
+
+    def configured(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
+        """A server's entry as it goes into the file: with our marks on it, and secrets of its own."""
+        if "url" in entry:  # a remote server has no environment of ours
+            return entry | {"headers": self.secret_headers(name) | entry.get("headers", {})}
+        variable, value = self.tag(name).split("=")
+        own = {TOKEN: self.token, variable: value} | self.secret_env(name)
+        return entry | ({"env": own | entry.get("env", {})} if "command" in entry else {})
 
     def secret_env(self, server: str) -> dict[str, Any]:
         """Variables of one server, a secret in each: one for every way to configure it."""

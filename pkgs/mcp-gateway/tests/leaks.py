@@ -24,8 +24,11 @@ LAWFUL = (
     # What a server answers to a call reaches the caller of that call as it is, errors, progress and messages
     # included: the gateway neither parses nor changes it (decisions 3 and 9).
     re.compile(r"\S+ in answer to POST (/api/tools/(\S*-)?teller/\S+|/servers/(\S*-)?teller/mcp tools/call)"),
-    # The same: over HTTP, the tool `stats` of the hostile server answers with the headers that reached it.
-    re.compile(r"(header-of-\S+|variable-for-headers) in answer to POST /api/tools/\S+/stats"),
+    # The same: over HTTP, tools of the hostile server answer with the headers that reached it.
+    re.compile(
+        r"(header-of-\S+|variable-for-headers) in answer to "
+        r"POST (/api/tools/\S+/(stats|headers)|(/servers/\S+)?/mcp tools/call)"
+    ),
     # What the configuration says in the clear may be a directory or a time zone that a description has to
     # name, so a server's tools and instructions may hold it; what is fetched from elsewhere they may not.
     re.compile(
