@@ -53,18 +53,18 @@ logger = logging.getLogger(__name__)
 async def run(
     settings: Config,
     store: Store,
-    bound: socket.socket,
+    bound: list[socket.socket],
     state_dir: Path,
     environment: Mapping[str, str],
     announce: Callable[[str], None],
 ) -> int:
-    """Serves until SIGINT or SIGTERM; a second signal does not wait for anybody. SIGHUP reloads.
+    """Serves what listens until SIGINT or SIGTERM; a second signal does not wait for anybody. SIGHUP reloads.
 
     `announce` is called with the one-time code when the port answers. Answers the exit code: 0, or 128 and
     the number of the second signal, which is how a shell says that something was cut short.
     """
     nursery = Nursery(_instance(state_dir), environment)
-    is_exposed = not is_loopback(str(bound.getsockname()[0]))
+    is_exposed = not is_loopback(str(bound[0].getsockname()[0]))
     gateway = Gateway(settings, store, nursery, environment, state_dir, is_exposed=is_exposed)
     gateway.console.prepare()
     server = _Server(gateway, nursery, state_dir, announce)
@@ -73,7 +73,7 @@ async def run(
         loop.add_signal_handler(number, partial(server.asked_to_stop, number))
     _on_hang_up(loop, gateway.reload_soon, partial(server.asked_to_stop, signal.SIGHUP))
     try:
-        await server.serve(sockets=[bound])
+        await server.serve(sockets=bound)
     finally:
         try:
             await gateway.stop()
