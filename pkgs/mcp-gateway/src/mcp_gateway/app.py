@@ -34,7 +34,9 @@ from mcp_gateway.upstream.process import Nursery
 DRAIN_S: Final = 20.0  # for calls under way and the reading of their answers (faults.md 2.2)
 ANSWERS_S: Final = 5.0  # for the last answers, once no call runs; and for a reader that takes nothing
 HURRY_S: Final = 0.05  # a stop that shall not wait kills again: a server may have been about to start
-KEEP_ALIVE_S: Final = 75  # longer than the pools of common clients keep a connection, so they close it
+# Longer than the pools of common clients and of tailscaled (90 s) keep a connection, so that they close it:
+# a POST on one that we are closing is lost.
+KEEP_ALIVE_S: Final = 100
 GC_THRESHOLDS: Final = (20_000, 20, 20)  # objects of some ten megabytes at most between two looks
 CHECK_EVERY_S: Final = 1.0  # connections that do not move
 

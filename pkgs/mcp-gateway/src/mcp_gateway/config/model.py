@@ -618,6 +618,13 @@ class GatewayConfig(_Strict):
             raise _wrong(
                 "`tailscale.identity` needs a loopback `host`: whoever reaches the port could send the header"
             )
+        proxy = self.trusted_proxy
+        if self.tailscale.identity and proxy and proxy.uid == self.tailscale.uid and proxy.secret is None:
+            # tailscaled passes on any header it does not know, from Funnel, too.
+            raise _wrong(
+                "`trustedProxy.uid` is also `tailscale.uid`, so a client of one could speak for the other;"
+                " run the proxy as a user of its own, or give it a `secret`"
+            )
         return self
 
 
