@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -74,7 +73,6 @@ def _host(explicit: str | None, env: Mapping[str, str], settings: Config) -> str
             f"{host} is not a loopback address, so `tailscale.identity` proves nothing: "
             "bind 127.0.0.1 and let `tailscale serve` stand in front.",
         )
-    _refuse_own_uid(settings)
     return "127.0.0.1" if host == "localhost" else host
 
 
@@ -129,22 +127,6 @@ def _serve(settings: Config, bound: list[socket.socket], state_dir: Path, env: M
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(settings, store, bound, state_dir, env, announce))
-
-
-def _refuse_own_uid(settings: Config) -> None:
-    """Who is at the other end is told by the user it runs as; servers that we start run as ours."""
-    gateway, own = settings.gateway, os.geteuid()
-    proxy = gateway.trusted_proxy
-    for key, uid in (
-        ("tailscale", gateway.tailscale.uid if gateway.tailscale.identity else None),
-        ("trustedProxy", None if proxy is None else proxy.uid),
-    ):
-        if uid == own:
-            _stop(
-                UNUSABLE,
-                f"gateway.{key}: the gateway itself runs as user {own}, so every server it starts could pass "
-                "for the proxy. Run the gateway as a user of its own.",
-            )
 
 
 def _require_a_way_in(host: str, settings: Config, state_dir: Path) -> None:

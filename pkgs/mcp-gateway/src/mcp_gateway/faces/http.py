@@ -10,7 +10,6 @@ the local operator. Else the gateway is guarded: every request but those in `PUB
 what a proxy says counts only where the configuration names it and it is proven.
 """
 
-import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, replace
@@ -130,7 +129,6 @@ class Edge:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._buckets = Buckets()
-        self._own_uid = os.geteuid()
         self._rules = _Rules(gateway.config.gateway, gateway.is_guarded)
 
     def rules(self) -> _Rules:
@@ -205,8 +203,6 @@ class Edge:
         settings = rules.settings
         peer = scope.get(PEER)
         uid = None if peer is None else await peer.uid()
-        if uid == self._own_uid:
-            uid = None  # every server that we start runs as this user, too
         if settings.tailscale.identity and uid is not None and uid == settings.tailscale.uid:
             caller = tailscale_caller(settings.tailscale, headers)
             if caller is not None:
