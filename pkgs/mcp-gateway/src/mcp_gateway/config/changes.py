@@ -51,6 +51,11 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed or self.gateway)
 
+    @property
+    def defines_what_runs(self) -> bool:
+        """Whether a program or an address is new here."""
+        return bool(self.added) or any(change.replaced for change in self.changed)
+
     def facts(self) -> dict[str, Any]:
         """As every face shows them."""
         return {

@@ -37,6 +37,7 @@ TITLE_CHARS_MAX = 200  # a line on a page
 NAME_CHARS_MAX = 100  # of a key
 KEY_CHARS_MIN = 32  # of one that was made elsewhere: 128 bit in hexadecimal
 DURATION_S_MAX = 86_400.0  # a day; more is a typing error, or milliseconds
+SOCKET_BYTES_MAX = 107  # what the kernel takes for the path of a socket
 KEEP_DAYS_MAX = 3_650.0
 KEEP_ROWS_MIN = 1_000  # less would forget a call while its caller still asks for it
 KEEP_ROWS_MAX = 100_000_000  # 30 GB
@@ -205,6 +206,14 @@ def is_loopback(host: str) -> bool:
 def _absolute(path: str) -> str:
     if not path.startswith(("/", "~/", "${")):
         raise _wrong("must be an absolute path, or begin with `~/` or a variable")
+    return path
+
+
+def _socket_path(path: str) -> str:
+    if not path.startswith("/"):
+        raise _wrong("must be an absolute path; nothing in it is expanded")
+    if len(path.encode()) > SOCKET_BYTES_MAX:
+        raise _wrong(f"must be at most {SOCKET_BYTES_MAX} bytes long, the most for the path of a socket")
     return path
 
 
@@ -574,6 +583,9 @@ class GatewayConfig(_Strict):
 
     host: Text = "127.0.0.1"
     port: int = Field(default=8085, ge=0, le=65_535, description="0 takes any free port.")
+    socket: Annotated[Text, AfterValidator(_socket_path)] | None = Field(
+        default=None, description="Path of a unix socket to listen on as well; for its user and group."
+    )
     mcp: Mcp = Field(default_factory=Mcp)
     limits: Limits = Field(default_factory=Limits)
     activity: Activity = Field(default_factory=Activity)
@@ -605,6 +617,13 @@ class GatewayConfig(_Strict):
         if self.tailscale.identity and not is_loopback(self.host):
             raise _wrong(
                 "`tailscale.identity` needs a loopback `host`: whoever reaches the port could send the header"
+            )
+        proxy = self.trusted_proxy
+        if self.tailscale.identity and proxy and proxy.uid == self.tailscale.uid and proxy.secret is None:
+            # tailscaled passes on any header it does not know, from Funnel, too.
+            raise _wrong(
+                "`trustedProxy.uid` is also `tailscale.uid`, so a client of one could speak for the other;"
+                " run the proxy as a user of its own, or give it a `secret`"
             )
         return self
 

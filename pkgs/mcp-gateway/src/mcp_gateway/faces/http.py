@@ -34,6 +34,7 @@ from mcp_gateway.access.proven import (
 )
 from mcp_gateway.config.model import PROXY_PLACE, GatewayConfig, TrustedProxy
 from mcp_gateway.errors import TABLE, GatewayError, InputRequired, Kind, UpstreamAnswered
+from mcp_gateway.faces.peers import PEER
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import encode
@@ -81,7 +82,6 @@ PUBLIC: Final = frozenset(
     | {("POST", b"/api/sign-in"), ("POST", b"/ui/sign-in")}
 )
 CODE_HEADER: Final = b"mcp-gateway-code"
-PEER: Final = "mcp_gateway.peer"  # in the scope: the other end of the connection (`peers.py`)
 _BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 _USUAL_PORT: Final = {"http": 80, "https": 443}
 
@@ -148,7 +148,8 @@ class Edge:
         visit = self._admit(scope, rules)
         if visit.caller is NOBODY:
             visit = await self._identify(visit, scope, rules)
-        rate = rate_of(rules.settings.limits, visit.caller)
+        # Nobody in particular shares no bucket: one stranger must not make a probe fail for another.
+        rate = None if visit.caller is NOBODY else rate_of(rules.settings.limits, visit.caller)
         if rate is not None:
             wait_s = self._buckets.take(visit.caller.id, rate, rate * BURST_S, clock.now_s())
             if wait_s:

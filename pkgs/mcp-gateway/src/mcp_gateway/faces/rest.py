@@ -71,6 +71,7 @@ class CallFilter(BaseModel):
     caller: str | None = None
     face: str | None = None
     outcome: str | None = None
+    action: str | None = None
     since: _Time | None = None
     until: _Time | None = None
 
@@ -303,6 +304,7 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
         if not calls.wants_stream(visit):
             return PlainTextResponse("".join(f"{line.text}\n" for line in lines))
         fresh: asyncio.Queue[Any] = asyncio.Queue(_LOG_WAIT)
+        end = gateway.open_feed(visit.caller, frozenset())  # of nothing but the end: ours, or the caller's
         stop = ring.listen(lambda line: None if fresh.full() else fresh.put_nowait(line))
 
         async def parts() -> AsyncIterator[bytes]:
@@ -310,7 +312,7 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
                 for line in lines:
                     yield sse.event(encode(line), "log")
                 quiet_s = 0.0
-                while not gateway.is_stopping:
+                while not end.is_over:
                     try:
                         async with asyncio.timeout(LOOK_UP_S):
                             line = await fresh.get()
@@ -323,6 +325,7 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
                         yield sse.event(encode(line), "log")
             finally:
                 stop()
+                gateway.close_feed(end)
 
         return event_stream(parts())
 

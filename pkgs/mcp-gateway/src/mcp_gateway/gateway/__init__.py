@@ -33,6 +33,7 @@ from mcp_gateway.access.policy import (
     sees_server,
 )
 from mcp_gateway.catalog import Catalog, Entry
+from mcp_gateway.config.changes import Changes
 from mcp_gateway.config.model import Config, PayloadMode, ServerConfig
 from mcp_gateway.config.secrets import Resolved, SecretError, resolve
 from mcp_gateway.errors import GatewayError, Kind
@@ -68,6 +69,8 @@ __all__ = [
     "stopping",
 ]
 
+RECORD_S: Final = 5.0  # a disk that hangs must not keep a configuration from being applied
+FILE: Final = Caller("file", ())  # who may write the configuration decides everything
 MAX_REMOVED: Final = 1_000  # servers that a reload has removed and of which calls may be remembered
 # Read at a time: 3 ms of the writer, which goes on with its batches between, and 1 ms of the event loop.
 EXPORT_ROWS: Final = 200
@@ -96,7 +99,7 @@ class Gateway:
         self.is_stopping = False
         self.instance = secrets.token_hex(8)
         self.events = Events()
-        self.reloading = Reloading(config, environment, self.events, self._apply)
+        self.reloading = Reloading(config, environment, self.events, self._record_changes, self._apply)
         self.servers = Servers(config.servers.values(), store, self.events)
         self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
         self.payloads = Payloads(self._payload_mode)
@@ -200,6 +203,19 @@ class Gateway:
         """The operator asked with a signal; the outcome is in the log, the feed and the warnings."""
         self.reloading.soon()
 
+    async def _record_changes(self, changes: Changes) -> None:
+        """Before another file decides what runs here and who may do what, that is on the disk.
+
+        On a disk that fails it is applied all the same: who takes a key out of the file must not be kept
+        from it, and who writes the file needs no record to do harm.
+        """
+        needed = Right.EXEC if changes.defines_what_runs else Right.ADMIN
+        try:
+            async with asyncio.timeout(RECORD_S):
+                await self.actions.commit(FILE, needed, "config.apply", detail=str(changes), face="file")
+        except (GatewayError, TimeoutError):
+            logger.error("a change of the configuration could not be recorded: %s", changes)
+
     def _apply(self, config: Config) -> None:
         gone = {name: old for name, old in self.config.servers.items() if name not in config.servers}
         self._removed = dict([*self._removed.items(), *gone.items()][-MAX_REMOVED:])
@@ -212,6 +228,7 @@ class Gateway:
         """A caller may not go on: their calls, kept results, feeds and sessions end."""
         self.calls.end_of(caller_id, "what its caller came in with is not valid any more")
         self.events.end_of(caller_id)
+        self.artifacts.end_of(caller_id)
         for end in self.at_end_of:
             end(caller_id)
 
@@ -275,12 +292,12 @@ class Gateway:
         upstream = self._operable(caller, server)
         await self.servers.switch(upstream, enabled)
         word = {True: "on", False: "off", None: "as declared"}[enabled]
-        self.actions.note(caller, Right.OPERATE, "server.switch", server=server, detail=word)
+        self.actions.note(caller, Right.OPERATE, "server.switch", detail=f"{server} {word}")
         return self._view(caller, upstream)
 
     def restart_server(self, caller: Caller, server: str) -> dict[str, Any]:
         upstream = self._operable(caller, server)
-        self.actions.note(caller, Right.OPERATE, "server.restart", server=server)
+        self.actions.note(caller, Right.OPERATE, "server.restart", detail=server)
         self.servers.restart(upstream)
         return self._view(caller, upstream)
 
@@ -324,7 +341,7 @@ class Gateway:
         require_on_tool(caller, Right.OPERATE, server, tool, entry.is_read_only)
         await self.servers.switch_tool(server, tool, enabled)
         word = "on" if enabled else "off"
-        self.actions.note(caller, Right.OPERATE, "tool.switch", server=server, tool=tool, detail=word)
+        self.actions.note(caller, Right.OPERATE, "tool.switch", detail=f"{server}/{tool} {word}")
         return self._entry(caller, server, tool)
 
     # Calls
@@ -426,9 +443,7 @@ class Gateway:
         call = None if call_id is None else self.calls.running.get(call_id)
         if call is not None and (call.caller.id == caller.id or _operates(caller)):
             if call.caller.id != caller.id:
-                self.actions.note(
-                    caller, Right.OPERATE, "call.cancel", server=call.record.server, detail=text
-                )
+                self.actions.note(caller, Right.OPERATE, "call.cancel", detail=text)
             call.cancel("cancelled by request")
             return facts_of(call.record)
         return await self.show_call(caller, text)

@@ -48,6 +48,10 @@ class Feed:
             self._unread.append(change)
             self._bell.set()
 
+    @property
+    def is_over(self) -> bool:
+        return self._over
+
     def skip(self) -> None:
         """Forgets what is unread; for a reader to whom several changes are as one."""
         self._unread.clear()
