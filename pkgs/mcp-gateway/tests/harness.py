@@ -546,7 +546,8 @@ class Gateway:
         cursor = ""
         while True:
             page = self.get(f"/api/calls?server={server}&limit=500{cursor}").json()
-            rows += page["calls"]
+            # What was done to a server stands among its calls.
+            rows += [row for row in page["calls"] if row["action"] is None]
             if not page.get("cursor"):
                 return rows
             cursor = f"&cursor={page['cursor']}"
