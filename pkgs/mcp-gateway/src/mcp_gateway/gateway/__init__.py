@@ -233,6 +233,7 @@ class Gateway:
     def end_of(self, caller_id: str) -> None:
         """A caller may not go on: their calls, kept results, feeds and sessions end."""
         self.calls.end_of(caller_id, "what its caller came in with is not valid any more")
+        self.artifacts.end_of(caller_id)
         self._left(caller_id)
 
     def _left(self, caller_id: str) -> None:
@@ -241,7 +242,6 @@ class Gateway:
         Whoever is signed in as the same caller elsewhere connects again.
         """
         self.events.end_of(caller_id)
-        self.artifacts.end_of(caller_id)
         for end in self.at_end_of:
             end(caller_id)
 
