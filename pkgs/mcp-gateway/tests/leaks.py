@@ -236,7 +236,8 @@ def look_at_processes(*, again: bool = False) -> None:
         looks = _looked_at.get(name, 0)
         if looks < 2 or again:
             try:
-                command = Path(f"/proc/{name}/cmdline").read_bytes()
+                with open(f"/proc/{name}/cmdline", "rb", buffering=0) as file:
+                    command = file.readall()
             except OSError:
                 continue  # it has ended
             _looked_at[name] = looks + bool(command)  # one that is being started has none for a moment

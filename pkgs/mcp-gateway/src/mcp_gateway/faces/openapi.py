@@ -226,13 +226,32 @@ _KEY = {
 }
 _ME = {
     "type": "object",
-    "required": ["caller", "name", "rights", "scopes"],
+    "required": ["caller", "name", "rights", "scopes", "signedInUntil", "elevatedUntil"],
     "properties": {
         "caller": {"type": "string"},
         "name": {"type": ["string", "null"]},
         "rights": {"type": "array", "items": {"type": "string"}},
         "scopes": {"type": "array", "items": {"$ref": "#/components/schemas/Scopes"}},
+        "signedInUntil": {
+            "type": ["number", "null"],
+            "description": "Seconds since 1970, if nothing is asked until then; null for who has no cookie",
+        },
+        "elevatedUntil": {
+            "type": ["number", "null"],
+            "description": "Seconds since 1970; until then a sign-in has `exec` and `admin`, too",
+        },
     },
+}
+_SIGN_IN = {
+    "type": "object",
+    "description": "Exactly one of them",
+    "properties": {
+        "password": {"type": "string", "maxLength": 1024},
+        "code": {"type": "string", "maxLength": 1024, "description": "The one-time code of the console"},
+    },
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
 }
 _NEW_KEY = {
     "type": "object",
@@ -292,6 +311,8 @@ _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/artifacts/{id}", "get"): _json(_ref("Result")),
     ("/api/artifacts/{id}", "head"): {},
     ("/api/me", "get"): _json(_ME),
+    ("/api/sign-in", "post"): _json(_ME),
+    ("/api/sign-out", "post"): {},
     ("/api/keys", "get"): _json(_list_of("keys", "Key")),
     ("/api/keys", "post"): _json(_ref("Key")),
     ("/api/keys/{id}", "delete"): {},
@@ -431,6 +452,8 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
         operation["parameters"].append(_RANGE_PARAMETER)
     if path == "/api/tools/{server}/{tool}":
         operation["parameters"] = [_SERVER_PARAMETER, _TOOL_PARAMETER]
+    if (path, method) == ("/api/sign-in", "post"):
+        operation["requestBody"] = {"required": True, "content": _json(_SIGN_IN)}
     if (path, method) == ("/api/keys", "post"):
         operation["requestBody"] = {"required": True, "content": _json(_NEW_KEY)}
     kinds = _BODIES.get((path, method))
