@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from mcp_gateway.catalog import api_list
 from mcp_gateway.errors import GatewayError, Kind
@@ -106,6 +107,7 @@ def build(gateway: Gateway) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     _handle_errors(app)
     _add_probes(app, gateway)
@@ -137,11 +139,25 @@ def _handle_errors(app: FastAPI) -> None:
         return problem(GatewayError(Kind.INVALID, f"{place}: {first['msg']}"))
 
     @app.exception_handler(HTTPException)
-    async def _(_request: Request, error: HTTPException) -> Response:
+    async def _(request: Request, error: HTTPException) -> Response:
         kind = Kind.UNKNOWN if error.status_code == 404 else Kind.INVALID
-        answer = problem(GatewayError(kind, str(error.detail), status=error.status_code))
-        answer.headers.update(error.headers or {})
+        detail, headers = str(error.detail), dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods_at(app, request))
+            detail = f"This path takes {headers['Allow']}"
+        answer = problem(GatewayError(kind, detail, status=error.status_code))
+        answer.headers.update(headers)
         return answer
+
+
+def _methods_at(app: FastAPI, request: Request) -> list[str]:
+    """Every method of a path that has a route; the framework names those of its first route alone."""
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    methods = {method for route in routes if route.path == path for method in route.methods or ()}
+    if path.endswith("/{tool:path}"):
+        methods.add("POST")  # the hot route, which the framework does not know
+    return sorted(methods)
 
 
 def _add_probes(app: FastAPI, gateway: Gateway) -> None:

@@ -1,0 +1,185 @@
+"""Lets schemathesis ask a gateway everything its `/openapi.json` allows, and much that it does not.
+
+Owns the configuration of the tool, the run and what was found; knows nothing of what the answers should be
+beyond the document and the shape of an error. Uses the tool's engine, which its command line drives, too:
+its decorators for a document that comes from a fixture need members that pytest 9.2 no longer has.
+"""
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import schemathesis
+from schemathesis.core.transport import Response
+from schemathesis.engine import events, from_schema
+
+from tests.faces.knocking import check_problem
+from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway
+
+STREAM: Final = "text/event-stream"
+PAUSE_S: Final = 0.02  # between two calls of the bustle: how long a reader of a live stream waits
+CALL: Final = "POST /api/tools/{server}/{tool}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What exists, so that not every request ends at an id that does not. Each is drawn at `share`."""
+
+    servers: tuple[str, ...]
+    switched: tuple[str, ...]  # the only servers that are switched and restarted
+    tools: tuple[str, ...]
+    calls: tuple[str, ...]
+    artifacts: tuple[str, ...]
+    share: float = 0.7
+
+
+@dataclass
+class Found:
+    """What a run met, by operation as `GET /api/servers`."""
+
+    failures: list[str] = field(default_factory=list)
+    statuses: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    kinds: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    @property
+    def asked(self) -> set[str]:
+        return set(self.statuses)
+
+    def answered(self, label: str, *statuses: int) -> bool:
+        return all(self.statuses[label][status] for status in statuses)
+
+    def succeeded(self) -> set[str]:
+        return {label for label, seen in self.statuses.items() if any(status < 300 for status in seen)}
+
+
+def config(
+    known: Known, examples: int, headers: Mapping[str, str], *, credentials: bool = False
+) -> dict[str, Any]:
+    """The tool's configuration, as in its own file. Nothing is left to chance, kept on disk or learnt."""
+    names = ("servers", "switched", "tools", "calls", "artifacts")
+
+    def drawn(name: str) -> dict[str, Any]:
+        return {"dictionary": name, "probability": known.share}
+
+    switched = {"parameters": {"path.server": drawn("switched")}}
+    unlearned = {"extra-data-sources": {"responses": False}}  # or it would switch every server it hears of
+    return {
+        "continue-on-failure": True,
+        "request-timeout": ANSWER_TIMEOUT_S,
+        # Live streams never end; the bustle sees to it that something comes on each.
+        "max-stream-events": 1,
+        "headers": dict(headers),
+        "cache": {"enabled": False},
+        "auth": {"auto-signup": False},
+        "generation": {
+            "deterministic": True,
+            "database": "none",
+            "max-examples": examples,
+            "with-security-parameters": credentials,
+        },
+        "phases": {
+            "examples": unlearned,
+            "coverage": unlearned | {"generate-duplicate-query-parameters": True},
+            "fuzzing": unlearned | {"error-feedback": {"enabled": False}},
+            "stateful": {"enabled": False},
+        },
+        "dictionaries": {name: {"values": list(getattr(known, name))} for name in names},
+        "parameters": {
+            "path.server": drawn("servers"),
+            "path.tool": drawn("tools"),
+            "path.id": drawn("calls"),
+        },
+        "operations": [
+            switched | {"include-method": "PATCH"},
+            switched | {"include-path": "/api/servers/{server}/restart"},
+            {"include-path": "/api/artifacts/{id}", "parameters": {"path.id": drawn("artifacts")}},
+            # A cursor is whatever an earlier page gave; no schema says what that is.
+            {
+                "include-path": "/api/calls",
+                "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "4xx"]}},
+            },
+            # Some servers are down, and time may be up; that is no fault of the gateway.
+            {
+                "include-name": CALL,
+                "checks": {"not_a_server_error": {"expected-statuses": ["2xx", "4xx", "502", "503", "504"]}},
+            },
+        ],
+    }
+
+
+def explore(gateway: Gateway, settings: Mapping[str, Any], headers: Mapping[str, str], *labels: str) -> Found:
+    """Asks all operations of the document, or those of `labels`; with what to ask for the document itself."""
+    schema: schemathesis.BaseSchema = schemathesis.openapi.from_url(
+        f"http://127.0.0.1:{gateway.port}/openapi.json",
+        config=schemathesis.Config.from_dict(dict(settings)),
+        headers=dict(headers),
+    )
+    if labels:
+        schema = schema.include(name=list(labels))
+    found = Found()
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.ScenarioFinished):
+            _take(found, event)
+        elif isinstance(event, events.NonFatalError):
+            found.failures.append(f"{event.label}: {event.info.title}: {event.info.message}")
+        elif isinstance(event, events.FatalError):
+            raise event.exception
+    return found
+
+
+def _take(found: Found, scenario: events.ScenarioFinished) -> None:
+    recorder = scenario.recorder
+    for case_id, asked in recorder.interactions.items():
+        label, answer = recorder.cases[case_id].value.operation.label, asked.response
+        assert answer is not None, f"{label}: {asked.request.method} {asked.request.uri} got no answer"
+        # What was asked with another method is an answer of the path, not of the operation.
+        if asked.request.method == label.partition(" ")[0]:
+            found.statuses[label][answer.status_code] += 1
+            found.kinds[label].add(answer.headers.get("content-type", [""])[0].partition(";")[0])
+        try:
+            _check_error(asked.request.method, answer)
+        except AssertionError as problem:
+            found.failures.append(f"{label}: {asked.request.method} {asked.request.uri}: {problem}")
+        for check in recorder.checks.get(case_id, ()):
+            if check.failure_info is not None:
+                failure = check.failure_info.failure
+                again = check.failure_info.code_sample
+                found.failures.append(
+                    f"{label}: {failure.title}\n{failure.message}\n{again}\n{answer.text[:500]}"
+                )
+
+
+def _check_error(method: str, answer: Response) -> None:
+    """Every error is a problem of the table, says how to go on, and is no page of a framework."""
+    headers = {name: values[0] for name, values in answer.headers.items()}
+    status = answer.status_code
+    if status == 405:
+        assert method not in headers["allow"].split(", "), headers
+    if status == 401:
+        assert headers["www-authenticate"], headers
+    if status >= 400 and method != "HEAD":
+        whole = Answer(status, headers, answer.content)
+        check_problem(whole, status, str(whole.json()["code"]))
+
+
+@contextmanager
+def bustle(gateway: Gateway, server: str, headers: Mapping[str, str]) -> Iterator[None]:
+    """Somebody calls all the time, and the server complains each time on stderr: every live stream moves."""
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(PAUSE_S):
+            asked = {"mode": "stderr-secret"}
+            answer = gateway.request("POST", f"/api/tools/{server}/act", asked, headers)
+            assert answer.status == 200, answer
+
+    worker = threading.Thread(target=work, name="bustle", daemon=True)
+    worker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        worker.join(ANSWER_TIMEOUT_S)
