@@ -22,6 +22,10 @@ from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway
 STREAM: Final = "text/event-stream"
 PAUSE_S: Final = 0.02  # between two calls of the bustle: how long a reader of a live stream waits
 CALL: Final = "POST /api/tools/{server}/{tool}"
+TRIM: Final = "PATCH /api/tools/{server}/{tool}"
+SWITCH: Final = "PATCH /api/servers/{server}"
+RESTART: Final = "POST /api/servers/{server}/restart"
+ARTIFACTS: Final = ("GET /api/artifacts/{id}", "HEAD /api/artifacts/{id}")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Known:
     """What exists, so that not every request ends at an id that does not. Each is drawn at `share`."""
 
     servers: tuple[str, ...]
-    switched: tuple[str, ...]  # the only servers that are switched and restarted
+    switched: tuple[str, ...]  # the only servers that are switched and restarted,
+    trimmed: tuple[str, ...]  # and the only ones whose tools are: those of a server that is off are unknown
     tools: tuple[str, ...]
     calls: tuple[str, ...]
     artifacts: tuple[str, ...]
@@ -56,15 +61,23 @@ class Found:
 
 
 def config(
-    known: Known, examples: int, headers: Mapping[str, str], *, credentials: bool = False
+    known: Known, examples: int, headers: Mapping[str, str], *only: str, credentials: bool = False
 ) -> dict[str, Any]:
-    """The tool's configuration, as in its own file. Nothing is left to chance, kept on disk or learnt."""
-    names = ("servers", "switched", "tools", "calls", "artifacts")
+    """The tool's configuration, as in its own file; for all operations, or for these `only`.
+
+    Nothing is left to chance, kept on disk or learnt. With `credentials` it makes up some.
+    """
+    names = ("servers", "switched", "trimmed", "tools", "calls", "artifacts")
 
     def drawn(name: str) -> dict[str, Any]:
         return {"dictionary": name, "probability": known.share}
 
-    switched = {"parameters": {"path.server": drawn("switched")}}
+    def drawing(name: str, *labels: str, parameter: str = "path.server") -> dict[str, Any]:
+        return {"include-name": list(labels), "parameters": {parameter: drawn(name)}}
+
+    def expecting(check: str, label: str, *more: str) -> dict[str, Any]:
+        return {"include-name": label, "checks": {check: {"expected-statuses": ["2xx", "4xx", *more]}}}
+
     unlearned = {"extra-data-sources": {"responses": False}}  # or it would switch every server it hears of
     return {
         "continue-on-failure": True,
@@ -93,32 +106,25 @@ def config(
             "path.id": drawn("calls"),
         },
         "operations": [
-            switched | {"include-method": "PATCH"},
-            switched | {"include-path": "/api/servers/{server}/restart"},
-            {"include-path": "/api/artifacts/{id}", "parameters": {"path.id": drawn("artifacts")}},
+            *([{"exclude-name": list(only), "enabled": False}] if only else []),
+            drawing("switched", SWITCH, RESTART),
+            drawing("trimmed", TRIM),
+            drawing("artifacts", *ARTIFACTS, parameter="path.id"),
             # A cursor is whatever an earlier page gave; no schema says what that is.
-            {
-                "include-path": "/api/calls",
-                "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "4xx"]}},
-            },
+            expecting("positive_data_acceptance", "GET /api/calls"),
             # Some servers are down, and time may be up; that is no fault of the gateway.
-            {
-                "include-name": CALL,
-                "checks": {"not_a_server_error": {"expected-statuses": ["2xx", "4xx", "502", "503", "504"]}},
-            },
+            expecting("not_a_server_error", CALL, "502", "503", "504"),
         ],
     }
 
 
-def explore(gateway: Gateway, settings: Mapping[str, Any], headers: Mapping[str, str], *labels: str) -> Found:
-    """Asks all operations of the document, or those of `labels`; with what to ask for the document itself."""
-    schema: schemathesis.BaseSchema = schemathesis.openapi.from_url(
+def explore(gateway: Gateway, settings: Mapping[str, Any], headers: Mapping[str, str]) -> Found:
+    """Asks what the settings say; `headers` are those that get the document itself."""
+    schema = schemathesis.openapi.from_url(
         f"http://127.0.0.1:{gateway.port}/openapi.json",
         config=schemathesis.Config.from_dict(dict(settings)),
         headers=dict(headers),
     )
-    if labels:
-        schema = schema.include(name=list(labels))
     found = Found()
     for event in from_schema(schema).execute():
         if isinstance(event, events.ScenarioFinished):

@@ -21,6 +21,7 @@ LARGE_BYTES = 10 * 2**20 + 1  # this much makes an artifact
 SERVERS = {
     "good": hostile("good"),
     "spare": hostile("good"),
+    "other": hostile("good"),
     "off": hostile("good", enabled=False),
 }
 
@@ -33,6 +34,7 @@ def known(gateway: Gateway, *servers: str) -> Known:
     return Known(
         servers=servers,
         switched=("spare",),
+        trimmed=("other",),
         tools=("echo", "fail", "pid", "progress", "refuse"),
         calls=(call["id"],),
         artifacts=(large["_meta"]["mcp-gateway/artifact"]["id"],),
@@ -60,7 +62,7 @@ def streams(operations: dict[str, dict[str, Any]]) -> set[str]:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with Gateway(SERVERS, tmp_path_factory.mktemp("contract")) as gateway:
-        for server in ("good", "spare"):
+        for server in ("good", "spare", "other"):
             gateway.wait_for_state(server, "ready")
         with bustle(gateway, "good", {}):
             yield gateway
@@ -90,6 +92,7 @@ def test_every_answer_is_one_that_the_document_announces(gateway: Gateway, examp
 )
 def test_every_event_of_a_stream_is_one_that_the_document_announces(gateway: Gateway, examples: int) -> None:
     labels = streams(documented(gateway))
-    found = explore(gateway, config(known(gateway, "good"), examples, {"Accept": STREAM}), {}, *labels)
+    found = explore(gateway, config(known(gateway, "good"), examples, {"Accept": STREAM}, *labels), {})
+    assert found.asked == labels
     assert not found.failures, "\n\n".join(found.failures[:10])
     assert {label for label, kinds in found.kinds.items() if STREAM in kinds} == labels
