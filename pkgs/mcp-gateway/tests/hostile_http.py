@@ -163,6 +163,13 @@ def unauthorized_loop(twin: Twin, request: Request, response: Response, message:
     return True
 
 
+@instead("key-refused", "F078", "401 to a call, and a page that repeats the headers it came with", "act")
+def key_refused(twin: Twin, request: Request, response: Response, message: Any) -> bool:
+    told = "\n".join(f"{name}: {value}" for name, value in request.headers)
+    twin.plain(response, 401, (("Content-Type", "text/plain"),), b"no such key in\n" + told.encode())
+    return True
+
+
 @instead("forbidden", "F078", "403: the token is not enough")
 def forbidden(twin: Twin, request: Request, response: Response, message: Any) -> bool:
     challenge = ("WWW-Authenticate", 'Bearer error="insufficient_scope", scope="tools admin"')

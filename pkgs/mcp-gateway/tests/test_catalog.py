@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from mcp_gateway.catalog import MAX_NAME_CHARS, Catalog, Offer, Tool, api_list, build, read_page
+from mcp_gateway.access.caller import LOCAL_OPERATOR, Caller, Grant, Right
+from mcp_gateway.catalog import MAX_NAME_CHARS, MAX_VIEWS, Catalog, Offer, Tool, api_list, build, read_page
 from mcp_gateway.config.model import ToolRules
 
 
@@ -349,3 +350,50 @@ def test_what_did_not_move_is_not_made_again() -> None:
     assert build(3, [two, one], after).by_server == {"two": before.by_server["two"], **before.by_server}
     assert list(build(3, [two, one], after).by_server) == ["two", "one"]
     assert "one" not in build(4, [two], after).by_server
+
+
+# -- what one caller sees -------------------------------------------------------------------------------
+
+
+def granted(**narrowed: Any) -> Caller:
+    return Caller("key:a", (Grant(frozenset({Right.CALL}), **narrowed),))
+
+
+def two() -> Catalog:
+    read_only, lying = {"readOnlyHint": True}, {"readOnlyHint": "true"}
+    git = (tool("status", annotations=read_only), tool("commit"), tool("lie", annotations=lying))
+    return build(1, [Offer("git", git, ToolRules()), Offer("time", (tool("now"),), ToolRules())])
+
+
+def test_a_view_holds_the_same_entries_and_lists_of_its_own() -> None:
+    whole = two()
+    view = whole.seen_by(granted(servers=("git",), tools=("status", "now")))
+    assert {server: list(tools) for server, tools in view.by_server.items()} == {"git": ["status"]}
+    assert view.by_server["git"]["status"] is whole.by_server["git"]["status"]
+    assert names(view.exposed_list) == ["git__status"]
+    assert names(view.native_lists["git"]) == ["status"]
+    assert [entry["name"] for entry in json.loads(view.api_list)["tools"]] == ["status"]
+    assert "git__commit" not in view.by_exposed
+    assert [entry.tool for entry in view.search(None, "git")] == ["status"]
+
+
+def test_who_is_not_narrowed_has_the_snapshot_itself_and_equal_grants_share_a_view() -> None:
+    whole = two()
+    assert whole.seen_by(LOCAL_OPERATOR) is whole
+    view = whole.seen_by(granted(servers=("git",)))
+    assert whole.seen_by(Caller("key:b", granted(servers=("git",)).grants)) is view
+    assert whole.seen_by(granted(servers=("time",))) is not view
+    assert build(2, whole.offers.values(), whole).seen_by(granted(servers=("git",))) is not view
+
+
+def test_views_are_bounded() -> None:
+    whole = two()
+    first = whole.seen_by(granted(servers=("git", "0")))
+    for number in range(1, MAX_VIEWS + 1):
+        whole.seen_by(granted(servers=("git", str(number))))
+    assert whole.seen_by(granted(servers=("git", "0"))) is not first
+
+
+def test_read_only_is_what_the_server_says_in_so_many_words() -> None:
+    assert list(two().seen_by(granted(read_only=True)).by_exposed) == ["git__status"]
+    assert two().seen_by(Caller("nobody", ())).by_exposed == {}

@@ -13,7 +13,7 @@ import pytest
 from msgspec import Raw
 
 import mcp_gateway.store as store_module
-from mcp_gateway.access.caller import Caller, Right
+from mcp_gateway.access.caller import Right, unlimited
 from mcp_gateway.config import load
 from mcp_gateway.config.model import Config, PayloadMode
 from mcp_gateway.errors import GatewayError, UpstreamAnswered
@@ -25,7 +25,7 @@ from mcp_gateway.upstream.process import Nursery
 from tests.store.records import a_finished_record
 
 SECRET = 'k3y"/+ä value'
-BEN = Caller("ben", frozenset({Right.READ}))
+BEN = unlimited("ben", Right.READ)
 
 
 def ring(mode: PayloadMode = "memory") -> Payloads:
@@ -174,7 +174,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 def gateway(store: Store, config: Config) -> Gateway:
-    return Gateway(config, store, Nursery("test", {}), {})
+    return Gateway(config, store, Nursery("test", {}), {}, Path("nowhere"))
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
@@ -192,7 +192,7 @@ async def test_a_call_of_somebody_else_is_shown_to_who_may_operate_and_to_nobody
         store.end(record)
         known = {"request": 2, "response": 2}
     text = call_id_text(record.id)
-    anna, operator = Caller("anna", BEN.rights), Caller("eve", frozenset({Right.READ, Right.OPERATE}))
+    anna, operator = unlimited("anna", Right.READ), unlimited("eve", Right.READ, Right.OPERATE)
     for caller in (anna, operator):
         shown = await house.show_payloads(caller, text)
         assert {name: side["bytes"] for name, side in shown.items()} == known
@@ -200,7 +200,7 @@ async def test_a_call_of_somebody_else_is_shown_to_who_may_operate_and_to_nobody
     assert await house.show_payloads(operator, "nothing") == NOTHING
     assert await house.show_payloads(operator, call_id_text(record.id + 1)) == NOTHING
     with pytest.raises(GatewayError, match="`read`"):
-        await house.show_payloads(Caller("anna", frozenset()), text)
+        await house.show_payloads(unlimited("anna"), text)
 
 
 async def test_where_it_is_switched_off_later_nothing_is_shown_any_more(store: Store) -> None:
@@ -209,7 +209,7 @@ async def test_where_it_is_switched_off_later_nothing_is_shown_any_more(store: S
     house.payloads = Payloads(lambda _server: modes[-1])
     record = a_finished_record()
     house.payloads.keep(record, LogRing(), result("x"), None)
-    operator = Caller("local", frozenset(Right))
+    operator = unlimited("local", *Right)
     assert await house.show_payloads(operator, call_id_text(record.id)) != NOTHING
     modes.append("off")
     assert await house.show_payloads(operator, call_id_text(record.id)) == NOTHING

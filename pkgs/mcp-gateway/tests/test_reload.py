@@ -108,7 +108,7 @@ BAD: dict[str, tuple[str, int | None, str]] = {
     "names": ('{"mcpServers": {\n "a b": {"command": "x"},\n "A-B": {"command": "y"}}}', 3, "same id `a-b`"),
     "twice": ('{"mcpServers": {\n "a": {"command": "x"},\n "a": {"command": "y"}}}', 3, "a second time"),
     "unknown": ('{"mcpServers": {\n "a": {\n  "comand": "x"}}}', 3, "did you mean `command`?"),
-    "unbuilt": ('{\n"gateway": {"auth": {}}}', 2, "auth"),
+    "half a password": ('{\n"gateway": {"auth": {"password": {}}}}', 2, "needs exactly one"),
 }
 
 

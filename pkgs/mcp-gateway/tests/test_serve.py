@@ -72,15 +72,19 @@ def test_a_bind_beyond_loopback_is_refused_wherever_it_is_written(tmp_path: Path
     assert (code, "loopback" in said) == (2, True)
 
 
-def test_a_public_address_is_refused_until_callers_can_be_told_apart(tmp_path: Path) -> None:
-    code, said = refuse(tmp_path, "--port", "0", MCP_GATEWAY_PUBLIC_URL="https://gw.example.com")
-    assert code == 2
-    assert "MCP_GATEWAY_PUBLIC_URL" in said
-    for key, value in (("publicUrl", "https://gw.example.com"), ("trustedProxy", "10.0.0.1"), ("auth", {})):
-        config = write(tmp_path / "config.json", {"mcpServers": {}, "gateway": {key: value}})
-        code, said = refuse(tmp_path, "--port", "0", "--config", str(config))
-        assert code == 2
-        assert f"gateway.{key}" in said
+def test_a_public_address_that_is_none_is_refused(tmp_path: Path) -> None:
+    for url in ("gw.example.com", "https://gw.example.com/mcp", "https://a:b@gw.example.com"):
+        code, said = refuse(tmp_path, "--port", "0", MCP_GATEWAY_PUBLIC_URL=url)
+        assert (code, "gateway.publicUrl" in said) == (2, True), said
+    config = write(tmp_path / "config.json", {"gateway": {"trustedProxy": {"userHeader": "X-User"}}})
+    code, said = refuse(tmp_path, "--port", "0", "--config", str(config))
+    assert (code, "needs a proof" in said) == (2, True), said
+
+
+def test_identity_of_a_tailnet_is_refused_where_others_reach_the_port(tmp_path: Path) -> None:
+    config = write(tmp_path / "config.json", {"gateway": {"tailscale": {"identity": True}}})
+    code, said = refuse(tmp_path, "--port", "0", "--host", "0.0.0.0", "--config", str(config))
+    assert (code, "tailscale.identity" in said) == (2, True), said
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])

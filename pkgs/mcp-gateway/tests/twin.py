@@ -506,6 +506,8 @@ class Twin:
             kind = str(message.get("method", "an answer"))
             if kind == "tools/call":
                 kind += f" {tool_called(message)}"
+        elif request.header("last-event-id") is not None:
+            kind += " resumed"
         if kind in self.seen.headers or len(self.seen.headers) < KEPT_HEADERS:
             self.seen.headers[kind] = dict(request.headers)
 
@@ -946,6 +948,12 @@ def mirrored(server: hostile.Server, call: Call) -> None:
     assert isinstance(server, Exchange)
     found = {name: value for name, value in server.request.headers if name.startswith("mcp-param-")}
     call.reply(json.dumps(found))
+
+
+@tool("Says which headers its call came with", text="string")
+def headers(server: hostile.Server, call: Call) -> None:
+    assert isinstance(server, Exchange)
+    call.reply(json.dumps({"text": call.arguments.get("text"), "headers": dict(server.request.headers)}))
 
 
 # -- where modes are registered ------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from typing import Final
 import uvicorn
 
 from mcp_gateway.clock import now_s
-from mcp_gateway.config.model import Config
+from mcp_gateway.config.model import Config, is_loopback
 from mcp_gateway.faces.asgi import Application
 from mcp_gateway.faces.connection import READ_S, Connection
 from mcp_gateway.gateway import Gateway
@@ -38,6 +38,15 @@ KEEP_ALIVE_S: Final = 75  # longer than the pools of common clients keep a conne
 GC_THRESHOLDS: Final = (20_000, 20, 20)  # objects of some ten megabytes at most between two looks
 CHECK_EVERY_S: Final = 1.0  # connections that do not move
 
+# Nothing of ours is to be guessed at, framed, or told to other sites; pages have a policy of their own, too.
+ON_EVERY_ANSWER: Final = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+]
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,15 +56,17 @@ async def run(
     bound: socket.socket,
     state_dir: Path,
     environment: Mapping[str, str],
-    announce: Callable[[], None],
+    announce: Callable[[str], None],
 ) -> int:
     """Serves until SIGINT or SIGTERM; a second signal does not wait for anybody. SIGHUP reloads.
 
-    `announce` is called when the port answers. Answers the exit code: 0, or 128 and the number of the
-    second signal, which is how a shell says that something was cut short.
+    `announce` is called with the one-time code when the port answers. Answers the exit code: 0, or 128 and
+    the number of the second signal, which is how a shell says that something was cut short.
     """
     nursery = Nursery(_instance(state_dir), environment)
-    gateway = Gateway(settings, store, nursery, environment)
+    is_exposed = not is_loopback(str(bound.getsockname()[0]))
+    gateway = Gateway(settings, store, nursery, environment, state_dir, is_exposed=is_exposed)
+    gateway.console.prepare()
     server = _Server(gateway, nursery, state_dir, announce)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -75,7 +86,7 @@ class _Server(uvicorn.Server):
     """uvicorn, with the gateway started behind the open port and everything ended in our order."""
 
     def __init__(
-        self, gateway: Gateway, nursery: Nursery, state_dir: Path, announce: Callable[[], None]
+        self, gateway: Gateway, nursery: Nursery, state_dir: Path, announce: Callable[[str], None]
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -87,6 +98,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,  # a forwarded header never changes who is asking
                 server_header=False,
+                headers=ON_EVERY_ANSWER,
                 date_header=False,
                 # Connections have been cut by then: only for what would hang for another reason.
                 timeout_graceful_shutdown=int(ANSWERS_S) + 1,
@@ -104,7 +116,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._announce()
+        self._announce(self._gateway.console.code)
         # What was imported stays for good; without this every full collection looks through it, which
         # stops all callers for 40 ms about once a second under load. A call leaves no cycles behind, so
         # looking for some at every 700 objects is work for nothing.

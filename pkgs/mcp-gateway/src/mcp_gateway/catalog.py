@@ -5,6 +5,7 @@ and switches, gives every tool its exposed name, and encodes each list once. Pur
 new snapshot in when a server's list or a switch changes.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,13 +14,16 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from mcp_gateway.access.policy import offers
+from mcp_gateway.access.caller import Caller, Grant
+from mcp_gateway.access.policy import offers, sees_server, sees_tool
 from mcp_gateway.config.model import ToolRules
 from mcp_gateway.names import exposed_names
 from mcp_gateway.wire import halves
 from mcp_gateway.wire.envelope import encode, read_members
 
 MAX_NAME_CHARS: Final = 1_024
+# Callers with the same grants share a view; each holds lists of its own, but none of the definitions.
+MAX_VIEWS: Final = 64
 # Decoding happens on the event loop: a page beyond these would hold up everybody.
 MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 MAX_PAGE_TOOLS: Final = 2_001  # one more than a whole list may have, so that the cut is told with the list
@@ -111,6 +115,20 @@ class Entry:
     definition: bytes
 
     @cached_property
+    def is_read_only(self) -> bool:
+        """What the server says of the tool (`annotations.readOnlyHint`); nobody checks whether it is so."""
+        members = read_members(self.definition)
+        try:
+            return msgspec.json.decode(members.get("annotations", b"{}"), type=_Annotations).readOnlyHint
+        except (msgspec.MsgspecError, RecursionError):
+            return False
+
+    @cached_property
+    def for_mcp(self) -> bytes:
+        """The definition under the exposed name."""
+        return _renamed(self.definition, self.exposed)
+
+    @cached_property
     def for_api(self) -> bytes:
         """The tool as `/api/tools` shows it: the server's members, plus where it belongs."""
         own = {"server": self.server, "name": self.tool, "exposedName": self.exposed, "enabled": self.enabled}
@@ -127,6 +145,10 @@ class Entry:
         ).lower()
 
 
+class _Annotations(msgspec.Struct):
+    readOnlyHint: bool = False
+
+
 class _SearchHead(msgspec.Struct):
     # Any: a server that sends a number as its description is still searchable by name.
     title: Any = None
@@ -139,11 +161,28 @@ class _SearchHead(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Catalog:
-    """The snapshot. Look-ups are exact; lists are encoded at first use and kept."""
+    """The snapshot, or what one caller sees of it.
+
+    Look-ups are exact; lists are encoded at first use and kept.
+    """
 
     version: int = 0
     by_server: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
     offers: Mapping[str, Offer] = field(default_factory=dict)  # what `by_server` was made of
+    _views: "OrderedDict[tuple[Grant, ...], Catalog]" = field(
+        default_factory=OrderedDict, repr=False, compare=False
+    )
+
+    def seen_by(self, caller: Caller) -> "Catalog":
+        """The same entries, without those outside of what the caller was granted; made once per snapshot."""
+        if caller.sees_everything:
+            return self
+        view = self._views.get(caller.grants)
+        if view is None:
+            self._views[caller.grants] = view = Catalog(self.version, _seen(self.by_server, caller))
+            if len(self._views) > MAX_VIEWS:
+                self._views.popitem(last=False)
+        return view
 
     @cached_property
     def by_exposed(self) -> Mapping[str, Entry]:
@@ -152,9 +191,7 @@ class Catalog:
     @cached_property
     def exposed_list(self) -> bytes:
         """The result of `tools/list` over all servers, with exposed names."""
-        return _list_result(
-            _renamed(entry.definition, entry.exposed) for entry in self.by_exposed.values() if entry.enabled
-        )
+        return _list_result(entry.for_mcp for entry in self.by_exposed.values() if entry.enabled)
 
     @cached_property
     def native_lists(self) -> Mapping[str, bytes]:
@@ -177,6 +214,18 @@ class Catalog:
             if (server is None or entry.server == server)
             and all(word in entry.search_text for word in wanted)
         ]
+
+
+def _seen(by_server: Mapping[str, Mapping[str, Entry]], caller: Caller) -> dict[str, Mapping[str, Entry]]:
+    return {
+        server: {
+            name: entry
+            for name, entry in tools.items()
+            if sees_tool(caller, server, name, entry.is_read_only)
+        }
+        for server, tools in by_server.items()
+        if sees_server(caller, server)
+    }
 
 
 def api_list(entries: Iterable[Entry]) -> bytes:

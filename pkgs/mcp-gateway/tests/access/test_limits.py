@@ -1,4 +1,4 @@
-"""The queue in front of a server: nobody is forgotten, nobody waits for one caller's thousand calls."""
+"""How much a caller may ask for, and the queue in front of a server, where nobody is forgotten."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from mcp_gateway.access.limits import FairQueue
+from mcp_gateway.access.caller import LOCAL_OPERATOR, Right, unlimited
+from mcp_gateway.access.limits import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_RATE,
+    MAX_BUCKETS,
+    Buckets,
+    FairQueue,
+    concurrency_of,
+    rate_of,
+)
+from mcp_gateway.config.model import Limits
 
 
 @dataclass(eq=False)
@@ -151,3 +161,37 @@ def test_everything_that_was_put_is_taken_once(callers: list[str]) -> None:
         order.append(rounds[item.caller])
         rounds[item.caller] += 1
     assert order == sorted(order)
+
+
+def test_a_bucket_gives_what_flowed_in_and_says_when_there_is_more() -> None:
+    buckets = Buckets()
+    assert [buckets.take("a", 2.0, 3.0, now=10.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert buckets.take("b", 2.0, 3.0, now=10.0) == 0  # another's is another's
+    assert buckets.take("a", 2.0, 3.0, now=10.25) == 0.25
+    assert buckets.take("a", 2.0, 3.0, now=10.5) == 0
+    assert [buckets.take("a", 2.0, 3.0, now=1_000.0) for _ in range(4)] == [
+        0,
+        0,
+        0,
+        0.5,
+    ]  # never above its size
+
+
+def test_buckets_are_bounded_and_forget_who_was_not_seen_for_longest() -> None:
+    buckets = Buckets()
+    assert buckets.take("first", 1.0, 1.0, now=0.0) == 0
+    for number in range(MAX_BUCKETS - 1):
+        buckets.take(str(number), 1.0, 1.0, now=0.0)
+    assert buckets.take("first", 1.0, 1.0, now=0.0) == 1
+    buckets.take("one more", 1.0, 1.0, now=0.0)
+    assert buckets.take("first", 1.0, 1.0, now=0.0) == 1
+    assert buckets.take("0", 1.0, 1.0, now=0.0) == 0
+
+
+def test_who_sits_at_the_machine_has_no_limit_unless_one_is_set() -> None:
+    key = unlimited("key:a", Right.CALL)
+    silent, spoken = Limits(), Limits(rate=7, concurrency=3)
+    assert (rate_of(silent, LOCAL_OPERATOR), concurrency_of(silent, LOCAL_OPERATOR)) == (None, None)
+    assert (rate_of(silent, key), concurrency_of(silent, key)) == (DEFAULT_RATE, DEFAULT_CONCURRENCY)
+    for caller in (LOCAL_OPERATOR, key):
+        assert (rate_of(spoken, caller), concurrency_of(spoken, caller)) == (7, 3)

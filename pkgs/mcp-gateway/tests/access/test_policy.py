@@ -52,7 +52,7 @@ def test_a_missing_right_is_refused_by_name() -> None:
 
 def test_the_local_operator_may_read_call_and_operate_and_no_more() -> None:
     assert LOCAL_OPERATOR.rights == {Right.READ, Right.CALL, Right.OPERATE}
-    nobody = Caller("nobody", frozenset())
+    nobody = Caller("nobody", ())
     for right in Right:
         with pytest.raises(GatewayError):
             require(nobody, right)

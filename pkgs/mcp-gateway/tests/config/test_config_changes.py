@@ -136,7 +136,12 @@ def test_a_server_that_is_being_replaced_takes_over_what_needs_no_process() -> N
 def test_the_lists_name_keys_that_exist() -> None:
     assert set(ServerConfig.model_fields) >= IN_PLACE
     everything = {
-        "limits": {"body": 1 << 20},
+        "limits": {"body": 1 << 20, "rate": 1, "concurrency": 1},
         "activity": {"keep": {"days": 1, "rows": 5_000}, "payloads": "off"},
+        "publicUrl": "https://gw.example.com",
+        "corsOrigins": ["https://chat.example.com"],
+        "auth": {"keys": [{"name": "a", "file": "/key"}], "password": {"file": "/password"}},
+        "tailscale": {"identity": True, "operators": ["a@b"], "capability": "e.com/c", "uid": 1},
+        "trustedProxy": {"userHeader": "X-User", "uid": 33},
     }
     assert set(compare(config(), config(everything)).gateway) == GATEWAY_IN_PLACE

@@ -396,12 +396,6 @@ def test_text_that_is_not_utf_8_is_refused_with_its_line() -> None:
     assert refusals(b'{\n"a\xff": 1}') == ["f:2: is not UTF-8 text"]
 
 
-@pytest.mark.parametrize("key", ["publicUrl", "auth", "tailscale", "trustedProxy"])
-def test_a_key_that_would_promise_protection_is_refused_until_it_gives_any(key: str) -> None:
-    [problem] = refusals(json.dumps({"gateway": {key: "x"}}))
-    assert problem.startswith(f"f:1: gateway.{key}: signing callers in is not built yet")
-
-
 @pytest.mark.parametrize(
     ("place", "document"),
     [
@@ -433,12 +427,12 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
         "b": {"command": "x", "env": {"K": 1}, "isolation": "caller"},
         "c": {"command": "x", "autoApprove": []}
       },
-      "gateway": {"port": -1, "auth": {}}
+      "gateway": {"port": -1, "auth": {"password": {}}}
     }"""
     report = examine(text.encode(), source="f", env=ENV)
     assert report.config is None
     assert sorted(problem.place for problem in report.problems) == [
-        "gateway.auth",
+        "gateway.auth.password",
         "gateway.port",
         "mcpServers.a.args[0]",
         "mcpServers.a.comand",

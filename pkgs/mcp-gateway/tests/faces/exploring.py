@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Final
 
 import schemathesis
@@ -20,11 +21,13 @@ from tests.faces.knocking import check_problem
 from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway
 
 STREAM: Final = "text/event-stream"
-PAUSE_S: Final = 0.02  # between two calls of the bustle: how long a reader of a live stream waits
+PAUSE_S: Final = 0.05  # between two calls of the bustle: how long a reader of a live stream waits
 CALL: Final = "POST /api/tools/{server}/{tool}"
 TRIM: Final = "PATCH /api/tools/{server}/{tool}"
 SWITCH: Final = "PATCH /api/servers/{server}"
 RESTART: Final = "POST /api/servers/{server}/restart"
+MAKE: Final = "POST /api/keys"
+REVOKE: Final = "DELETE /api/keys/{id}"
 ARTIFACTS: Final = ("GET /api/artifacts/{id}", "HEAD /api/artifacts/{id}")
 
 
@@ -38,6 +41,7 @@ class Known:
     tools: tuple[str, ...]
     calls: tuple[str, ...]
     artifacts: tuple[str, ...]
+    keys: tuple[str, ...]
     share: float = 0.7
 
 
@@ -47,6 +51,8 @@ class Found:
 
     failures: list[str] = field(default_factory=list)
     statuses: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    # of what was asked of the same paths by other methods
+    others: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     kinds: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     @property
@@ -61,13 +67,18 @@ class Found:
 
 
 def config(
-    known: Known, examples: int, headers: Mapping[str, str], *only: str, credentials: bool = False
+    known: Known,
+    examples: int,
+    headers: Mapping[str, str],
+    *only: str,
+    credentials: bool = False,
+    unchecked: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The tool's configuration, as in its own file; for all operations, or for these `only`.
 
     Nothing is left to chance, kept on disk or learnt. With `credentials` it makes up some.
     """
-    names = ("servers", "switched", "trimmed", "tools", "calls", "artifacts")
+    names = ("servers", "switched", "trimmed", "tools", "calls", "artifacts", "keys")
 
     def drawn(name: str) -> dict[str, Any]:
         return {"dictionary": name, "probability": known.share}
@@ -85,6 +96,7 @@ def config(
         # Live streams never end; the bustle sees to it that something comes on each.
         "max-stream-events": 1,
         "headers": dict(headers),
+        "checks": {name: {"enabled": False} for name in unchecked},
         "cache": {"enabled": False},
         "auth": {"auto-signup": False},
         "generation": {
@@ -99,7 +111,7 @@ def config(
             "fuzzing": unlearned | {"error-feedback": {"enabled": False}},
             "stateful": {"enabled": False},
         },
-        "dictionaries": {name: {"values": list(getattr(known, name))} for name in names},
+        "dictionaries": {name: {"values": list(getattr(known, name)) or ["none"]} for name in names},
         "parameters": {
             "path.server": drawn("servers"),
             "path.tool": drawn("tools"),
@@ -110,8 +122,11 @@ def config(
             drawing("switched", SWITCH, RESTART),
             drawing("trimmed", TRIM),
             drawing("artifacts", *ARTIFACTS, parameter="path.id"),
+            drawing("keys", REVOKE, parameter="path.id"),
             # A cursor is whatever an earlier page gave; no schema says what that is.
             expecting("positive_data_acceptance", "GET /api/calls"),
+            # Which name, pattern or day makes sense is more than a schema can say.
+            expecting("positive_data_acceptance", MAKE),
             # Some servers are down, and time may be up; that is no fault of the gateway.
             expecting("not_a_server_error", CALL, "502", "503", "504"),
         ],
@@ -141,9 +156,9 @@ def _take(found: Found, scenario: events.ScenarioFinished) -> None:
     for case_id, asked in recorder.interactions.items():
         label, answer = recorder.cases[case_id].value.operation.label, asked.response
         assert answer is not None, f"{label}: {asked.request.method} {asked.request.uri} got no answer"
-        # What was asked with another method is an answer of the path, not of the operation.
-        if asked.request.method == label.partition(" ")[0]:
-            found.statuses[label][answer.status_code] += 1
+        is_its_own = asked.request.method == label.partition(" ")[0]
+        (found.statuses if is_its_own else found.others)[label][answer.status_code] += 1
+        if is_its_own:
             found.kinds[label].add(answer.headers.get("content-type", [""])[0].partition(";")[0])
         try:
             _check_error(asked.request.method, answer)
@@ -173,14 +188,20 @@ def _check_error(method: str, answer: Response) -> None:
 
 @contextmanager
 def bustle(gateway: Gateway, server: str, headers: Mapping[str, str]) -> Iterator[None]:
-    """Somebody calls all the time, and the server complains each time on stderr: every live stream moves."""
+    """Somebody calls all the time, the server complains each time on stderr, and a tool comes and goes: every
+    live stream moves, whoever reads it."""
     over = threading.Event()
 
     def work() -> None:
-        while not over.wait(PAUSE_S):
-            asked = {"mode": "stderr-secret"}
-            answer = gateway.request("POST", f"/api/tools/{server}/act", asked, headers)
-            assert answer.status == 200, answer
+        for turn in count():
+            if over.wait(PAUSE_S):
+                return
+            for method, tool, body in (
+                ("POST", "act", {"mode": "stderr-secret"}),
+                ("PATCH", "stats", {"enabled": turn % 2 == 1}),
+            ):
+                answer = gateway.request(method, f"/api/tools/{server}/{tool}", body, headers)
+                assert answer.status == 200, answer
 
     worker = threading.Thread(target=work, name="bustle", daemon=True)
     worker.start()

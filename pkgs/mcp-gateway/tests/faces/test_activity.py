@@ -207,7 +207,7 @@ async def test_an_export_ends_when_its_reader_leaves_and_writes_go_on_meanwhile(
     rows = 20 * EXPORT_ROWS
     for _ in range(rows):
         store.end(a_finished_record())
-    gateway = Facade(load.empty(), store, Nursery("test", {}), {})
+    gateway = Facade(load.empty(), store, Nursery("test", {}), {}, tmp_path)
     application = Application(gateway)
     lines = 0
     has_enough = asyncio.Event()

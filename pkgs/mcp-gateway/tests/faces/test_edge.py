@@ -431,7 +431,9 @@ def test_a_refusal_shows_what_was_wrong_and_hides_control_characters(gateway: Ga
 
 def test_a_header_of_the_caller_never_reaches_a_server_or_a_record(gateway: Gateway) -> None:
     canary = "canary-0c9d5e1f"
-    headers = {"Authorization": f"Bearer {canary}", "Cookie": canary, "X-Canary": canary}
+    refused = gateway.request("POST", "/api/tools/exact/raw-line", {}, {"Authorization": f"Bearer {canary}"})
+    assert (refused.status, canary.encode() in refused.body) == (401, False)
+    headers = {"Cookie": canary, "X-Canary": canary}
     answer = gateway.request("POST", "/api/tools/exact/raw-line", {}, headers)
     assert answer.status == 200
     assert canary.encode() not in answer.body

@@ -42,6 +42,10 @@ PROMISED = {
     ("POST", "/api/reload"),
     ("GET", "/health"),
     ("GET", "/ready"),
+    ("GET", "/api/me"),
+    ("GET", "/api/keys"),
+    ("POST", "/api/keys"),
+    ("DELETE", "/api/keys/{id}"),
     ("GET", "/metrics"),
 }
 PUBLIC = {("GET", "/health"), ("GET", "/ready")}
@@ -52,7 +56,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     """A gateway that was made and never started."""
     store = Store.open(tmp_path / "state")
     try:
-        yield Gateway(load.empty(), store, Nursery("test", {}), {})
+        yield Gateway(load.empty(), store, Nursery("test", {}), {}, tmp_path)
     finally:
         await store.close()
 

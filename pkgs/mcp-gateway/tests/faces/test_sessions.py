@@ -10,7 +10,7 @@ from mcp_gateway.faces.mcp import sessions as sessions_module
 from mcp_gateway.faces.mcp.sessions import IDLE_S, Session, Sessions
 from mcp_gateway.gateway import Call
 
-STRANGER = Caller("stranger", LOCAL_OPERATOR.rights)
+STRANGER = Caller("stranger", LOCAL_OPERATOR.grants)
 
 
 class RecordedCall:

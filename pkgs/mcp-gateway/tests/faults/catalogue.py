@@ -504,7 +504,8 @@ D = (
     Entry(
         "F078",
         "401 and 403, with addresses that lead astray",
-        "`needs login`, not asked again; what a challenge names is never opened",
+        "`needs login`, not asked again; what a challenge names is never opened; a caller whose own key "
+        "(`forwardHeaders`) is refused is `refused`, and the server goes on for others",
         later=f"{OAUTH}: logging in",
     ),
     Entry("F079", "redirects, also to this machine", "not followed; the reason says where it pointed"),
@@ -512,7 +513,7 @@ D = (
         "F080",
         "429 and 503 with a time, and failures in a row",
         "callers are told that time (60 s at most) and the server is left alone until then; five failures "
-        "in a row give it a rest",
+        "in a row give it a rest; a 429 to a caller with a key of its own is for that caller alone",
         http_tests=("upstream/test_breaker.py::test_it_opens_on_a_row_of_failures_or_on_half_of_many",),
     ),
     Entry(

@@ -70,6 +70,7 @@ OLD = ("--transport", "sse")
 ON_ACT = ("--on", "act")
 ONCE = (*ON_ACT, "--times", "1")
 WITHOUT_IDS = ("--event-ids", "0")
+PER_CALLER = {"forwardHeaders": ["X-Api-Key"]}
 START_SOON = {"startTimeout": 1, "timeout": 2}
 RECONNECT_MIN_MS = 400  # between two openings of a stream that ends at once; 1 s less what jitter may take
 
@@ -171,6 +172,31 @@ def loses_its_login_during_a_call(case: RemoteCase) -> None:
     assert answer.code == "unavailable", answer
     case.wait("needs login")
     assert case.stats()["hits"] == 1
+
+
+def refuses_one_caller(case: RemoteCase) -> None:
+    """A key that a caller brought along is refused: the server goes on for all others, and no log has it."""
+    case.wait("ready")
+    case.gateway.count(case.server)
+    answer = case.gateway.request(
+        "POST", f"/api/tools/{case.server}/act", {"text": "x"}, {"X-Api-Key": f"key {CANARY}"}
+    )
+    assert answer.code == "refused", answer
+    assert "401" in answer.json()["detail"]
+    assert case.act().code == "refused", "who brings none is refused, too"
+    case.works()
+    assert case.starts() == 1, "the link is not opened again"
+    log = case.gateway.get(f"/api/servers/{case.server}/logs").body
+    assert b"no such key" in log
+    assert CANARY.encode() not in log
+
+
+def is_busy_for_one_caller(case: RemoteCase) -> None:
+    """Where callers bring keys of their own, a limit is that of one key: nobody else has to wait."""
+    case.wait("ready")
+    answer = case.act()
+    assert (answer.code, answer.headers["retry-after"]) == ("busy", "5"), answer
+    case.works()
 
 
 def uses_its_token(case: RemoteCase) -> None:
@@ -701,6 +727,8 @@ FAULTS = (
     RemoteFault("F078", "unauthorized-old", "unauthorized", needs_a_login, OLD, {"type": "sse"}),
     RemoteFault("F078", "wrong-token", "good", needs_a_login, ("--token", "another"), BEARER),
     RemoteFault("F078", "login-ends", "unauthorized", loses_its_login_during_a_call, ON_ACT),
+    RemoteFault("F078", "key-refused", "key-refused", refuses_one_caller, (), PER_CALLER),
+    RemoteFault("F078", "key-refused-old", "key-refused", refuses_one_caller, OLD, PER_CALLER),
     RemoteFault("F078", "forbidden", "forbidden", never_ready("403"), early=True),
     RemoteFault("F078", "forbidden-in-a-call", "forbidden", lost("lost", "unavailable"), ON_ACT),
     *(
@@ -720,6 +748,14 @@ FAULTS = (
     RemoteFault("F079", "endpoint-twice", "endpoint-twice", ready_and_works, OLD),
     RemoteFault("F079", "endpoint-empty", "endpoint-empty", settles, OLD, early=True),
     RemoteFault("F080", "busy-in-a-call", "busy", says_when_to_come_back("busy", 1), ONCE),
+    RemoteFault(
+        "F080",
+        "busy-for-one-caller",
+        "busy",
+        is_busy_for_one_caller,
+        (*ON_ACT, "--retry-after", "5"),
+        PER_CALLER,
+    ),
     RemoteFault(
         "F080",
         "unavailable-in-a-call",

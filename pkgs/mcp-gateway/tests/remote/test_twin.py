@@ -110,7 +110,7 @@ async def test_lists_come_in_pages() -> None:
                 page = await client.list_tools(cursor=cursor)
                 names += [tool.name for tool in page.tools]
                 cursor = page.next_cursor
-    assert len(names) == len(set(names)) == 12 + 7
+    assert len(names) == len(set(names)) == 13 + 7
 
 
 @pytest.mark.parametrize("endpoint", ["relative", "absolute", "path"])
@@ -122,7 +122,7 @@ async def test_the_old_transport_is_served_by_the_book(endpoint: str) -> None:
                 assert text_of(await client.call_tool("progress", {"steps": 3, "ms": 1})) == "3 steps"
                 many = [client.call_tool("echo", {"text": str(number)}) for number in range(10)]
                 assert [text_of(one) for one in await asyncio.gather(*many)] == [str(n) for n in range(10)]
-                assert len((await client.list_tools()).tools) == 12
+                assert len((await client.list_tools()).tools) == 13
         await eventually(lambda: server.stats()["sessions"] == 0, "the session ends with its stream")
 
 

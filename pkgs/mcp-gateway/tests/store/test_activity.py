@@ -31,6 +31,8 @@ async def test_a_call_that_was_answered_is_visible_at_once_and_whole(store: Stor
         "id": call_id_text(record.id),
         "started": record.started,
         "caller": "local",
+        "right": "call",
+        "action": None,
         "face": "rest",
         "server": "git",
         "tool": "git_status",

@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from mcp_gateway.catalog import Tool
 from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import CallCancelled, GatewayError, Kind
 from mcp_gateway.upstream.exchange import Exchange
+from mcp_gateway.upstream.forwarded import NO_HEADERS
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.lifecycle import Ended, Start, State
 from mcp_gateway.upstream.link import Peer
@@ -82,6 +83,7 @@ def exchange_of(
     hard_s: float = 3 * WITHIN_S,
     meta: bytes | None = None,
     on_end: Callable[[Exchange], None] | None = None,
+    headers: Mapping[bytes, bytes] = NO_HEADERS,
 ) -> Exchange:
     """One `tools/call`, as `gateway/calls.py` makes it."""
     loop = asyncio.get_running_loop()
@@ -97,6 +99,7 @@ def exchange_of(
         idle_s=idle_s,
         hard_s=hard_s,
         on_end=on_end,
+        headers=headers,
     )
 
 
@@ -265,12 +268,16 @@ class FakeLink:
         self.has_spoken = False
         self.closed = False
         self.sent: list[dict[str, Any]] = []
+        self.forwarded: dict[int, Mapping[str, str] | None] = {}
         server.links.append(self)
 
     async def open(self) -> None:
         self.pid = 1_000_000 + len(self.server.links)
 
-    def request(self, number: int, method: str, params: Params) -> None:
+    def request(
+        self, number: int, method: str, params: Params, forwarded: Mapping[str, str] | None = None
+    ) -> None:
+        self.forwarded[number] = forwarded
         self.send(request_line(number, method, params))
 
     def cancel(self, number: int, reason: str) -> None:

@@ -1,11 +1,14 @@
-"""How much: the queue in front of a server.
+"""How much: requests a second, calls under way, and the queue in front of a server.
 
 Callers share a contended server fairly: each has its own line, and the lines are served in turn, so
 one caller's thousand calls delay another's next call by one. Pure; knows no time and no server.
 """
 
 from collections import OrderedDict, deque
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
+
+from mcp_gateway.access.caller import CONSOLE_ID, LOCAL_OPERATOR, Caller
+from mcp_gateway.config.model import Limits
 
 
 class _Owned(Protocol):
@@ -59,3 +62,39 @@ class FairQueue(Generic[T]):
 
     def items(self) -> list[T]:
         return [item for line in self._lines.values() for item in line]
+
+
+# What one caller may ask for where the operator says nothing; the person at this machine has no limit then.
+DEFAULT_RATE: Final = 100  # requests a second
+BURST_S: Final = 10  # so many seconds' worth at once
+DEFAULT_CONCURRENCY: Final = 256  # calls under way
+MAX_BUCKETS: Final = 10_000
+_AT_THIS_MACHINE: Final = frozenset({LOCAL_OPERATOR.id, CONSOLE_ID})
+
+
+def rate_of(limits: Limits, caller: Caller) -> int | None:
+    """Requests a second; None is no limit."""
+    return limits.rate or (None if caller.id in _AT_THIS_MACHINE else DEFAULT_RATE)
+
+
+def concurrency_of(limits: Limits, caller: Caller) -> int | None:
+    """Calls under way; None is no limit."""
+    return limits.concurrency or (None if caller.id in _AT_THIS_MACHINE else DEFAULT_CONCURRENCY)
+
+
+class Buckets:
+    """A token bucket for each name; the ones not seen for longest are forgotten, which fills them."""
+
+    def __init__(self) -> None:
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, at which time
+
+    def take(self, name: str, per_s: float, burst: float, now: float) -> float:
+        """Takes one; 0, or in how many seconds there is one."""
+        tokens, at = self._left.get(name, (burst, now))
+        tokens = min(burst, tokens + (now - at) * per_s)
+        wait_s = 0.0 if tokens >= 1 else (1 - tokens) / per_s
+        self._left[name] = (tokens if wait_s else tokens - 1, now)
+        self._left.move_to_end(name)
+        if len(self._left) > MAX_BUCKETS:
+            self._left.popitem(last=False)
+        return wait_s

@@ -6,7 +6,6 @@ not start, 2 the configuration or the command line is wrong, 128 and a number: c
 import asyncio
 import json
 import logging
-import secrets
 import socket
 import sys
 from collections.abc import Mapping
@@ -16,19 +15,16 @@ from typing import Final, NoReturn
 import click
 
 from mcp_gateway.config import load
-from mcp_gateway.config.model import Config, ConfigError
+from mcp_gateway.config.model import Config, ConfigError, is_loopback
 
 CANNOT_START: Final = 1
 UNUSABLE: Final = 2  # also click's own for a wrong option
-# 40 bit, typed by a person once; guessing is limited by what asks for it.
-_CODE_BYTES: Final = 5
 _BACKLOG: Final = 2_048
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), help="Configuration file.")
-@click.option("--host", help="Address to bind; loopback only until callers can be told apart.")
+@click.option("--host", help="Address to bind; beyond loopback everybody needs a key.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to bind; 0 takes a free one.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where switches and activity are kept.")
 def serve(config: Path | None, host: str | None, port: int | None, state_dir: Path | None) -> None:
@@ -44,21 +40,17 @@ def serve(config: Path | None, host: str | None, port: int | None, state_dir: Pa
             f"{load.usual_config(env) or 'a JSON file'}, or name a file with --config, and start again.",
             err=True,
         )
-    bound = _bind(_host(host, env, settings), _port(port, env, settings))
-    sys.exit(_serve(settings, bound, load.state_dir(state_dir, env), env))
+    where, state = _host(host, env, settings), load.state_dir(state_dir, env)
+    if not is_loopback(where):
+        _require_a_way_in(where, settings, state)
+    bound = _bind(where, _port(port, env, settings))
+    sys.exit(_serve(settings, bound, state, env))
 
 
 def _settings(explicit: Path | None, env: Mapping[str, str]) -> Config:
-    if env.get("MCP_GATEWAY_PUBLIC_URL"):
-        _stop(
-            UNUSABLE,
-            "MCP_GATEWAY_PUBLIC_URL: this version cannot tell callers apart, so it is not exposed yet.",
-        )
     path = load.find_config(explicit, env)
-    if path is None:
-        return load.empty()
     try:
-        return load.load(path, env)
+        return load.empty(env) if path is None else load.load(path, env)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)
@@ -67,11 +59,11 @@ def _settings(explicit: Path | None, env: Mapping[str, str]) -> Config:
 
 def _host(explicit: str | None, env: Mapping[str, str], settings: Config) -> str:
     host = explicit or env.get("MCP_GATEWAY_HOST") or settings.gateway.host
-    if host not in _LOOPBACK:
+    if settings.gateway.tailscale.identity and not is_loopback(host):
         _stop(
             UNUSABLE,
-            f"{host} is not a loopback address, and this version has no way to tell callers apart. "
-            "Bind 127.0.0.1, and reach it from elsewhere through an SSH tunnel.",
+            f"{host} is not a loopback address, so `tailscale.identity` proves nothing: "
+            "bind 127.0.0.1 and let `tailscale serve` stand in front.",
         )
     return "127.0.0.1" if host == "localhost" else host
 
@@ -116,10 +108,8 @@ def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping
         _stop(CANNOT_START, f"{problem}")
     if store.notice:
         click.echo(f"warning: {store.notice}", err=True)
-    code = secrets.token_hex(_CODE_BYTES)
-    _write_private(state_dir / "one-time-code", code)
 
-    def announce() -> None:
+    def announce(code: str) -> None:
         host, port = bound.getsockname()[:2]
         _write_private(state_dir / "port", str(port))
         shown = f"[{host}]" if ":" in host else host
@@ -128,6 +118,26 @@ def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(settings, store, bound, state_dir, env, announce))
+
+
+def _require_a_way_in(host: str, settings: Config, state_dir: Path) -> None:
+    """Beyond loopback somebody must be able to say who they are: else nobody gets in, or everybody does."""
+    from mcp_gateway.gateway.keys import declared
+    from mcp_gateway.store import StoreError, has_keys
+
+    auth = settings.gateway.auth
+    if declared(settings) or auth.password or settings.gateway.trusted_proxy:
+        return
+    try:
+        if has_keys(state_dir):
+            return
+    except StoreError as problem:
+        _stop(CANNOT_START, f"{problem}")
+    _stop(
+        UNUSABLE,
+        f"{host} is not a loopback address, and there is no way to tell who is asking. Make an API key first "
+        "(mcp-gateway keys create NAME), declare one or a password under `gateway.auth`, or bind 127.0.0.1.",
+    )
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ thought about here is of that kind, which is dear but never wrong. Settings of t
 likewise: those that are not listed hold after a restart, and it is said so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,10 +17,13 @@ from mcp_gateway.config.model import Config, GatewayConfig, ServerConfig
 # Read anew by whoever uses them, for each call or each start.
 IN_PLACE: Final = frozenset(
     {"title", "enabled", "start_timeout_s", "timeout_s", "max_timeout_s", "concurrency", "queue"}
-    | {"idle_stop_s", "tools", "payloads"}
+    | {"idle_stop_s", "tools", "payloads", "forward_headers"}
 )
 GATEWAY_IN_PLACE: Final = frozenset(
-    {"limits.body", "activity.keep.days", "activity.keep.rows", "activity.payloads"}
+    {"limits.body", "limits.rate", "limits.concurrency"}
+    | {"activity.keep.days", "activity.keep.rows", "activity.payloads"}
+    | {"publicUrl", "corsOrigins", "auth.keys", "auth.password", "trustedProxy"}
+    | {"tailscale.identity", "tailscale.operators", "tailscale.capability", "tailscale.uid"}
 )
 
 
@@ -47,6 +50,11 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed or self.gateway)
+
+    @property
+    def defines_what_runs(self) -> bool:
+        """Whether a program or an address is new here."""
+        return bool(self.added) or any(change.replaced for change in self.changed)
 
     def facts(self) -> dict[str, Any]:
         """As every face shows them."""
@@ -78,7 +86,10 @@ def compare(old: Config, new: Config) -> Changes:
         added=tuple(server for server in new.servers if server not in old.servers),
         removed=tuple(server for server in old.servers if server not in new.servers),
         changed=tuple(change for before, after in both if (change := _server(before, after)) is not None),
-        gateway=tuple(key for key in _gateway(old.gateway, new.gateway) if key in GATEWAY_IN_PLACE),
+        gateway=(
+            *(key for key in _gateway(old.gateway, new.gateway) if key in GATEWAY_IN_PLACE),
+            *_texts(old.texts, new.texts),
+        ),
     )
 
 
@@ -99,7 +110,9 @@ def has_same_link(one: ServerConfig, other: ServerConfig) -> bool:
 def with_link_of(config: ServerConfig, running: ServerConfig) -> ServerConfig:
     """`config` as far as it can hold for the process or connection of `running`."""
     link = {key: getattr(running, key) for key in ServerConfig.model_fields if key not in IN_PLACE}
-    return config.model_copy(update=link)
+    # A header that is named together with another address is meant for that address.
+    both = tuple(name for name in config.forward_headers if name in running.forward_headers)
+    return config.model_copy(update=link | {"forward_headers": both})
 
 
 def _server(old: ServerConfig, new: ServerConfig) -> ServerChange | None:
@@ -124,11 +137,16 @@ def _gateway(old: GatewayConfig, new: GatewayConfig) -> list[str]:
     return [key for key, value in after.items() if before[key] != value]
 
 
+def _texts(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """The places of files that hold something else now."""
+    return [place for place in dict.fromkeys((*old, *new)) if old.get(place) != new.get(place)]
+
+
 def _leaves(model: BaseModel, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting as the file names it, `limits.body`, with its value."""
-    for name in type(model).model_fields:
+    """Every setting as the file names it, `limits.body`, with its value; what may be absent counts as one."""
+    for name, info in type(model).model_fields.items():
         key, value = above + _key(type(model), name), getattr(model, name)
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel) and info.default is not None:
             yield from _leaves(value, f"{key}.")
         else:
             yield key, value

@@ -66,16 +66,6 @@ IGNORED_AT_TOP: Mapping[str, str] = {
     "sandbox": "no server is sandboxed by it",
 }
 
-_UNSAFE = (
-    "signing callers in is not built yet, so this would promise a protection that is not there;"
-    " remove it and keep `host` on loopback"
-)
-NOT_BUILT_GATEWAY: Mapping[str, str] = {
-    "publicUrl": _UNSAFE,
-    "auth": _UNSAFE,
-    "tailscale": _UNSAFE,
-    "trustedProxy": _UNSAFE,
-}
 NOT_BUILT_ISOLATION = "is not built yet; only `shared` is, one link for all callers"
 
 

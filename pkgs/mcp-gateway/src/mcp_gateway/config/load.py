@@ -19,24 +19,35 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mcp_gateway.config import foreign, variables
+from mcp_gateway.config import foreign, forwarding, variables
 from mcp_gateway.config import positions as json_positions
 from mcp_gateway.config.model import (
+    KEY_CHARS_MIN,
+    PROXY_PLACE,
+    SIGN_IN_PLACE,
     TITLE_CHARS_MAX,
     Activity,
+    Auth,
     Config,
     ConfigError,
+    DeclaredKey,
     GatewayConfig,
     Keep,
     Limits,
     Mcp,
+    Password,
     Problem,
+    Scopes,
     SecretRef,
     ServerConfig,
+    Tailscale,
     ToolRules,
+    TrustedProxy,
+    key_place,
     keys_of,
     slug,
 )
+from mcp_gateway.config.secrets import SecretError, read_file
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -52,6 +63,9 @@ _INNER: Mapping[str, type[BaseModel]] = {
     "mcp": Mcp,
     "limits": Limits,
     "activity": Activity,
+    "auth": Auth,
+    "tailscale": Tailscale,
+    "trustedProxy": TrustedProxy,
 }
 # pydantic's words where they are not the words of somebody who writes JSON.
 _SENTENCES = {
@@ -117,9 +131,12 @@ def state_dir(explicit: Path | None, env: Mapping[str, str]) -> Path:
     return base / "mcp-gateway"
 
 
-def empty() -> Config:
-    """The configuration of a gateway that nobody configured: no servers, all defaults."""
-    return Config()
+def empty(env: Mapping[str, str] = MappingProxyType({})) -> Config:
+    """The configuration of a gateway that nobody configured: no servers, all defaults.
+
+    Raises: ConfigError when a variable that stands for a setting cannot be used.
+    """
+    return parse(b"{}", source="environment", env=env)
 
 
 def load(path: Path, env: Mapping[str, str]) -> Config:
@@ -265,7 +282,9 @@ class _Reader:
                 self._problem((key,), "is a server outside `mcpServers`; move it in there")
             else:
                 self._unknown((key,), _TOP_KEYS)
-        return Config(self._servers(document), self._gateway(document.get("gateway", {})))
+        servers, gateway = self._servers(document), self._gateway(document.get("gateway", {}))
+        self._keep_to_itself(gateway, servers)
+        return Config(servers, gateway, texts=self._texts_for(gateway))
 
     def _servers(self, document: dict[str, Any]) -> dict[str, ServerConfig]:
         servers: dict[str, ServerConfig] = {}
@@ -288,6 +307,19 @@ class _Reader:
                 if self._is_object(raw, path) and (server := self._server(path, server_id or "x", raw)):
                     servers[server_id] = server
         return servers
+
+    def _keep_to_itself(self, gateway: GatewayConfig, servers: Mapping[str, ServerConfig]) -> None:
+        """The header in which the proxy says who is asking proves that to the gateway alone."""
+        if gateway.trusted_proxy is None:
+            return
+        header = forwarding.plain(gateway.trusted_proxy.user_header)
+        for server in servers.values():
+            if header in map(forwarding.plain, server.forward_headers):
+                self._problem(
+                    ("gateway", "trustedProxy", "userHeader"),
+                    f"is passed on to `{server.id}` by its `forwardHeaders`, and callers may have written it;"
+                    " take it out there",
+                )
 
     def _server(self, path: tuple[str, str], server_id: str, raw: dict[str, Any]) -> ServerConfig | None:
         told = foreign.translate(raw)
@@ -313,15 +345,36 @@ class _Reader:
     def _gateway(self, raw: Any) -> GatewayConfig:
         if not self._is_object(raw, ("gateway",)):
             return GatewayConfig()
-        entry = self._without(("gateway",), raw, foreign.NOT_BUILT_GATEWAY)
-        return self._validate(GatewayConfig, entry, ("gateway",), {}) or GatewayConfig()
+        return self._validate(GatewayConfig, {**raw, **_of_environment(self.env)}, ("gateway",), {}) or (
+            GatewayConfig()
+        )
 
-    def _without(
-        self, path: json_positions.Path, raw: dict[str, Any], refused: Mapping[str, str]
-    ) -> dict[str, Any]:
-        for key in filter(refused.__contains__, raw):
-            self._problem((*path, key), refused[key])
-        return {key: value for key, value in raw.items() if key not in refused}
+    def _texts_for(self, gateway: GatewayConfig) -> dict[str, str]:
+        """The files that say who may come in. One that cannot be read lets nobody in, which is a warning."""
+        named: dict[str, tuple[json_positions.Path, str | None]] = {
+            key_place(key): (("auth", "keys", at, "file"), key.file)
+            for at, key in enumerate(gateway.auth.keys)
+        }
+        if gateway.auth.password is not None:
+            named[SIGN_IN_PLACE] = (("auth", "password", "file"), gateway.auth.password.file)
+        if gateway.trusted_proxy is not None:
+            named[PROXY_PLACE] = (("trustedProxy", "secret"), gateway.trusted_proxy.secret)
+        texts: dict[str, str] = {}
+        for place, (path, file) in named.items():
+            if file is None:
+                continue
+            try:
+                text = read_file("", file, self.env)
+            except SecretError as problem:
+                sentence = f"{str(problem).removeprefix(': ')}; nobody gets in by it"
+                self._find(self.unset, ("gateway", *path), sentence)
+                continue
+            if place != SIGN_IN_PLACE and len(text) < KEY_CHARS_MIN:
+                self._problem(
+                    ("gateway", *path), f"holds fewer than {KEY_CHARS_MIN} characters: it could be guessed"
+                )
+            texts[place] = text
+        return texts
 
     def _validate(
         self, model: type[_Model], entry: dict[str, Any], path: json_positions.Path, origin: Mapping[str, str]
@@ -360,6 +413,12 @@ class _Reader:
         into.append(Problem(_place(path), self.positions.line(path), sentence, nearest, self.source))
 
 
+def _of_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """Settings that the environment makes, which outranks the file at a reload, too."""
+    public_url = env.get("MCP_GATEWAY_PUBLIC_URL", "").split()
+    return {"publicUrl": public_url} if public_url else {}
+
+
 def _place(path: json_positions.Path) -> str:
     """`mcpServers.git.args[2]`; a key that is no plain word is quoted: nothing odd reaches a terminal."""
     place = ""
@@ -387,6 +446,10 @@ def _model_at(model: type[BaseModel], inner: json_positions.Path) -> type[BaseMo
     """The model whose keys may stand at a place below `model`."""
     if inner[:2] == ("activity", "keep") and len(inner) > 2:
         return Keep
+    if inner[:2] == ("auth", "password") and len(inner) > 2:
+        return Password
+    if inner[:2] == ("auth", "keys") and len(inner) > 3:
+        return Scopes if inner[3] == "scopes" and len(inner) > 4 else DeclaredKey
     return _INNER[str(inner[0])] if len(inner) > 1 else model
 
 

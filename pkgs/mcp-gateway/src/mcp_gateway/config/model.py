@@ -5,11 +5,14 @@ file. Reads no file and no environment (`load` does), and of other clients only 
 Text with `${VAR}` is kept as written. No `repr` of anything here shows a value that could be a secret.
 """
 
+import ipaddress
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,9 +30,12 @@ from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError
 
 from mcp_gateway.config.foreign import IGNORED, IGNORED_AT_TOP, TRANSLATED, TYPE_WORDS
+from mcp_gateway.config.forwarding import FORWARD_MAX, plain, why_never
 
 SLUG_CHARS_MAX = 32  # leaves room for `__tool` within the 46 characters of an exposed name
 TITLE_CHARS_MAX = 200  # a line on a page
+NAME_CHARS_MAX = 100  # of a key
+KEY_CHARS_MIN = 32  # of one that was made elsewhere: 128 bit in hexadecimal
 DURATION_S_MAX = 86_400.0  # a day; more is a typing error, or milliseconds
 KEEP_DAYS_MAX = 3_650.0
 KEEP_ROWS_MIN = 1_000  # less would forget a call while its caller still asks for it
@@ -137,6 +143,65 @@ def _printable(text: str) -> str:
     return text
 
 
+def _plain(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise _wrong("must be plain text on one line")
+    return text
+
+
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _origin(text: str) -> str:
+    """Scheme, host and port, as a browser writes an Origin; the port only where it is not the usual one."""
+    try:
+        parts = urlsplit(text)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        raise _wrong("is not a URL") from None
+    if parts.scheme not in ("http", "https") or not host or port == 0 or not text.isascii():
+        raise _wrong("must be like https://gateway.example.com or http://192.168.1.5:8085")
+    if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise _wrong("must end after the host and port: no user, path or query")
+    if re.fullmatch(r"[a-z0-9._:-]+", host) is None:
+        raise _wrong("has a host that is no name or address")
+    shown = f"[{host}]" if ":" in host else host
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{shown}" + ("" if port in (None, usual) else f":{port}")
+
+
+def _network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        raise _wrong("must be an address or a network, such as 10.0.0.2 or 10.0.0.0/24") from None
+    if network.is_loopback:
+        raise _wrong("is this machine, where everybody could send the header; name the proxy's `uid`")
+    return str(network)
+
+
+def _expiry(value: object) -> object:
+    """Seconds since 1970; a day alone ends at its end, a time without a zone is UTC."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    try:
+        assert isinstance(value, str)
+        at = datetime.fromisoformat(value)
+    except (AssertionError, ValueError):
+        raise _wrong("must be a day or a time, such as 2027-01-31 or 2027-01-31T18:00:00Z") from None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    if "T" not in str(value) and " " not in str(value):
+        at += timedelta(days=1)
+    return at.timestamp()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a socket that is bound to `host`, under a name that pages trust."""
+    return host in ("127.0.0.1", "::1", "localhost")
+
+
 def _absolute(path: str) -> str:
     if not path.startswith(("/", "~/", "${")):
         raise _wrong("must be an absolute path, or begin with `~/` or a variable")
@@ -172,10 +237,47 @@ Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)
 VariableName = Annotated[str, *_matching(r"^[^=\x00]+\Z", "no variable can have this name")]
 # A token of RFC 9110.
 HeaderName = Annotated[str, *_matching(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "no header can have this name")]
+
+
+def _forwardable(name: str) -> str:
+    if why := why_never(name):
+        raise _wrong(f"cannot be passed on: {why}")
+    return name
+
+
+def _few_and_apart(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(names) > FORWARD_MAX:
+        raise _wrong(f"must not name more than {FORWARD_MAX} headers")
+    if len({plain(name) for name in names}) < len(names):
+        raise _wrong("must not name one header twice; case does not matter, nor does `_` for `-`")
+    return names
+
+
+ForwardedNames = Annotated[
+    tuple[Annotated[HeaderName, AfterValidator(_forwardable)], ...],
+    Strict(False),
+    AfterValidator(_few_and_apart),
+    Field(json_schema_extra={"maxItems": FORWARD_MAX, "uniqueItems": True}),
+]
 Url = Annotated[Text, *_matching(r"^(https?://[^\s]+|\$\{.+)$", "must begin with http:// or https://")]
 ServerType = Literal["stdio", "http", "streamable-http", "sse"]
 # Where the requests and responses of the last calls are kept.
 PayloadMode = Literal["memory", "off", "disk"]
+
+
+KeyName = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX), AfterValidator(_plain)]
+# All a key may hold; `exec` needs a person (product.md).
+KeyRight = Literal["read", "call", "operate", "admin"]
+Origin = Annotated[str, AfterValidator(_origin), WithJsonSchema({"type": "string", "format": "uri"})]
+Network = Annotated[str, AfterValidator(_network)]
+Expiry = Annotated[float, BeforeValidator(_expiry), WithJsonSchema({"type": "string", "format": "date-time"})]
+_HASH_SENTENCE = "must be `sha256:` and 64 hexadecimal digits"
+_ARGON_SENTENCE = "must be an Argon2 hash, as `mcp-gateway keys password` prints it"
+# What a client sends about itself, or HTTP needs for itself.
+_NO_USER_HEADER = frozenset(
+    {"authorization", "cookie", "host", "origin", "content-type", "content-length", "accept", "user-agent"}
+    | {"forwarded", "via", "connection", "transfer-encoding", "referer"}
+)
 
 
 class _Strict(BaseModel):
@@ -252,6 +354,11 @@ class ServerConfig(_Strict):
     cwd: AbsolutePath | None = None
     url: Url | None = Field(default=None, repr=False, description="The address of a remote server.")
     headers: dict[HeaderName, Value] = Field(default_factory=dict, repr=False)
+    forward_headers: ForwardedNames = Field(
+        default=(),
+        validation_alias="forwardHeaders",
+        description="Headers of a caller that its calls pass on to this remote server; no others are.",
+    )
     type: ServerType | None = None
     enabled: bool = True
     start_timeout_s: Duration = Field(default=60.0, validation_alias="startTimeout")
@@ -280,9 +387,16 @@ class ServerConfig(_Strict):
         local = self.command is not None
         if self.type is not None and (self.type == "stdio") != local:
             raise _wrong(f"`type` {self.type} does not go with `{'command' if local else 'url'}`")
-        stray = ("headers",) if local else ("args", "env", "cwd")
-        if named := [f"`{key}`" for key in stray if getattr(self, key)]:
+        here = {"headers": self.headers, "forwardHeaders": self.forward_headers}
+        stray = here if local else {"args": self.args, "env": self.env, "cwd": self.cwd}
+        if named := [f"`{key}`" for key, value in stray.items() if value]:
             raise _wrong(f"{', '.join(named)}: only for a server with a `{'url' if local else 'command'}`")
+        written = {plain(name) for name in self.headers}
+        if twice := [f"`{name}`" for name in self.forward_headers if plain(name) in written]:
+            raise _wrong(
+                f"{', '.join(twice)}: in `headers` and in `forwardHeaders`; what the caller sends would"
+                " never arrive, so keep one"
+            )
         if self.timeout_s > self.max_timeout_s:
             raise _wrong(
                 f"`timeout` ({self.timeout_s:g} s) is more than `maxTimeout` ({self.max_timeout_s:g} s);"
@@ -298,11 +412,138 @@ class Mcp(_Strict):
 
 
 class Limits(_Strict):
-    """How much a caller may send."""
+    """How much a caller may send and have under way."""
 
     body_bytes: Size = Field(
         default=4 * MIB, validation_alias="body", description="The largest request body."
     )
+    rate: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Requests of one caller per second, ten times as many at once; "
+        "100 unless set, and no limit for the person at this machine.",
+    )
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Calls of one caller under way; 256 unless set, no limit for the person at this machine.",
+    )
+
+
+class Scopes(_Strict):
+    """What a key may do, and with which servers and tools; `exec` is for people alone."""
+
+    rights: Annotated[tuple[KeyRight, ...], Strict(False), Field(min_length=1)] = ("read", "call")
+    servers: Names | None = Field(
+        default=None, description="Only these servers: ids, or patterns like `git-*`."
+    )
+    tools: Names | None = Field(
+        default=None,
+        description="Only these tools: native names or patterns, `read_*` of any server, `git/git_*` of one.",
+    )
+    read_only: bool = Field(
+        default=False,
+        validation_alias="readOnly",
+        description="Only tools that their server annotates as read-only; it is believed.",
+    )
+
+
+class DeclaredKey(_Strict):
+    """An API key that the operator made: its text in a file, or the hash of it."""
+
+    name: KeyName
+    file: AbsolutePath | None = Field(default=None, description="A file with the key and nothing else.")
+    hash: Annotated[str, *_matching(r"^sha256:[0-9a-f]{64}$", _HASH_SENTENCE)] | None = Field(
+        default=None, description="`sha256:` and the hexadecimal SHA-256 of the key."
+    )
+    scopes: Scopes = Field(default_factory=Scopes)
+    expires: Expiry | None = Field(default=None, description="A day or a time, as in 2027-01-31.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "DeclaredKey":
+        if (self.file is None) == (self.hash is None):
+            raise _wrong("needs exactly one of `file` and `hash`")
+        return self
+
+
+class Password(_Strict):
+    """What the operator signs in with on the page."""
+
+    file: AbsolutePath | None = Field(default=None, description="A file with the password, or its hash.")
+    hash: Annotated[str, *_matching(r"^\$argon2(id|i|d)\$", _ARGON_SENTENCE)] | None = Field(
+        default=None, repr=False, description="As `mcp-gateway keys password` prints it."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Password":
+        if (self.file is None) == (self.hash is None):
+            raise _wrong("needs exactly one of `file` and `hash`")
+        return self
+
+
+class Auth(_Strict):
+    """Ways to say who you are that the operator declares."""
+
+    keys: Annotated[tuple[DeclaredKey, ...], Strict(False)] = ()
+    password: Password | None = None
+
+    @model_validator(mode="after")
+    def _names_apart(self) -> "Auth":
+        names = [slug(key.name) for key in self.keys]
+        if "" in names:
+            raise _wrong("the name of a key needs a letter a-z or a digit")
+        if len(set(names)) < len(names):
+            raise _wrong("two keys have the same name; the name is how a key is told apart")
+        return self
+
+
+class Tailscale(_Strict):
+    """Who `tailscale serve` says is asking; believed only where its own process is at the other end."""
+
+    identity: bool = Field(default=False, description="Let users of the tailnet in by their log-in.")
+    operators: Texts = Field(default=(), description="Log-ins that may operate; all others read and call.")
+    capability: Text | None = Field(
+        default=None,
+        description="The app capability whose grants are scopes, such as example.com/cap/mcp-gateway; "
+        "who is no operator has what it grants and nothing else.",
+    )
+    uid: int = Field(default=0, ge=0, lt=1 << 32, description="The user that tailscaled runs as.")
+
+    @model_validator(mode="after")
+    def _needs_identity(self) -> "Tailscale":
+        if not self.identity and (self.operators or self.capability):
+            raise _wrong("`operators` and `capability` need `identity`: true")
+        return self
+
+
+class TrustedProxy(_Strict):
+    """A reverse proxy that signs people in; believed only with every proof that is named here."""
+
+    user_header: HeaderName = Field(
+        validation_alias="userHeader", description="The header in which it says who is asking."
+    )
+    operators: Texts = Field(default=(), description="Users that may operate; all others read and call.")
+    uid: int | None = Field(
+        default=None, ge=0, lt=1 << 32, description="The user that the proxy runs as, on this machine."
+    )
+    addresses: Annotated[tuple[Network, ...], Strict(False)] = Field(
+        default=(), description="Where it comes from, on another machine: addresses or networks."
+    )
+    secret: AbsolutePath | None = Field(
+        default=None, description="A file with what it sends in Mcp-Gateway-Proxy-Secret."
+    )
+
+    @model_validator(mode="after")
+    def _is_provable(self) -> "TrustedProxy":
+        if self.user_header.lower() in _NO_USER_HEADER:
+            raise _wrong(f"`userHeader` cannot be {self.user_header}, which clients send themselves")
+        if self.uid is None and not self.addresses and self.secret is None:
+            raise _wrong("needs a proof: `uid` for a proxy on this machine, `addresses`, or `secret`")
+        if self.uid is not None and self.addresses:
+            raise _wrong("`uid` is for a proxy on this machine and `addresses` for one elsewhere; keep one")
+        return self
 
 
 class Keep(_Strict):
@@ -337,6 +578,43 @@ class GatewayConfig(_Strict):
     limits: Limits = Field(default_factory=Limits)
     activity: Activity = Field(default_factory=Activity)
     log_format: Literal["text", "json"] = Field(default="text", validation_alias="logFormat")
+    public_url: Annotated[tuple[Origin, ...], BeforeValidator(_one_or_several), Strict(False)] = Field(
+        default=(),
+        validation_alias="publicUrl",
+        description="Where people reach the gateway: one or several.",
+    )
+    cors_origins: Annotated[tuple[Origin, ...], Strict(False)] = Field(
+        default=(),
+        validation_alias="corsOrigins",
+        description="Pages of other origins that may call with an API key.",
+    )
+    auth: Auth = Field(default_factory=Auth)
+    tailscale: Tailscale = Field(default_factory=Tailscale)
+    trusted_proxy: TrustedProxy | None = Field(default=None, validation_alias="trustedProxy")
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether every request needs an identity (product.md, "Who may do what")."""
+        return (
+            bool(self.public_url or self.auth.keys or self.auth.password or self.trusted_proxy)
+            or self.tailscale.identity
+        )
+
+    @model_validator(mode="after")
+    def _identity_is_provable(self) -> "GatewayConfig":
+        if self.tailscale.identity and not is_loopback(self.host):
+            raise _wrong(
+                "`tailscale.identity` needs a loopback `host`: whoever reaches the port could send the header"
+            )
+        return self
+
+
+SIGN_IN_PLACE = "auth.password"
+PROXY_PLACE = "trustedProxy.secret"
+
+
+def key_place(key: DeclaredKey) -> str:
+    return f"auth.keys.{slug(key.name)}"
 
 
 @dataclass(frozen=True)
@@ -347,6 +625,8 @@ class Config:
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
     path: Path | None = None
     warnings: tuple[str, ...] = ()
+    # What the files hold that say who may come in, by `key_place` and the names above.
+    texts: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def keys_of(model: type[BaseModel]) -> tuple[str, ...]:

@@ -106,6 +106,15 @@ async def _value(place: str, value: str | SecretRef, env: Mapping[str, str]) -> 
     return secret
 
 
+def read_file(place: str, path: str, env: Mapping[str, str]) -> str:
+    """The text of a file that the gateway itself needs; blocks.
+
+    Raises: SecretError.
+    """
+    path = _at_home(_expand(place, path, env), env)
+    return _read(place, f"file {path}", Path(path))
+
+
 async def _read_aside(place: str, what: str, path: Path) -> str:
     try:
         return await aside(partial(_read, place, what, path), COMMAND_TIMEOUT_S)

@@ -61,7 +61,6 @@ class ArtifactResponse(Response):
             (b"etag", tag),
             (b"cache-control", b"private, no-store"),
             (b"content-disposition", b'attachment; filename="%b.json"' % artifact.id.encode()),
-            (b"x-content-type-options", b"nosniff"),
         ]
         if span is not None:
             headers.append((b"content-range", b"bytes %d-%d/%d" % (start, end - 1, artifact.size)))

@@ -1,16 +1,30 @@
 """The one ASGI application: the edge first, then whichever face the path belongs to.
 
-Every request of every face passes `admit` here, before any routing. The hot routes and MCP are plain
-ASGI and looked at first; FastAPI gets the rest.
+Every request of every face passes `Edge.let_in` here, before any routing. The hot routes and MCP are plain
+ASGI and looked at first; FastAPI gets the rest. `HOT` and `rest.policies` together name every route there is
+and the rights it asks for.
 """
 
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from starlette.middleware.cors import CORSMiddleware
+
+from mcp_gateway.access.caller import Right
+from mcp_gateway.access.policy import require
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, rest
-from mcp_gateway.faces.http import MISTAKE, Receive, Scope, Send, Visit, admit, respond_problem
+from mcp_gateway.faces.http import (
+    MISTAKE,
+    Edge,
+    Receive,
+    Scope,
+    Send,
+    Visit,
+    respond_problem,
+)
 from mcp_gateway.faces.mcp.streamable import ALL_SERVERS, StreamableHttp
 from mcp_gateway.gateway import Gateway
 
@@ -19,6 +33,27 @@ logger = logging.getLogger(__name__)
 _SERVERS: Final = b"/servers/"
 _MCP: Final = b"/mcp"
 _VIA: Final = b"mcp-gateway-via"  # what `upstream/remote.py` sends
+# Who has none of these rights gets nowhere. Calls are refused by the call path, which records it.
+HOT: Final = {
+    ("POST", "/api/tools/{server}/{tool}"): (Right.CALL,),
+    **{
+        (method, path): (Right.READ, Right.CALL)
+        for method in ("POST", "GET", "DELETE")
+        for path in ("/mcp", "/servers/{server}/mcp")
+    },
+}
+_MCP_RIGHTS: Final = HOT["POST", "/mcp"]
+# What a page of a named origin may send and read (Fetch, "CORS-preflight fetch").
+_CORS_HEADERS: Final = (
+    *("authorization", "content-type", "accept", "prefer", "last-event-id", "x-session-id"),
+    *("mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"),
+)
+_CORS_READABLE: Final = (
+    *("mcp-session-id", "mcp-protocol-version", "mcp-gateway-call", "location"),
+    *("retry-after", "www-authenticate", "content-disposition"),
+)
+_CORS_METHODS: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE")
+_App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Application:
@@ -26,17 +61,42 @@ class Application:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._edge = Edge(gateway)
         self._instance = gateway.instance.encode()
         self._mcp = StreamableHttp(gateway) if gateway.config.gateway.mcp.enabled else None
         if self._mcp is not None:
             gateway.metrics.sessions = self._mcp.sessions.__len__
+            gateway.at_end_of.append(self._mcp.sessions.end_of)
         self._rest: Any = rest.build(gateway)
+        self._cors: tuple[frozenset[bytes], _App] = (frozenset(), self._serve)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # no lifespan is used and no websocket is offered
+        origins = self._edge.rules().cors
+        if origins and any(name == b"origin" and value in origins for name, value in scope["headers"]):
+            await self._for_pages(origins)(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    def _for_pages(self, origins: frozenset[bytes]) -> _App:
+        """The same for pages of the origins that the operator named, which may read the answers."""
+        known, app = self._cors
+        if known != origins:
+            app = CORSMiddleware(
+                self._serve,
+                allow_origins=[origin.decode() for origin in origins],
+                allow_methods=_CORS_METHODS,
+                allow_headers=_CORS_HEADERS,
+                expose_headers=_CORS_READABLE,
+                allow_private_network=True,
+            )
+            self._cors = origins, app
+        return app
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._route(admit(scope), scope, receive, send)
+            await self._route(await self._edge.let_in(scope), scope, receive, send)
         except GatewayError as error:
             await respond_problem(send, error)
         except Exception:
@@ -54,6 +114,7 @@ class Application:
             return
         endpoint = _mcp_endpoint(path)
         if endpoint is not None and self._mcp is not None:
+            require(visit.caller, *_MCP_RIGHTS)
             await self._mcp.serve(endpoint, visit, receive, send)
             return
         scope["mcp_gateway.visit"] = visit

@@ -75,7 +75,9 @@ async def _open(gateway: Gateway, visit: Visit, receive: Receive) -> tuple[Call,
         raise
     arguments = body or b"{}"
     params = {"name": tool, "arguments": Raw(arguments)}
-    request = Request(visit.caller, "rest", server, tool, params, arguments, len(body), timeout_s)
+    request = Request(
+        visit.caller, "rest", server, tool, params, arguments, len(body), timeout_s, visit.headers
+    )
     return gateway.open_call(request), b"respond-async" in visit.headers.get(b"prefer", b"").lower()
 
 

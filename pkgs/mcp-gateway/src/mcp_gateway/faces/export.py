@@ -41,7 +41,6 @@ def headers(form: str) -> dict[str, str]:
     return {
         "Content-Type": _TYPES[form],
         "Content-Disposition": f'attachment; filename="activity.{form}"',
-        "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
     }
 

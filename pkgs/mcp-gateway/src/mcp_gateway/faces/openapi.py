@@ -5,12 +5,15 @@ which problems it can answer, what its parameters mean. Only what it answers whe
 route by route, in `_ANSWERS`.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from mcp_gateway.access.caller import Right
 from mcp_gateway.errors import TABLE
+from mcp_gateway.faces import http
 from mcp_gateway.faces.calls import TIMEOUT_BELOW_S
 from mcp_gateway.faces.shapes import PARAMETERS, SCHEMAS, TAGS, Shape, ref
 
@@ -26,9 +29,6 @@ _DESCRIPTION: Final = (
 
 # --- who may use an operation
 
-# Nobody is asked who they are: a supervisor has no key.
-PUBLIC: Final[frozenset[Place]] = frozenset({("/health", "get"), ("/ready", "get")})
-
 _SCHEMES: Final = {
     "key": {
         "type": "http",
@@ -39,8 +39,9 @@ _SCHEMES: Final = {
     "signIn": {
         "type": "apiKey",
         "in": "cookie",
-        "name": "mcp-gateway-session",
-        "description": "What a browser holds after signing in",
+        "name": "mcp-gateway-8085",
+        "description": "What a browser holds after signing in; with the port that the browser sees, and over "
+        "https with `__Host-` before it",
     },
     "console": {
         "type": "apiKey",
@@ -49,20 +50,20 @@ _SCHEMES: Final = {
         "description": "The one-time code that the console printed at start, for the person at the machine",
     },
 }
-# Any one of them; nothing at all (`{}`) where the gateway asks nobody.
-_ANY_CREDENTIAL: Final[list[Shape]] = [*({name: []} for name in _SCHEMES), {}]
-
 # --- what can go wrong
 
 _ALWAYS: Final = (400, 403, 500)  # the edge refuses before any route is known; and a mistake of ours
 _GUARDED: Final = (401, 429)
 _OF_A_CALL: Final = (404, 409, 502, 503, 504)
+_OF_A_KEY: Final = (409, 503)  # a declared one, or one too many; a disk that takes nothing
 # Beyond what the rules of `_statuses` give.
 _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
     ("/api/tools", "get"): (404,),  # the server that is asked for
     ("/api/tools/{server}/{tool}", "post"): _OF_A_CALL,
     ("/api/artifacts/{id}", "get"): (416,),
     ("/api/artifacts/{id}", "head"): (416,),
+    ("/api/keys", "post"): _OF_A_KEY,
+    ("/api/keys/{id}", "delete"): _OF_A_KEY,
 }
 _HTTP_TITLES: Final = {
     413: "The body is too large",
@@ -78,7 +79,7 @@ def _header(description: str, *, required: bool = False) -> Shape:
 _WHICH_BYTES: Final = {"Content-Range": _header("Which bytes, and of how many", required=True)}
 _RETRY: Final = {"Retry-After": _header("Seconds until trying again makes sense")}
 _PROBLEM_HEADERS: Final = {
-    401: {"WWW-Authenticate": _header("How to say who is asking")},
+    401: {"WWW-Authenticate": _header("How to say who is asking", required=True)},
     416: _WHICH_BYTES,
     429: _RETRY,
     503: _RETRY,
@@ -149,6 +150,10 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/calls/{id}", "delete"): _json(ref("Call")),
     ("/api/artifacts/{id}", "get"): _json(ref("Result")),
     ("/api/artifacts/{id}", "head"): {},
+    ("/api/me", "get"): _json(ref("Me")),
+    ("/api/keys", "get"): _json(_list_of("keys", "Key")),
+    ("/api/keys", "post"): _json(ref("Key")),
+    ("/api/keys/{id}", "delete"): {},
 }
 _PART: Final = {"description": "The range that was asked for", "headers": _WHICH_BYTES}
 # What some routes answer besides.
@@ -185,6 +190,7 @@ _BODIES: Final[dict[Place, Shape]] = {
     ("/api/servers/{server}", "patch"): _switch("boolean", "null"),
     ("/api/tools/{server}/{tool}", "patch"): _switch("boolean"),
     ("/api/tools/{server}/{tool}", "post"): {"type": "object", "description": "The tool's arguments"},
+    ("/api/keys", "post"): ref("NewKey"),
 }
 # A tool without arguments may be called without a body.
 _BODY_MAY_BE_ABSENT: Final[frozenset[Place]] = frozenset({("/api/tools/{server}/{tool}", "post")})
@@ -210,6 +216,8 @@ _MORE_PARAMETERS: Final[dict[Place, tuple[Shape, ...]]] = {
     ("/api/artifacts/{id}", "head"): (_RANGE,),
 }
 # The hot route, which FastAPI does not know.
+_TOOL: Final = "/api/tools/{server}/{tool}"
+_RIGHTS_OF_A_CALL: Final = (Right.CALL,)
 _CALL: Final[Operation] = {
     "tags": ["tools"],
     "summary": "Call a tool",
@@ -221,7 +229,12 @@ _CALL: Final[Operation] = {
 
 
 class Described(FastAPI):
-    """FastAPI whose document is complete; made once, at its first request."""
+    """FastAPI whose document is complete; made once, at its first request.
+
+    `rights` of every route, by method and path: who has one of them may ask.
+    """
+
+    rights: Mapping[tuple[str, str], Sequence[Right]]
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -232,22 +245,26 @@ class Described(FastAPI):
                 tags=[{"name": name, "description": words} for name, words in TAGS.items()],
                 routes=self.routes,
             )
-            self.openapi_schema = _complete(written)
+            self.openapi_schema = _complete(written, self.rights)
         return self.openapi_schema
 
 
-def _complete(document: dict[str, Any]) -> dict[str, Any]:
-    paths = {path.replace("{tool:path}", "{tool}"): item for path, item in document["paths"].items()}
-    paths["/api/tools/{server}/{tool}"]["post"] = dict(_CALL)
-    for path, item in paths.items():
+def _complete(
+    document: dict[str, Any], policies: Mapping[tuple[str, str], Sequence[Right]]
+) -> dict[str, Any]:
+    rights = {
+        (path.replace(":path}", "}"), method.lower()): held for (method, path), held in policies.items()
+    }
+    document["paths"][_TOOL]["post"] = dict(_CALL)
+    for path, item in document["paths"].items():
         for method, operation in item.items():
-            _complete_operation((path, method), operation)
-    document["paths"] = dict(sorted(paths.items()))
+            _complete_operation((path, method), operation, rights.get((path, method), _RIGHTS_OF_A_CALL))
+    document["paths"] = dict(sorted(document["paths"].items()))
     document["components"] = {"schemas": SCHEMAS, "securitySchemes": _SCHEMES}
     return document
 
 
-def _complete_operation(place: Place, operation: Operation) -> None:
+def _complete_operation(place: Place, operation: Operation, rights: Sequence[Right]) -> None:
     success = next(code for code in operation["responses"] if code.startswith("2"))
     answer = {"description": operation["responses"][success]["description"], "content": _ANSWERS[place]}
     parameters = [*operation.get("parameters", ()), *_MORE_PARAMETERS.get(place, ())]
@@ -257,9 +274,25 @@ def _complete_operation(place: Place, operation: Operation) -> None:
             "required": place not in _BODY_MAY_BE_ABSENT,
             "content": _json(_BODIES[place]),
         }
-    operation["security"] = [] if place in PUBLIC else _ANY_CREDENTIAL
+    operation["security"] = _security(place, rights)
+    if rights:
+        needed = f"Needs the right {' or '.join(f'`{right}`' for right in rights)}."
+        operation["description"] = f"{operation.get('description', '')}\n\n{needed}".strip()
     problems = {str(code): _problem(code) for code in _statuses(place, operation)}
     operation["responses"] = {success: answer, **problems, **_MORE_ANSWERS.get(place, {})}
+
+
+def _is_public(place: Place) -> bool:
+    path, method = place
+    return (method.upper(), path.encode()) in http.PUBLIC
+
+
+def _security(place: Place, rights: Sequence[Right]) -> list[Shape]:
+    """Any one credential of any one of the rights, or none (`{}`) where the gateway asks nobody."""
+    if _is_public(place):
+        return []
+    roles = [[right.value] for right in rights] or [[]]
+    return [*({name: role} for name in _SCHEMES for role in roles), {}]
 
 
 def _complete_parameter(parameter: Shape) -> Shape:
@@ -273,7 +306,7 @@ def _complete_parameter(parameter: Shape) -> Shape:
 def _statuses(place: Place, operation: Operation) -> list[int]:
     """Which problems the operation can answer."""
     statuses = {*_ALWAYS, *_MORE_PROBLEMS.get(place, ())}
-    if place not in PUBLIC:
+    if not _is_public(place):
         statuses.update(_GUARDED)
     if "{" in place[0]:
         statuses.add(404)

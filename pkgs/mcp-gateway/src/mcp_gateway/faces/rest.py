@@ -11,19 +11,24 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from mcp_gateway.access.caller import Right
+from mcp_gateway.access.policy import require
 from mcp_gateway.catalog import api_list
+from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, export, status
 from mcp_gateway.faces.artifacts import ArtifactResponse
-from mcp_gateway.faces.http import MISTAKE, Visit, problem_document, require_json, retry_header
+from mcp_gateway.faces.http import MISTAKE, Visit, error_headers, problem_document, require_json
 from mcp_gateway.faces.openapi import Described
 from mcp_gateway.gateway import CallQuery, Gateway
 from mcp_gateway.gateway.events import changes
+from mcp_gateway.gateway.keys import scopes_of
 from mcp_gateway.version import VERSION
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import encode, scan_object
@@ -44,6 +49,15 @@ class ServerSwitch(BaseModel):
 class ToolSwitch(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     enabled: bool
+
+
+class NewKey(BaseModel):
+    """`expires` as a day, a time, or seconds since 1970."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: KeyName
+    scopes: Scopes = Scopes()
+    expires: Expiry | None = None
 
 
 _Time = Annotated[float, Field(allow_inf_nan=False, description="Seconds since 1970")]
@@ -87,6 +101,48 @@ def tool_path(request: Request) -> tuple[str, str]:
 
 
 Let = Annotated[Visit, Depends(visit_of)]
+
+
+class Policy:
+    """What a route asks for: one of the rights, or nothing where it is public. Every route has one."""
+
+    def __init__(self, rights: tuple[Right, ...]) -> None:
+        self.rights = rights
+
+    async def __call__(self, request: Request) -> None:
+        if self.rights:
+            require(visit_of(request).caller, *self.rights)
+
+
+def needs(*rights: Right) -> Any:
+    """A route's policy; checked before its body is read."""
+    return Depends(Policy(rights))
+
+
+PUBLIC: Final = needs()
+READ: Final = needs(Right.READ)
+MINE: Final = needs(Right.READ, Right.CALL)  # what belongs to the caller, whichever of the rights made it
+CALL: Final = needs(Right.CALL)
+OPERATE: Final = needs(Right.OPERATE)
+ADMIN: Final = needs(Right.ADMIN)
+
+
+def policies(app: FastAPI) -> dict[tuple[str, str], tuple[Right, ...]]:
+    """The rights that each route asks for, one of them, by method and path.
+
+    Raises:
+        LookupError: a route has no policy; such a house does not open.
+    """
+    found: dict[tuple[str, str], tuple[Right, ...]] = {}
+    for route in app.routes:
+        dependencies = route.dependant.dependencies if isinstance(route, APIRoute) else []
+        policy = next((one.call for one in dependencies if isinstance(one.call, Policy)), None)
+        if policy is None or not isinstance(route, APIRoute):
+            raise LookupError(f"the route {route} has no policy")
+        found |= {(method, route.path): policy.rights for method in route.methods or ()}
+    return found
+
+
 ToolPath = Annotated[tuple[str, str], Depends(tool_path)]
 
 
@@ -104,6 +160,7 @@ def build(gateway: Gateway) -> FastAPI:
     app = Described(
         title="MCP Gateway",
         version=VERSION,
+        openapi_url=None,  # a route of our own: it has a policy like all others
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -115,12 +172,14 @@ def build(gateway: Gateway) -> FastAPI:
     _add_tools(app, gateway)
     _add_calls(app, gateway)
     _add_artifacts(app, gateway)
+    _add_keys(app, gateway)
+    app.rights = policies(app)
     return app
 
 
 def _handle_errors(app: FastAPI) -> None:
     def problem(error: GatewayError) -> Response:
-        headers = {name.decode(): value.decode() for name, value in retry_header(error)}
+        headers = {name.decode(): value.decode() for name, value in error_headers(error)}
         return Response(problem_document(error), error.status, headers, "application/problem+json")
 
     @app.exception_handler(GatewayError)
@@ -161,32 +220,42 @@ def _methods_at(app: FastAPI, request: Request) -> list[str]:
 
 
 def _add_probes(app: FastAPI, gateway: Gateway) -> None:
-    @app.get("/health", tags=["probes"], summary="The process is alive")
+    @app.get("/health", dependencies=[PUBLIC], tags=["probes"], summary="The process is alive")
     async def health() -> Response:
         return json_response({"status": "ok"})
 
-    @app.get("/ready", tags=["probes"], summary="The gateway serves; servers by state")
-    async def ready() -> Response:
+    @app.get("/ready", dependencies=[PUBLIC], tags=["probes"], summary="The gateway serves; servers by state")
+    async def ready(visit: Let) -> Response:
         """503 while the gateway stops: the calls it had finish, and new ones are refused."""
         facts: dict[str, Any] = {"status": "serving", "servers": gateway.states()}
         if gateway.is_stopping:
             facts |= {"status": "stopping", "finishing": gateway.running_calls}
-        if warnings := gateway.warnings():
+        # They name files of this machine.
+        if Right.OPERATE in visit.caller.rights and (warnings := gateway.warnings()):
             facts["warnings"] = warnings
         return json_response(facts, 503 if gateway.is_stopping else 200)
 
-    @app.get("/metrics", tags=["probes"], summary="Numbers for Prometheus")
+    @app.get("/metrics", dependencies=[READ], tags=["probes"], summary="Numbers for Prometheus")
     async def metrics(visit: Let) -> Response:
         accept = visit.headers.get(b"accept", b"").decode("latin-1").lower()
         body, media_type = await gateway.write_metrics(visit.caller, accept)
         return Response(body, media_type=media_type)
 
-    @app.get("/", include_in_schema=False)
+    @app.get("/openapi.json", dependencies=[MINE], include_in_schema=False)
+    async def openapi(_visit: Let) -> Response:
+        return json_response(app.openapi())
+
+    @app.get("/", dependencies=[PUBLIC], include_in_schema=False)
     async def page(visit: Let) -> Response:
         servers = gateway.list_servers(visit.caller)
         return HTMLResponse(status.page(servers, gateway.warnings()), headers=status.HEADERS)
 
-    @app.get("/api/events", tags=["events"], summary="Live feed: servers, calls, tool lists, reloads")
+    @app.get(
+        "/api/events",
+        dependencies=[MINE],
+        tags=["events"],
+        summary="Live feed: servers, calls, tool lists, reloads",
+    )
     async def events(visit: Let) -> Response:
         feed = gateway.open_feed(visit.caller)
 
@@ -202,28 +271,46 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_servers(app: FastAPI, gateway: Gateway) -> None:
-    @app.post("/api/reload", tags=["gateway"], summary="Read the configuration again and apply it")
+    @app.post(
+        "/api/reload",
+        dependencies=[OPERATE],
+        tags=["gateway"],
+        summary="Read the configuration again and apply it",
+    )
     async def reload(visit: Let) -> Response:
         return json_response(await gateway.reload(visit.caller))
 
-    @app.get("/api/servers", tags=["servers"], summary="All servers with their states")
+    @app.get("/api/servers", dependencies=[READ], tags=["servers"], summary="All servers with their states")
     async def list_servers(visit: Let) -> Response:
         return json_response({"servers": gateway.list_servers(visit.caller)})
 
-    @app.get("/api/servers/{server}", tags=["servers"], summary="One server")
+    @app.get("/api/servers/{server}", dependencies=[READ], tags=["servers"], summary="One server")
     async def show_server(visit: Let, server: str) -> Response:
         return json_response(gateway.show_server(visit.caller, server))
 
-    @app.patch("/api/servers/{server}", tags=["servers"], summary="Switch a server on or off")
+    @app.patch(
+        "/api/servers/{server}", dependencies=[OPERATE], tags=["servers"], summary="Switch a server on or off"
+    )
     async def switch_server(visit: Let, server: str, request: Request) -> Response:
         switch = await _body(request, ServerSwitch)
         return json_response(await gateway.switch_server(visit.caller, server, switch.enabled))
 
-    @app.post("/api/servers/{server}/restart", status_code=202, tags=["servers"], summary="Restart a server")
+    @app.post(
+        "/api/servers/{server}/restart",
+        dependencies=[OPERATE],
+        status_code=202,
+        tags=["servers"],
+        summary="Restart a server",
+    )
     async def restart_server(visit: Let, server: str) -> Response:
         return json_response(gateway.restart_server(visit.caller, server), 202)
 
-    @app.get("/api/servers/{server}/logs", tags=["servers"], summary="What a server wrote to stderr")
+    @app.get(
+        "/api/servers/{server}/logs",
+        dependencies=[OPERATE],
+        tags=["servers"],
+        summary="What a server wrote to stderr",
+    )
     async def logs(
         visit: Let, server: str, tail: Annotated[int, Query(ge=0, le=LOG_LINES)] = 200
     ) -> Response:
@@ -232,6 +319,7 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
         if not calls.wants_stream(visit):
             return PlainTextResponse("".join(f"{line.text}\n" for line in lines))
         fresh: asyncio.Queue[Any] = asyncio.Queue(_LOG_WAIT)
+        end = gateway.open_feed(visit.caller, frozenset())  # of nothing but the end: ours, or the caller's
         stop = ring.listen(lambda line: None if fresh.full() else fresh.put_nowait(line))
 
         async def parts() -> AsyncIterator[bytes]:
@@ -239,7 +327,7 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
                 for line in lines:
                     yield sse.event(encode(line), "log")
                 quiet_s = 0.0
-                while not gateway.is_stopping:
+                while not end.is_over:
                     try:
                         async with asyncio.timeout(LOOK_UP_S):
                             line = await fresh.get()
@@ -252,12 +340,18 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
                         yield sse.event(encode(line), "log")
             finally:
                 stop()
+                gateway.close_feed(end)
 
         return event_stream(parts())
 
 
 def _add_tools(app: FastAPI, gateway: Gateway) -> None:
-    @app.get("/api/tools", tags=["tools"], summary="All tools, or those of a server or with some words")
+    @app.get(
+        "/api/tools",
+        dependencies=[READ],
+        tags=["tools"],
+        summary="All tools, or those of a server or with some words",
+    )
     async def list_tools(visit: Let, server: str | None = None, search: str | None = None) -> Response:
         catalog = gateway.catalog(visit.caller)
         if server is None and search is None:
@@ -266,11 +360,21 @@ def _add_tools(app: FastAPI, gateway: Gateway) -> None:
             gateway.show_server(visit.caller, server)
         return Response(api_list(catalog.search(server, search)), media_type="application/json")
 
-    @app.get("/api/tools/{server}/{tool:path}", tags=["tools"], summary="One tool with its schemas")
+    @app.get(
+        "/api/tools/{server}/{tool:path}",
+        dependencies=[READ],
+        tags=["tools"],
+        summary="One tool with its schemas",
+    )
     async def show_tool(visit: Let, path: ToolPath) -> Response:
         return Response(gateway.show_tool(visit.caller, *path).for_api, media_type="application/json")
 
-    @app.patch("/api/tools/{server}/{tool:path}", tags=["tools"], summary="Switch a tool on or off")
+    @app.patch(
+        "/api/tools/{server}/{tool:path}",
+        dependencies=[OPERATE],
+        tags=["tools"],
+        summary="Switch a tool on or off",
+    )
     async def switch_tool(visit: Let, path: ToolPath, request: Request) -> Response:
         switch = await _body(request, ToolSwitch)
         entry = await gateway.switch_tool(visit.caller, *path, switch.enabled)
@@ -278,12 +382,17 @@ def _add_tools(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_calls(app: FastAPI, gateway: Gateway) -> None:
-    @app.get("/api/calls", tags=["calls"], summary="Activity: calls, newest first")
+    @app.get("/api/calls", dependencies=[READ], tags=["calls"], summary="Activity: calls, newest first")
     async def list_calls(visit: Let, query: Annotated[CallPage, Query()]) -> Response:
         return json_response(await gateway.list_calls(visit.caller, CallQuery(**query.model_dump())))
 
     # Before `{id}`, which would take the word for one.
-    @app.get("/api/calls/export", tags=["calls"], summary="Activity as a file, as much of it as there is")
+    @app.get(
+        "/api/calls/export",
+        dependencies=[READ],
+        tags=["calls"],
+        summary="Activity as a file, as much of it as there is",
+    )
     async def export_calls(visit: Let, query: Annotated[CallExport, Query()]) -> Response:
         filters = query.model_dump(exclude={"format", "limit"})
         pages = gateway.export_calls(visit.caller, CallQuery(**filters), query.limit)
@@ -293,7 +402,10 @@ def _add_calls(app: FastAPI, gateway: Gateway) -> None:
         )
 
     @app.get(
-        "/api/calls/{id}", tags=["calls"], summary="One call, and what was said in it while that is kept"
+        "/api/calls/{id}",
+        dependencies=[MINE],
+        tags=["calls"],
+        summary="One call, and what was said in it while that is kept",
     )
     async def show_call(visit: Let, id: str, request: Request) -> Response:
         call = gateway.find_call(visit.caller, id)
@@ -303,19 +415,64 @@ def _add_calls(app: FastAPI, gateway: Gateway) -> None:
         state = await calls.state_of(gateway, visit.caller, id, call)
         return json_response(state | await gateway.show_payloads(visit.caller, id))
 
-    @app.delete("/api/calls/{id}", status_code=202, tags=["calls"], summary="Cancel a running call")
+    @app.delete(
+        "/api/calls/{id}",
+        dependencies=[MINE],
+        status_code=202,
+        tags=["calls"],
+        summary="Cancel a running call",
+    )
     async def cancel_call(visit: Let, id: str) -> Response:
         return json_response(await gateway.cancel_call(visit.caller, id), 202)
 
 
 def _add_artifacts(app: FastAPI, gateway: Gateway) -> None:
-    @app.get("/api/artifacts/{id}", tags=["calls"], summary="A large result, whole or in ranges")
+    @app.get(
+        "/api/artifacts/{id}",
+        dependencies=[CALL],
+        tags=["calls"],
+        summary="A large result, whole or in ranges",
+    )
     async def read_artifact(visit: Let, id: str) -> Response:
         return ArtifactResponse(gateway.read_artifact(visit.caller, id), visit.headers)
 
-    @app.head("/api/artifacts/{id}", tags=["calls"], summary="The size of a large result")
+    @app.head(
+        "/api/artifacts/{id}", dependencies=[CALL], tags=["calls"], summary="The size of a large result"
+    )
     async def size_artifact(visit: Let, id: str) -> Response:
         return ArtifactResponse(gateway.read_artifact(visit.caller, id), visit.headers, is_head=True)
+
+
+def _add_keys(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/api/me", dependencies=[PUBLIC], tags=["callers"], summary="Who you are, and what you may do")
+    async def me(visit: Let) -> Response:
+        caller = visit.caller
+        return json_response(
+            {
+                "caller": caller.id,
+                "name": caller.name or None,
+                "rights": [right.value for right in Right if right in caller.rights],
+                "scopes": [scopes_of(grant) for grant in caller.grants],
+            }
+        )
+
+    @app.get("/api/keys", dependencies=[ADMIN], tags=["callers"], summary="All API keys, without their texts")
+    async def list_keys(visit: Let) -> Response:
+        return json_response({"keys": gateway.keys.list(visit.caller)})
+
+    @app.post("/api/keys", dependencies=[ADMIN], status_code=201, tags=["callers"], summary="Make an API key")
+    async def create_key(visit: Let, request: Request) -> Response:
+        """`key` in the answer is shown this once."""
+        asked = await _body(request, NewKey)
+        made = await gateway.keys.create(visit.caller, asked.name, asked.scopes, asked.expires)
+        return json_response(made, 201)
+
+    @app.delete(
+        "/api/keys/{id}", dependencies=[ADMIN], status_code=204, tags=["callers"], summary="Revoke a key"
+    )
+    async def revoke_key(visit: Let, id: str) -> Response:
+        await gateway.keys.revoke(visit.caller, id)
+        return Response(status_code=204)
 
 
 _BODY_BYTES: Final = 64 * 1024  # of what is sent to switch something

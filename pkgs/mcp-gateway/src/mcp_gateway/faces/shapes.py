@@ -5,6 +5,7 @@ Data only. `openapi.py` puts them into the document; `tests/faces` holds every a
 
 from typing import Any, Final
 
+from mcp_gateway.access.caller import Right
 from mcp_gateway.errors import Kind
 
 Shape = dict[str, Any]
@@ -156,6 +157,8 @@ CALL: Final[Shape] = {
         "started": {"type": "number", "description": "Seconds since 1970"},
         "caller": {"type": "string"},
         "face": {"type": "string"},
+        "right": {"type": ["string", "null"], "description": "Which right it took"},
+        "action": {"type": ["string", "null"], "description": "Of what is no call, such as `key.create`"},
         "server": {"type": "string"},
         "tool": {"type": "string"},
         "outcome": {
@@ -197,6 +200,68 @@ READY: Final[Shape] = {
 }
 
 
+SCOPES: Final[Shape] = {
+    "type": "object",
+    "description": "What a key may do; `servers` and `tools` are patterns, and absent is all of them",
+    "properties": {
+        "rights": {"type": "array", "items": {"enum": [right.value for right in Right]}, "minItems": 1},
+        "servers": {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}},
+        "tools": {
+            "type": ["array", "null"],
+            "items": {"type": "string", "minLength": 1},
+            "description": "Native names, `read_*` of any server or `git/git_*` of one",
+        },
+        "readOnly": {"type": "boolean", "description": "Only tools annotated as read-only"},
+    },
+}
+KEY: Final[Shape] = {
+    "type": "object",
+    "required": ["id", "name", "caller", "scopes", "declared", "expired"],
+    "properties": {
+        "id": {"type": "string"},
+        "name": {"type": "string"},
+        "caller": {"type": "string", "description": "As activity names who holds it"},
+        "scopes": ref("Scopes"),
+        "declared": {"type": "boolean", "description": "In the configuration, which is where it ends"},
+        "created": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "createdBy": {"type": ["string", "null"]},
+        "expires": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "expired": {"type": "boolean"},
+        "lastUsed": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "key": {
+            "type": "string",
+            "description": "The key itself: in the answer that makes it, and never again",
+        },
+    },
+}
+NEW_KEY: Final[Shape] = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 100, "description": "Plain text, one line"},
+        "scopes": {
+            "description": "Without any: to read and to call, everywhere. `exec` is for people alone",
+            **SCOPES,
+            "additionalProperties": False,
+        },
+        "expires": {
+            "type": ["string", "number", "null"],
+            "description": "A day, a time, or seconds since 1970; in the future",
+        },
+    },
+    "additionalProperties": False,
+    "examples": [{"name": "laptop"}, {"name": "reader", "scopes": {"rights": ["read"], "servers": ["git"]}}],
+}
+ME: Final[Shape] = {
+    "type": "object",
+    "required": ["caller", "name", "rights", "scopes"],
+    "properties": {
+        "caller": {"type": "string", "description": "As activity names it"},
+        "name": {"type": ["string", "null"]},
+        "rights": {"type": "array", "items": {"enum": [right.value for right in Right]}},
+        "scopes": {"type": "array", "items": ref("Scopes")},
+    },
+}
 LOG_LINE: Final[Shape] = {
     "type": "object",
     "required": ["number", "at", "source", "text"],
@@ -223,12 +288,16 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "CallRunning": CALL_RUNNING,
     "CatalogChange": CATALOG_CHANGE,
     "ConfigProblem": CONFIG_PROBLEM,
+    "Key": KEY,
     "LogLine": LOG_LINE,
+    "Me": ME,
+    "NewKey": NEW_KEY,
     "Payload": PAYLOAD,
     "Problem": PROBLEM,
     "Ready": READY,
     "Reload": RELOAD,
     "Result": RESULT,
+    "Scopes": SCOPES,
     "Server": SERVER,
     "Tool": TOOL,
 }
@@ -238,6 +307,7 @@ TAGS: Final = {
     "tools": "What the servers offer, and calling it",
     "calls": "Activity: what was called, by whom, how it ended; and large results",
     "events": "What changes, as it happens",
+    "callers": "Who is asking, and with which rights: API keys",
     "gateway": "The gateway itself",
     "probes": "For supervisors and monitoring",
 }

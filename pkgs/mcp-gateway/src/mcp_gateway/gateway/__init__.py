@@ -2,6 +2,9 @@
 
     servers    wanted state -> running upstreams, and the catalog of their tools
     calls      the one path of a call
+    actions    what people do to the gateway itself, recorded
+    keys       API keys; who a key belongs to
+    console    the one-time code
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
     metrics    numbers for Prometheus, counted from calls and servers
@@ -11,22 +14,35 @@
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
 """
 
+import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
-from mcp_gateway.access.policy import require
+from mcp_gateway.access.policy import (
+    covers_server,
+    require,
+    require_everywhere,
+    require_on_server,
+    require_on_tool,
+    sees_server,
+)
 from mcp_gateway.catalog import Catalog, Entry
+from mcp_gateway.config.changes import Changes
 from mcp_gateway.config.model import Config, PayloadMode, ServerConfig
 from mcp_gateway.config.secrets import Resolved, SecretError, resolve
 from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.gateway.actions import Actions
 from mcp_gateway.gateway.artifacts import Artifact, Artifacts, Reading
 from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
-from mcp_gateway.gateway.events import Events, Feed
+from mcp_gateway.gateway.console import Console
+from mcp_gateway.gateway.events import Events, Feed, Shown
+from mcp_gateway.gateway.keys import FLUSH_S, Keys
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
 from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
 from mcp_gateway.gateway.reloading import Reloading
@@ -53,6 +69,8 @@ __all__ = [
     "stopping",
 ]
 
+RECORD_S: Final = 5.0  # a disk that hangs must not keep a configuration from being applied
+FILE: Final = Caller("file", ())  # who may write the configuration decides everything
 MAX_REMOVED: Final = 1_000  # servers that a reload has removed and of which calls may be remembered
 # Read at a time: 3 ms of the writer, which goes on with its batches between, and 1 ms of the event loop.
 EXPORT_ROWS: Final = 200
@@ -64,8 +82,16 @@ class Gateway:
     """One per process. Made by `app.py`, started once the port is bound."""
 
     def __init__(
-        self, config: Config, store: Store, nursery: Nursery, environment: Mapping[str, str]
+        self,
+        config: Config,
+        store: Store,
+        nursery: Nursery,
+        environment: Mapping[str, str],
+        state_dir: Path,
+        *,
+        is_exposed: bool = False,
     ) -> None:
+        self._is_exposed = is_exposed
         self._environment = environment
         self._store = store
         self._nursery = nursery
@@ -73,13 +99,28 @@ class Gateway:
         self.is_stopping = False
         self.instance = secrets.token_hex(8)
         self.events = Events()
-        self.reloading = Reloading(config, environment, self.events, self._apply)
+        self.reloading = Reloading(config, environment, self.events, self._record_changes, self._apply)
         self.servers = Servers(config.servers.values(), store, self.events)
         self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
         self.payloads = Payloads(self._payload_mode)
         journal = CountedJournal(store, self.metrics)
         self.artifacts = Artifacts()
-        self.calls = Calls(self.servers, journal, self.events, self.payloads, self.artifacts)
+        ids = clock.CallIds(store.last_call_id)
+        self.calls = Calls(
+            self.servers,
+            journal,
+            ids,
+            self.events,
+            self.payloads,
+            self.artifacts,
+            lambda: self.config.gateway.limits,
+        )
+        self.actions = Actions(store, ids, self.events)
+        self.keys = Keys(config, store, self.actions)
+        self.keys.gone = self.end_of
+        self.console = Console(state_dir, self.actions)
+        self.at_end_of: list[Callable[[str], None]] = []  # what faces do when a caller may not go on
+        self._key_uses: asyncio.Task[None] | None = None
 
     async def start(self, spool_dir: Path, artifacts_dir: Path) -> None:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
@@ -100,6 +141,12 @@ class Gateway:
         self.servers.start()
         await self._nursery.start()
         self.reloading.start()
+        self._key_uses = asyncio.create_task(self._write_key_uses(), name="key uses")
+
+    async def _write_key_uses(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            await self.keys.write_uses()
 
     def _changed(self, upstream: Upstream) -> None:
         self.metrics.changed(upstream)
@@ -121,6 +168,9 @@ class Gateway:
         self.end_feeds()
         self.end_calls()
         await self.reloading.stop()
+        if self._key_uses is not None:
+            self._key_uses.cancel()
+        await self.keys.write_uses()
         await self.servers.stop()
         self.artifacts.close()
         self._nursery.close()
@@ -138,14 +188,33 @@ class Gateway:
         """What holds now; another one after a reload."""
         return self.reloading.config
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether every request needs an identity, or one from this machine is its operator's."""
+        return self._is_exposed or self.config.gateway.is_guarded
+
     async def reload(self, caller: Caller) -> dict[str, Any]:
         """See `Reloading.now`."""
-        require(caller, Right.OPERATE)
+        require_everywhere(caller, Right.OPERATE)
+        self.actions.note(caller, Right.OPERATE, "reload")
         return await self.reloading.now()
 
     def reload_soon(self) -> None:
         """The operator asked with a signal; the outcome is in the log, the feed and the warnings."""
         self.reloading.soon()
+
+    async def _record_changes(self, changes: Changes) -> None:
+        """Before another file decides what runs here and who may do what, that is on the disk.
+
+        On a disk that fails it is applied all the same: who takes a key out of the file must not be kept
+        from it, and who writes the file needs no record to do harm.
+        """
+        needed = Right.EXEC if changes.defines_what_runs else Right.ADMIN
+        try:
+            async with asyncio.timeout(RECORD_S):
+                await self.actions.commit(FILE, needed, "config.apply", detail=str(changes), face="file")
+        except (GatewayError, TimeoutError):
+            logger.error("a change of the configuration could not be recorded: %s", changes)
 
     def _apply(self, config: Config) -> None:
         gone = {name: old for name, old in self.config.servers.items() if name not in config.servers}
@@ -153,24 +222,37 @@ class Gateway:
         keep = config.gateway.activity.keep
         self._store.keep_days, self._store.max_rows = keep.days, keep.rows
         self.servers.apply(config.servers.values())
+        self.keys.configure(config)
+
+    def end_of(self, caller_id: str) -> None:
+        """A caller may not go on: their calls, kept results, feeds and sessions end."""
+        self.calls.end_of(caller_id, "what its caller came in with is not valid any more")
+        self.events.end_of(caller_id)
+        self.artifacts.end_of(caller_id)
+        for end in self.at_end_of:
+            end(caller_id)
 
     # Servers
 
     def list_servers(self, caller: Caller) -> list[dict[str, Any]]:
         require(caller, Right.READ)
-        return [self.servers.view(upstream) for upstream in self.servers.all()]
+        return [self._view(caller, up) for up in self.servers.all() if sees_server(caller, up.id)]
+
+    def _view(self, caller: Caller, upstream: Upstream) -> dict[str, Any]:
+        seen = self.servers.catalog.seen_by(caller).by_server.get(upstream.id, ())
+        return _trimmed(caller, self.servers.view(upstream), len(seen))
 
     def has_server(self, caller: Caller, server: str) -> bool:
-        require(caller, Right.READ)
-        return self.servers.get(server) is not None
+        require(caller, Right.READ, Right.CALL)
+        return self.servers.get(server) is not None and sees_server(caller, server)
 
     def instructions(self, caller: Caller, server: str | None) -> str:
         """What a server, or each of them under a heading, tells models about itself."""
-        require(caller, Right.READ)
+        require(caller, Right.READ, Right.CALL)
         told = [
             (up.config.title, up.opened.instructions)
             for up in self.servers.all()
-            if up.opened and up.opened.instructions and server in (None, up.id)
+            if up.opened and up.opened.instructions and server in (None, up.id) and sees_server(caller, up.id)
         ]
         if server is not None:
             return told[0][1] if told else ""
@@ -178,7 +260,7 @@ class Gateway:
 
     def show_server(self, caller: Caller, server: str) -> dict[str, Any]:
         require(caller, Right.READ)
-        return self.servers.view(self._upstream(server))
+        return self._view(caller, self._upstream(caller, server))
 
     def states(self) -> dict[str, int]:
         """How many servers are in which state."""
@@ -202,58 +284,73 @@ class Gateway:
         return [sentence for sentence in told if sentence]
 
     async def write_metrics(self, caller: Caller, accept: str) -> tuple[bytes, str]:
-        """See `Metrics.write`."""
-        require(caller, Right.READ)
+        """See `Metrics.write`. The numbers are of all servers and callers."""
+        require_everywhere(caller, Right.READ)
         return await self.metrics.write(accept)
 
     async def switch_server(self, caller: Caller, server: str, enabled: bool | None) -> dict[str, Any]:
-        require(caller, Right.OPERATE)
-        upstream = self._upstream(server)
+        upstream = self._operable(caller, server)
         await self.servers.switch(upstream, enabled)
-        return self.show_server(caller, server)
+        word = {True: "on", False: "off", None: "as declared"}[enabled]
+        self.actions.note(caller, Right.OPERATE, "server.switch", server=server, detail=word)
+        return self._view(caller, upstream)
 
     def restart_server(self, caller: Caller, server: str) -> dict[str, Any]:
-        require(caller, Right.OPERATE)
-        upstream = self._upstream(server)
+        upstream = self._operable(caller, server)
+        self.actions.note(caller, Right.OPERATE, "server.restart", server=server)
         self.servers.restart(upstream)
-        return self.show_server(caller, server)
+        return self._view(caller, upstream)
 
     def logs(self, caller: Caller, server: str) -> LogRing:
-        require(caller, Right.READ)
-        return self._upstream(server).logs
+        """For operators: a server may write of anybody's calls to its stderr."""
+        return self._operable(caller, server).logs
 
-    def _upstream(self, server: str) -> Upstream:
+    def _operable(self, caller: Caller, server: str) -> Upstream:
+        require(caller, Right.OPERATE)
+        upstream = self._upstream(caller, server)
+        require_on_server(caller, Right.OPERATE, server)
+        return upstream
+
+    def _upstream(self, caller: Caller, server: str) -> Upstream:
         upstream = self.servers.get(server)
-        if upstream is None:
+        if upstream is None or not sees_server(caller, server):
             raise unknown_server(server)
         return upstream
 
     # Tools
 
     def catalog(self, caller: Caller) -> Catalog:
-        require(caller, Right.READ)
-        return self.servers.catalog
+        """What the caller sees of it."""
+        require(caller, Right.READ, Right.CALL)
+        return self.servers.catalog.seen_by(caller)
 
     def show_tool(self, caller: Caller, server: str, tool: str) -> Entry:
         require(caller, Right.READ)
-        self._upstream(server)
-        entry = self.servers.catalog.by_server.get(server, {}).get(tool)
+        return self._entry(caller, server, tool)
+
+    def _entry(self, caller: Caller, server: str, tool: str) -> Entry:
+        self._upstream(caller, server)
+        entry = self.servers.catalog.seen_by(caller).by_server.get(server, {}).get(tool)
         if entry is None:
             raise unknown_tool(server, tool)
         return entry
 
     async def switch_tool(self, caller: Caller, server: str, tool: str, enabled: bool) -> Entry:
         require(caller, Right.OPERATE)
-        self.show_tool(caller, server, tool)
+        entry = self._entry(caller, server, tool)
+        require_on_tool(caller, Right.OPERATE, server, tool, entry.is_read_only)
         await self.servers.switch_tool(server, tool, enabled)
-        return self.show_tool(caller, server, tool)
+        word = "on" if enabled else "off"
+        self.actions.note(caller, Right.OPERATE, "tool.switch", server=server, tool=tool, detail=word)
+        return self._entry(caller, server, tool)
 
     # Calls
 
     async def list_calls(self, caller: Caller, query: CallQuery) -> dict[str, Any]:
+        """Those of all callers for who operates, else the caller's own."""
         require(caller, Right.READ)
         try:
-            page = await self._store.calls(query)
+            page = await self._store.calls(_narrowed(caller, query))
         except CursorError as problem:
             raise GatewayError(Kind.INVALID, str(problem)) from None
         return {"calls": page.rows, "cursor": page.cursor}
@@ -266,6 +363,7 @@ class Gateway:
         What begins meanwhile is not in it. Leaving the iterator ends the reading.
         """
         require(caller, Right.READ)
+        query = _narrowed(caller, query)
         left = limit
         while left is None or left > 0:
             count = EXPORT_ROWS if left is None else min(left, EXPORT_ROWS)
@@ -301,14 +399,12 @@ class Gateway:
         Raises:
             GatewayError: `unknown`.
         """
-        require(caller, Right.READ)
+        require(caller, Right.READ, Right.CALL)
         call_id = parse_call_id(text)
         if call_id is not None:
             running = self.calls.running.get(call_id)
-            if running is not None:
-                return facts_of(running.record)
-            row = await self._store.call(call_id)
-            if row is not None:
+            row = await self._store.call(call_id) if running is None else facts_of(running.record)
+            if row is not None and (_operates(caller) or row["caller"] == caller.id):
                 return row
         raise GatewayError(Kind.UNKNOWN, "There is no such call")
 
@@ -317,14 +413,15 @@ class Gateway:
 
         `request` and `response`, each `{"bytes", "truncated", "text"}` or None.
         """
-        require(caller, Right.READ)
+        require(caller, Right.READ, Right.CALL)
         call_id = parse_call_id(text)
         if call_id is None:
             return NOTHING
         running = self.calls.running.get(call_id)
         kept = self.payloads.find(call_id)
         if kept is None and running is not None:
-            kept = Payload(running.record, running.upstream.logs, None, None)
+            forwarded = running.exchange.forwarded
+            kept = Payload(running.record, running.upstream.logs, None, None, forwarded)
         if kept is not None:
             owner, server, shown = kept.caller, kept.server, kept.shown
         else:
@@ -332,7 +429,7 @@ class Gateway:
             if captured is None:
                 return NOTHING
             owner, server, shown = captured.caller, captured.server, lambda: captured.document
-        is_theirs = owner == caller.id or Right.OPERATE in caller.rights
+        is_theirs = owner == caller.id or _operates(caller)
         return shown() if is_theirs and not self.payloads.is_off(server) else NOTHING
 
     def _payload_mode(self, server: str) -> PayloadMode:
@@ -344,7 +441,11 @@ class Gateway:
         """Cancels a running call of the caller, or anybody's with the right to operate."""
         call_id = parse_call_id(text)
         call = None if call_id is None else self.calls.running.get(call_id)
-        if call is not None and (call.caller.id == caller.id or Right.OPERATE in caller.rights):
+        if call is not None and (call.caller.id == caller.id or _operates(caller)):
+            if call.caller.id != caller.id:
+                self.actions.note(
+                    caller, Right.OPERATE, "call.cancel", server=call.record.server, detail=text
+                )
             call.cancel("cancelled by request")
             return facts_of(call.record)
         return await self.show_call(caller, text)
@@ -374,14 +475,48 @@ class Gateway:
     # Feeds and the end
 
     def open_feed(self, caller: Caller, kinds: frozenset[str] | None = None) -> Feed:
-        require(caller, Right.READ)
-        feed = self.events.open_feed(kinds)
+        require(caller, Right.READ, Right.CALL)
+        shown = None if _operates(caller) else self._shown_to(caller)
+        feed = self.events.open_feed(kinds, caller.id, shown)
         if feed is None:
             raise GatewayError(Kind.BUSY, "Too many live feeds are open", retry_after_s=5.0)
         return feed
 
+    def _shown_to(self, caller: Caller) -> Shown:
+        """What of a change is for a caller who does not operate everything."""
+
+        def shown(kind: str, facts: dict[str, Any]) -> dict[str, Any] | None:
+            if kind == "server" and sees_server(caller, facts["id"]):
+                return _trimmed(caller, facts, len(self.catalog(caller).by_server.get(facts["id"], ())))
+            is_theirs = kind == "call" and facts["caller"] == caller.id
+            return facts if is_theirs or kind == "tools" else None
+
+        return shown
+
     def close_feed(self, feed: Feed) -> None:
         self.events.close_feed(feed)
+
+
+def _operates(caller: Caller) -> bool:
+    """Whether the calls of everybody are the caller's business."""
+    return Right.OPERATE in caller.everywhere
+
+
+def _narrowed(caller: Caller, query: CallQuery) -> CallQuery:
+    return query if _operates(caller) else replace(query, only=caller.id)
+
+
+# What a server writes to stderr may be about anybody's calls; the process is its operator's business.
+_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor"})
+
+
+def _trimmed(caller: Caller, view: dict[str, Any], tools: int) -> dict[str, Any]:
+    """A server as a caller may see it; `tools` of them are theirs."""
+    if _operates(caller):
+        return view
+    if any(Right.OPERATE in grant.rights and covers_server(grant, view["id"]) for grant in caller.grants):
+        return view | {"tools": tools}
+    return {key: value for key, value in view.items() if key not in _FOR_OPERATORS} | {"tools": tools}
 
 
 class _Eras:

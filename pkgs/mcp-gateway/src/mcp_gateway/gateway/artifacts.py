@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,7 +114,7 @@ class Reading:
 
 
 class Artifacts:
-    """All artifacts, oldest first. Bounded in number, bytes and time; the oldest make room for new ones."""
+    """All artifacts, oldest first. Bounded in number, bytes and time; who holds the most makes room first."""
 
     def __init__(
         self,
@@ -231,9 +231,24 @@ class Artifacts:
         while len(self._artifacts) > 1 and (
             len(self._artifacts) > self._max_count or self._bytes > self._max_bytes or free < wanted
         ):
-            free += self._oldest.file_bytes
-            logger.info("artifact %s was dropped for want of room", self._oldest.id[:6])
-            self._drop(self._oldest)
+            leaving = self._least_fair()
+            free += leaving.file_bytes
+            logger.info("artifact %s was dropped for want of room", leaving.id[:6])
+            self._drop(leaving)
+
+    def _least_fair(self) -> Artifact:
+        """The oldest of the caller who holds the most: nobody's results make way for another's many."""
+        newest = next(reversed(self._artifacts.values()))
+        held: Counter[str] = Counter()
+        for artifact in self._artifacts.values():
+            held[artifact.caller] += 1 if len(self._artifacts) > self._max_count else artifact.file_bytes
+        older = [artifact for artifact in self._artifacts.values() if artifact is not newest]
+        return max(older, key=lambda artifact: held[artifact.caller])  # the first of equals is the oldest
+
+    def end_of(self, caller: str) -> None:
+        """Deletes what was kept for a caller who may not come for it."""
+        for artifact in [one for one in self._artifacts.values() if one.caller == caller]:
+            self._drop(artifact)
 
     def _drop(self, artifact: Artifact) -> None:
         del self._artifacts[artifact.id]

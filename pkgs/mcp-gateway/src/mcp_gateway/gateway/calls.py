@@ -6,7 +6,8 @@ matter whether the face that opened it is still there. Knows no HTTP and no SQL.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -14,7 +15,9 @@ from msgspec import Raw
 
 from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
-from mcp_gateway.access.policy import offers, require
+from mcp_gateway.access.limits import concurrency_of
+from mcp_gateway.access.policy import offers, require, require_on_tool, sees_server, sees_tool
+from mcp_gateway.config.model import Limits
 from mcp_gateway.errors import CallCancelled, GatewayError, InputRequired, Kind
 from mcp_gateway.gateway.artifacts import Artifacts, document
 from mcp_gateway.gateway.events import Events
@@ -37,9 +40,7 @@ MAX_NAME_CHARS: Final = 200  # of a name nobody knows, in an error and in its re
 
 
 class Journal(Protocol):
-    """Where records go; both methods are cheap and never wait. `last_call_id` is of an earlier process."""
-
-    last_call_id: int
+    """Where records go; both methods are cheap and never wait."""
 
     def begin(self, record: CallRecord) -> None: ...
     def end(self, record: CallRecord) -> None: ...
@@ -49,7 +50,8 @@ class Journal(Protocol):
 class Request:
     """What a face asks for. `tool` is the native name; `arguments` the bytes for the record's shape.
 
-    `params` are the members of `tools/call` as they go to the server, the native name included.
+    `params` are the members of `tools/call` as they go to the server, the native name included. Of `headers`,
+    names in lower case, go those that the server's configuration names.
     """
 
     caller: Caller
@@ -60,6 +62,7 @@ class Request:
     arguments: bytes
     request_bytes: int
     timeout_s: float | None = None
+    headers: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
 
 
 class Call:
@@ -121,15 +124,26 @@ class Call:
 
 
 class Calls:
+    """`limits` are those of the configuration, asked at every call."""
+
     def __init__(
-        self, servers: Servers, journal: Journal, events: Events, payloads: Payloads, artifacts: Artifacts
+        self,
+        servers: Servers,
+        journal: Journal,
+        ids: clock.CallIds,
+        events: Events,
+        payloads: Payloads,
+        artifacts: Artifacts,
+        limits: Callable[[], Limits],
     ) -> None:
         self._servers = servers
         self._journal = journal
         self._events = events
         self._payloads = payloads
         self._artifacts = artifacts
-        self._ids = clock.CallIds(journal.last_call_id)
+        self._ids = ids
+        self._limits = limits
+        self._under_way: dict[str, int] = {}  # calls, by caller
         self.running: dict[int, Call] = {}
         self.stopping = False
         self._kept: OrderedDict[int, Call] = OrderedDict()
@@ -153,6 +167,7 @@ class Calls:
         )
         try:
             upstream = self._find(request)
+            under_way = self._count(request.caller)
             config = upstream.config
             idle_s = config.timeout_s if request.timeout_s is None else request.timeout_s
             exchange = Exchange(
@@ -164,6 +179,7 @@ class Calls:
                 idle_s=min(idle_s, config.max_timeout_s),
                 hard_s=config.max_timeout_s,
                 on_end=self._ended,
+                headers=request.headers,
             )
             call = Call(record, request.caller, exchange, upstream, opened_at)
             exchange.owner = call
@@ -173,6 +189,7 @@ class Calls:
             self._close(record, problem.kind.value, problem.detail, 0)
             raise
         self.running[record.id] = call
+        self._under_way[request.caller.id] = under_way
         return call
 
     def refuse(
@@ -212,16 +229,35 @@ class Calls:
                 error = stopping("the call had not been sent", server)
             call.upstream.requests.abandon(call.exchange, error, "the gateway is stopping")
 
+    def _count(self, caller: Caller) -> int:
+        """How many calls the caller has under way, with this one.
+
+        Raises:
+            GatewayError: `busy` when that is too many.
+        """
+        under_way = self._under_way.get(caller.id, 0) + 1
+        limit = concurrency_of(self._limits(), caller)
+        if limit is not None and under_way > limit:
+            detail = f"You have {limit} calls under way, and that is as many as one caller may have"
+            raise GatewayError(Kind.BUSY, detail, retry_after_s=1.0)
+        return under_way
+
     def _find(self, request: Request) -> Upstream:
         """The server that may be asked; what may not be seen is unknown, in the same words."""
-        require(request.caller, Right.CALL)
+        caller = request.caller
+        require(caller, Right.CALL)
         if self.stopping:
             raise stopping("it takes no more calls")
         upstream = self._servers.get(request.server)
-        if upstream is None:
+        if upstream is None or not sees_server(caller, request.server):
             raise unknown_server(request.server)
         entries = self._servers.catalog.by_server.get(request.server)
         entry = None if entries is None else entries.get(request.tool)
+        if Right.CALL not in caller.everywhere:
+            is_read_only = entry is not None and entry.is_read_only
+            if not sees_tool(caller, request.server, request.tool, is_read_only):
+                raise unknown_tool(request.server, request.tool)
+            require_on_tool(caller, Right.CALL, request.server, request.tool, is_read_only)
         if entry is None and (upstream.knows_its_tools or not offers(upstream.config.tools, request.tool)):
             raise unknown_tool(request.server, request.tool)
         # One that was never listed, or is not there: `submit` waits for it or says what is wrong with it.
@@ -259,9 +295,24 @@ class Calls:
         else:
             outcome = "cancelled" if isinstance(exchange.error, CallCancelled) else "internal"
             self._close(record, outcome, str(exchange.error), 0)
-        self.running.pop(record.id, None)
+        if self.running.pop(record.id, None) is not None:
+            self._forget_one_of(record.caller)
         if call.kept_until is not None:
             self._count_kept(call)
+
+    def _forget_one_of(self, caller_id: str) -> None:
+        left = self._under_way.get(caller_id, 0) - 1
+        if left > 0:
+            self._under_way[caller_id] = left
+        else:
+            self._under_way.pop(caller_id, None)
+
+    def end_of(self, caller_id: str, reason: str) -> None:
+        """Cancels the calls of a caller who may not go on, and forgets what was kept for them."""
+        for call in [call for call in self.running.values() if call.caller.id == caller_id]:
+            call.cancel(reason)
+        for call_id in [call.id for call in self._kept.values() if call.caller.id == caller_id]:
+            self._forget_kept(call_id)
 
     def _ended_large(self, call: Call, large: Spooled) -> None:
         """A result in a file becomes an artifact; a small document answers instead."""
@@ -291,7 +342,10 @@ class Calls:
         record.detail = detail
         record.response_bytes = response_bytes
         if (call := self.running.get(record.id)) is not None:
-            self._payloads.keep(record, call.upstream.logs, call.exchange.result, call.exchange.error)
+            exchange = call.exchange
+            self._payloads.keep(
+                record, call.upstream.logs, exchange.result, exchange.error, exchange.forwarded
+            )
         self._journal.end(record)
         self._events.publish("call", lambda: facts_of(record))
 
@@ -319,10 +373,13 @@ class Calls:
             expired = oldest.kept_until is not None and oldest.kept_until <= now
             if not (over or expired):
                 return
-            del self._kept[oldest.id]
-            if oldest.ended:
-                self._kept_bytes -= oldest.held_bytes
-            oldest.kept_until = None
+            self._forget_kept(oldest.id)
+
+    def _forget_kept(self, call_id: int) -> None:
+        call = self._kept.pop(call_id)
+        if call.ended:
+            self._kept_bytes -= call.held_bytes
+        call.kept_until = None
 
     def find(self, caller: Caller, call_id: int) -> Call | None:
         """A running or kept call of this caller; somebody else's is not there."""
@@ -361,6 +418,8 @@ def facts_of(record: CallRecord) -> dict[str, Any]:
         "id": call_id_text(record.id),
         "started": record.started,
         "caller": record.caller,
+        "right": record.needed,
+        "action": record.action,
         "face": record.face,
         "server": record.server,
         "tool": record.tool,

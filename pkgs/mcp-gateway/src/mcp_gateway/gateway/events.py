@@ -24,11 +24,19 @@ class Change:
     data: bytes
 
 
-class Feed:
-    """One reader's queue. Iterate it; it ends when it was too slow or the gateway stops."""
+Shown = Callable[[str, dict[str, Any]], dict[str, Any] | None]
 
-    def __init__(self, kinds: frozenset[str] | None) -> None:
+
+class Feed:
+    """One reader's queue. Iterate it; it ends when it was too slow or the gateway stops.
+
+    `owner` is a caller's id; `shown` makes of a change's kind and facts what its reader may know.
+    """
+
+    def __init__(self, kinds: frozenset[str] | None, owner: str, shown: Shown | None) -> None:
         self.kinds = kinds
+        self.owner = owner
+        self.shown = shown
         self._unread: deque[Change] = deque()
         self._bell = asyncio.Event()
         self._over = False
@@ -39,6 +47,10 @@ class Feed:
         if not self._over:
             self._unread.append(change)
             self._bell.set()
+
+    @property
+    def is_over(self) -> bool:
+        return self._over
 
     def skip(self) -> None:
         """Forgets what is unread; for a reader to whom several changes are as one."""
@@ -79,21 +91,35 @@ class Events:
 
     def publish(self, kind: str, facts: Callable[[], dict[str, Any]]) -> None:
         """Tells every reader; `facts` is asked only when there is one."""
-        change = None
+        told: dict[str, Any] | None = None
+        change: Change | None = None
         for feed in self._feeds:
-            if feed.kinds is None or kind in feed.kinds:
-                change = change or Change(kind, encode(facts()))
+            if feed.kinds is not None and kind not in feed.kinds:
+                continue
+            told = facts() if told is None else told
+            if feed.shown is None:
+                change = change or Change(kind, encode(told))
                 feed.put(change)
+            elif (part := feed.shown(kind, told)) is not None:
+                feed.put(Change(kind, encode(part)))
 
-    def open_feed(self, kinds: frozenset[str] | None = None) -> Feed | None:
+    def open_feed(
+        self, kinds: frozenset[str] | None = None, owner: str = "", shown: Shown | None = None
+    ) -> Feed | None:
         """A new reader's feed of these kinds (None: all), or None when there are too many."""
         if len(self._feeds) >= MAX_FEEDS:
             return None
-        feed = Feed(kinds)
+        feed = Feed(kinds, owner, shown)
         if self.is_over:
             feed.end()
         self._feeds.add(feed)
         return feed
+
+    def end_of(self, owner: str) -> None:
+        """Ends the feeds of a caller who may not read on."""
+        for feed in self._feeds:
+            if feed.owner == owner:
+                feed.end()
 
     def close_feed(self, feed: Feed) -> None:
         self._feeds.discard(feed)

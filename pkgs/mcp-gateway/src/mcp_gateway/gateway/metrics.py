@@ -201,7 +201,6 @@ class CountedJournal:
     """The journal of calls, with each record counted as it closes."""
 
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
-        self.last_call_id = journal.last_call_id
         self.begin = journal.begin
         self._end = journal.end
         self._count = metrics.count

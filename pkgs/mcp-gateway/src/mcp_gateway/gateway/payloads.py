@@ -1,13 +1,14 @@
 """What was said in the last calls: the heads of their requests and responses, in a ring in memory.
 
 Owns how much is kept, for how many calls, and how it is shown. `keep` stands on the call path: it keeps a
-reference or copies a head, and neither parses nor searches. Secrets of the server are replaced when a payload
-is shown or written, by the ring of its log, which knows them. Knows no route and no SQL: what an operator
-wants on disk is handed to the store with the record.
+reference or copies a head, and neither parses nor searches, unless headers of the caller went along, whose
+values are not kept. Secrets of the server are replaced when a payload is shown or written, by the ring of its
+log, which knows them. Knows no route and no SQL: what an operator wants on disk is handed to the store with
+the record.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from msgspec import Raw
@@ -16,6 +17,9 @@ from mcp_gateway.config.model import PayloadMode
 from mcp_gateway.errors import InputRequired, UpstreamAnswered
 from mcp_gateway.store.calls import CallRecord
 from mcp_gateway.store.payloads import Capture
+from mcp_gateway.upstream.disguises import disguises
+from mcp_gateway.upstream.forwarded import secrets_of
+from mcp_gateway.upstream.logring import REDACTED, SECRET_MIN_CHARS
 
 KEPT_CALLS: Final = 200  # product.md, "Activity"
 KEPT_BYTES: Final = 16 * 1024 * 1024  # of all heads together; calls with large ones are forgotten sooner
@@ -48,7 +52,12 @@ class Payload:
     )
 
     def __init__(
-        self, record: CallRecord, redactor: Redactor, result: object, error: Exception | None
+        self,
+        record: CallRecord,
+        redactor: Redactor,
+        result: object,
+        error: Exception | None,
+        forwarded: Mapping[str, str] | None = None,
     ) -> None:
         request = record.arguments
         response: bytes | None = None
@@ -69,6 +78,8 @@ class Payload:
             response = theirs[:HEAD_BYTES]
         if response is not None:
             size += len(response)
+        if forwarded:
+            request, response = _without(forwarded, request), _without(forwarded, response)
         self.call_id = record.id
         self.caller = record.caller
         self.server = record.server
@@ -90,8 +101,19 @@ class Payload:
         if head is None:
             return None
         text = self.redactor.redact_payload(head.decode("utf-8", "replace"))
-        is_cut = length > len(head)
+        is_cut = length > HEAD_BYTES
         return {"bytes": length, "truncated": is_cut, "text": text[:-HIDDEN_BYTES] if is_cut else text}
+
+
+def _without(forwarded: Mapping[str, str], head: bytes | None) -> bytes | None:
+    """A head without the caller's own secrets, which nobody would know any more when it is shown."""
+    if head is None:
+        return None
+    values = {value for value in secrets_of(forwarded) if len(value) >= SECRET_MIN_CHARS}
+    forms = {form.encode("utf-8", "surrogateescape") for value in values for form in disguises(value)}
+    for form in sorted(forms, key=len, reverse=True):
+        head = head.replace(form, REDACTED.encode())
+    return head
 
 
 class Payloads:
@@ -102,15 +124,23 @@ class Payloads:
         self._ring: deque[Payload] = deque()
         self._bytes = 0
 
-    def keep(self, record: CallRecord, redactor: Redactor, result: object, error: Exception | None) -> None:
+    def keep(
+        self,
+        record: CallRecord,
+        redactor: Redactor,
+        result: object,
+        error: Exception | None,
+        forwarded: Mapping[str, str] | None = None,
+    ) -> None:
         """Keeps what was said in a call that has ended; before its record is handed to the store.
 
-        `result` is a `Raw` or there is none; of the errors, those count that a server has worded.
+        `result` is a `Raw` or there is none; of the errors, those count that a server has worded. Values of
+        `forwarded`, the headers of the caller that went along, are not kept where the server repeats them.
         """
         mode = self._mode(record.server)
         if mode == "off":
             return
-        payload = Payload(record, redactor, result, error)
+        payload = Payload(record, redactor, result, error, forwarded)
         ring = self._ring
         ring.append(payload)
         self._bytes += payload.size

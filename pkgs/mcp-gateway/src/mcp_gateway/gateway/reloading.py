@@ -2,12 +2,12 @@
 
 Whole or not at all: a file with a problem changes nothing, and is told of in the log, in the feed and
 for as long as it stays so. One reading at a time, the last one counts. Knows what a configuration is;
-what applies one is handed in.
+what records and what applies one is handed in.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
@@ -34,6 +34,7 @@ class Reloading:
         config: Config,
         environment: Mapping[str, str],
         events: Events,
+        record: Callable[[Changes], Awaitable[None]],
         apply: Callable[[Config], None],
     ) -> None:
         self.config = config
@@ -41,6 +42,7 @@ class Reloading:
         self._started = config.gateway
         self._environment = environment
         self._events = events
+        self._record = record
         self._apply = apply
         self._one_at_a_time = asyncio.Lock()
         self._asked = asyncio.Event()
@@ -135,7 +137,11 @@ class Reloading:
             else:
                 self._refuse_at_the_end()
                 self.problems = ()
-                changes = self._take(config)
+                changes = compare(self.config, config)
+                if changes:
+                    await self._record(changes)
+                    self._refuse_at_the_end()
+                self._take(config, changes)
             if is_asked or changes or self.warnings() != before:
                 self._tell(changes)
             return changes
@@ -153,15 +159,13 @@ class Reloading:
             problem = Problem("", None, f"could not be read within {READ_S:g} s", None, str(path))
             raise ConfigError((problem,)) from None
 
-    def _take(self, config: Config) -> Changes:
-        changes = compare(self.config, config)
+    def _take(self, config: Config, changes: Changes) -> None:
         if changes:
             self._apply(config)
         for warning in config.warnings:
             if warning not in self.config.warnings:
                 logger.warning("%s", warning)
         self.config = config
-        return changes
 
     def _tell(self, changes: Changes) -> None:
         for problem in self.problems:

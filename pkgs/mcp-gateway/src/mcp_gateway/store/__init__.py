@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mcp_gateway.store import calls as _calls
+from mcp_gateway.store import keys as _keys
 from mcp_gateway.store import overrides as _tables
 from mcp_gateway.store import payloads as _payloads
 from mcp_gateway.store.calls import (
@@ -35,7 +36,8 @@ from mcp_gateway.store.calls import (
     call_id_text,
     parse_call_id,
 )
-from mcp_gateway.store.database import Database, StoreClosed, StoreError, is_damage
+from mcp_gateway.store.database import FILE_NAME, Database, StoreClosed, StoreError, is_damage
+from mcp_gateway.store.keys import KeyRow
 from mcp_gateway.store.payloads import Capture, Captured
 
 __all__ = [
@@ -45,10 +47,12 @@ __all__ = [
     "Capture",
     "Captured",
     "CursorError",
+    "KeyRow",
     "Store",
     "StoreClosed",
     "StoreError",
     "call_id_text",
+    "has_keys",
     "parse_call_id",
 ]
 
@@ -103,6 +107,8 @@ class Store:
         self._is_marked = False  # calls of an earlier life are `interrupted`
         self._overrides: dict[_tables.Key, bool] = {}
         self._eras: dict[str, frozenset[str]] = {}
+        self._key_rows: list[KeyRow] = []
+        self._key_uses: dict[str, float] = {}
         self._opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._main, args=(state_dir,), name="store", daemon=True)
 
@@ -238,6 +244,50 @@ class Store:
 
         await self._ask(write)
 
+    # --- what must be on the disk before it holds
+
+    def keys(self) -> tuple[list[KeyRow], dict[str, float]]:
+        """The API keys as they were at the opening, oldest first, and when each id was last used."""
+        return self._key_rows, self._key_uses
+
+    async def add_key(self, row: KeyRow, record: CallRecord) -> None:
+        """Writes a key and the record of its making, both or neither; on the disk before it returns.
+
+        Raises: StoreError.
+        """
+        await self._commit(record, lambda connection: _keys.write_key(connection, row))
+
+    async def remove_key(self, key_id: str, record: CallRecord) -> None:
+        """Raises: StoreError."""
+        await self._commit(record, lambda connection: _keys.delete_key(connection, key_id))
+
+    async def commit(self, record: CallRecord) -> None:
+        """Writes a record of what is about to happen; on the disk before it returns.
+
+        Raises: StoreError.
+        """
+        await self._commit(record, lambda _connection: None)
+
+    async def note_key_uses(self, uses: dict[str, float]) -> None:
+        """When keys were last used, by id, in seconds since 1970.
+
+        Raises: StoreError.
+        """
+
+        def write(database: Database) -> None:
+            with database.transaction() as connection:
+                _keys.write_uses(connection, uses)
+
+        await self._ask(write)
+
+    async def _commit(self, record: CallRecord, write: Callable[[sqlite3.Connection], None]) -> None:
+        def job(database: Database) -> None:
+            with database.transaction(durable=True) as connection:
+                write(connection)
+                _calls.write_rows(connection, [_calls.row_of(record)])
+
+        await self._ask(job)
+
     async def close(self) -> None:
         """Writes what is left, gives the directory free. May be called again."""
         self._closing = True
@@ -293,12 +343,15 @@ class Store:
         try:
             self._overrides = _tables.read_overrides(database.connection)
             self._eras = _tables.read_eras(database.connection)
+            self._key_rows = _keys.read_keys(database.connection)
+            self._key_uses = _keys.read_uses(database.connection)
             self.last_call_id = _calls.read_last_id(database.connection)
         except (sqlite3.Error, OSError) as error:
             if not self._replace_if_damaged(error, database):
                 raise StoreError(f"The database {database.path} cannot be read: {error}") from error
             # What could be saved is in the new file as soon as that is opened.
             self._overrides = _tables.read_overrides(database.connection)
+            self._key_rows = _keys.read_keys(database.connection)
 
     def _serve(self, database: Database) -> None:
         closing = False
@@ -427,6 +480,17 @@ class Store:
         self._notice = database.notice
         _log.error("store: %s", self._notice)
         return True
+
+
+def has_keys(state_dir: Path) -> bool:
+    """Whether API keys were made in a state directory; makes nothing there. Blocks.
+
+    Raises: StoreError, also when a gateway runs on it.
+    """
+    if not (state_dir / FILE_NAME).exists():
+        return False
+    with contextlib.closing(Database(state_dir)) as database:
+        return bool(_keys.rows_of(database.connection))
 
 
 def _read_window(

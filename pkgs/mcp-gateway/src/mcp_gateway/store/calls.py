@@ -28,8 +28,11 @@ WINDOW_ROWS = 50_000
 # 1 ms, or 20 ms if each of them had a payload of 128 KiB. Steps keep ahead of 5,000 calls a second.
 PRUNE_S = 0.01
 PRUNE_ROWS = 250
+MAX_ACTIONS = 10_000  # years of what people do to a gateway; they stand in the way of pruning calls
 
-Row = tuple[int, float, str, str, str, str, str, float | None, int, int, str | None, str | None]
+Row = tuple[
+    int, float, str, str, str, str, str, float | None, int, int, str | None, str | None, str, str | None
+]
 Position = tuple[float, int]  # (started, id): the order of the pages
 NEWEST: Position = (math.inf, 0)
 
@@ -51,11 +54,15 @@ class CallRecord:
     duration_s: float = 0.0
     detail: str | None = None
     capture: Capture | None = None  # what was said, if that is to be written
+    needed: str = "call"  # the right
+    action: str | None = None  # what was done to the gateway itself, where this is no call
 
 
 @dataclass(frozen=True, slots=True)
 class CallQuery:
     """Which rows, newest first: begun at `since` or later, before `until` (seconds since 1970).
+
+    `only` is the one caller whose rows may be seen at all, whatever `caller` asks for.
 
     `cursor` as a page before gave it.
     """
@@ -69,6 +76,7 @@ class CallQuery:
     until: float | None = None
     cursor: str | None = None
     limit: int = 50
+    only: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +129,12 @@ def parse_cursor(cursor: str) -> Position:
 
 # --- writing
 
-_COLUMNS = 12
+_COLUMNS = 14
 # Each statement lets go of the interpreter once, and getting it back from a busy event loop takes up to 5 ms:
 # rows go in by the handful, or a batch of a thousand would take seconds.
 _INSERT = """
     INSERT INTO calls (id, started, caller, face, server, tool, outcome, duration_s,
-                       request_bytes, response_bytes, detail, arguments) VALUES {}
+                       request_bytes, response_bytes, detail, arguments, needed, action) VALUES {}
     ON CONFLICT (id) DO UPDATE SET outcome = excluded.outcome, duration_s = excluded.duration_s,
         request_bytes = excluded.request_bytes, response_bytes = excluded.response_bytes,
         detail = excluded.detail, arguments = ifnull(excluded.arguments, arguments)
@@ -153,6 +161,8 @@ def row_of(record: CallRecord) -> Row:
         record.response_bytes,
         None if record.detail is None else _storable(record.detail, MAX_DETAIL_CHARS),
         None if record.arguments is None else shape_text(record.arguments),
+        record.needed,
+        record.action,
     )
 
 
@@ -184,7 +194,7 @@ def _storable(text: str, max_chars: int) -> str:
 
 _SELECT = """
     SELECT id, started, caller, face, server, tool, outcome, duration_s,
-           request_bytes, response_bytes, detail, arguments FROM calls
+           request_bytes, response_bytes, detail, arguments, needed, action FROM calls
 """
 _SELECT_ONE = _SELECT + "WHERE id = ?"
 _SELECT_WINDOW = (
@@ -192,7 +202,8 @@ _SELECT_WINDOW = (
     + """
     WHERE (started, id) < (:started, :id) AND (started, id) >= (:floor_started, :floor_id)
       AND (:server IS NULL OR server = :server) AND (:tool IS NULL OR tool = :tool)
-      AND (:caller IS NULL OR caller = :caller) AND (:face IS NULL OR face = :face)
+      AND (:caller IS NULL OR caller = :caller)
+      AND (:only IS NULL OR caller = :only) AND (:face IS NULL OR face = :face)
       AND (:outcome IS NULL OR outcome = :outcome)
     ORDER BY started DESC, id DESC LIMIT :limit
 """
@@ -238,6 +249,7 @@ def read_window(
         "server": query.server,
         "tool": query.tool,
         "caller": query.caller,
+        "only": query.only,
         "face": query.face,
         "outcome": query.outcome,
         "limit": limit,
@@ -254,11 +266,14 @@ def page_of(rows: Sequence[Row], limit: int) -> CallPage:
 
 def shown(row: Row) -> dict[str, Any]:
     """The row in the words of the API."""
-    call_id, started, caller, face, server, tool, outcome, duration_s, request, response, detail, shape = row
+    call_id, started, caller, face, server, tool, outcome, duration_s, request, response, *rest = row
+    detail, shape, needed, action = rest
     return {
         "id": call_id_text(call_id),
         "started": started,
         "caller": caller,
+        "right": needed,
+        "action": action,
         "face": face,
         "server": server,
         "tool": tool,
@@ -273,18 +288,37 @@ def shown(row: Row) -> dict[str, Any]:
 
 # --- retention
 
-_PRUNE_OLD = "DELETE FROM calls WHERE id IN (SELECT id FROM calls WHERE started < ? ORDER BY started LIMIT ?)"
-_PRUNE_OLDEST = "DELETE FROM calls WHERE id IN (SELECT id FROM calls ORDER BY started LIMIT ?)"
+# What was done to the gateway itself outlives the calls, whose number others decide; refusals of it do not.
+_PRUNE_OLD = """
+    DELETE FROM calls WHERE id IN (
+        SELECT id FROM calls WHERE started < ? AND (action IS NULL OR outcome <> 'ok')
+        ORDER BY started LIMIT ?)
+"""
+_PRUNE_OLDEST = """
+    DELETE FROM calls WHERE id IN (
+        SELECT id FROM calls WHERE action IS NULL OR outcome <> 'ok' ORDER BY started LIMIT ?)
+"""
+_PRUNE_ACTIONS = """
+    DELETE FROM calls WHERE id IN (
+        SELECT id FROM calls WHERE action IS NOT NULL AND outcome = 'ok'
+        ORDER BY started DESC LIMIT -1 OFFSET ?)
+"""
+# Counted apart: the sum of all is read off an index, the few of them off theirs.
+_COUNT = """
+    SELECT (SELECT count(*) FROM calls)
+         - (SELECT count(*) FROM calls WHERE action IS NOT NULL AND outcome = 'ok')
+"""
 
 
 def prune(connection: sqlite3.Connection, keep_days: float, max_rows: int) -> bool:
     """Deletes rows that are too old or too many, for a moment; True: there may be more of them."""
     ends_at = time.monotonic() + PRUNE_S
     cutoff = time.time() - keep_days * 86_400
+    connection.execute(_PRUNE_ACTIONS, (MAX_ACTIONS,))
     while connection.execute(_PRUNE_OLD, (cutoff, PRUNE_ROWS)).rowcount == PRUNE_ROWS:
         if time.monotonic() >= ends_at:
             return True
-    (count,) = connection.execute("SELECT count(*) FROM calls").fetchone()
+    (count,) = connection.execute(_COUNT).fetchone()
     surplus: int = count - max_rows
     while surplus > 0:
         surplus -= connection.execute(_PRUNE_OLDEST, (min(surplus, PRUNE_ROWS),)).rowcount

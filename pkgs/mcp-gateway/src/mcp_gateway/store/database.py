@@ -1,6 +1,6 @@
 """The SQLite file: lock, open, migrate, set aside when damaged, transactions.
 
-Knows what a switch is only to save it from a damaged file. Used by the writer thread alone.
+Knows what switches and keys are only to save them from a damaged file. Used by the writer thread alone.
 One connection in exclusive locking mode is the whole design: SQLite before 3.51.3 can corrupt a log that two
 connections checkpoint, and distributions ship such versions. The price: nobody else can look into the file.
 """
@@ -13,6 +13,9 @@ import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+from mcp_gateway.store import keys
 
 FILE_NAME = "gateway.sqlite3"
 LOCK_NAME = "lock"
@@ -54,7 +57,8 @@ class Database:
         self.path = state_dir / FILE_NAME
         self.notice: str | None = None
         self._connection: sqlite3.Connection | None = None
-        self._carried_over: list[tuple[str, str | None, int]] = []
+        # The rows of small tables that outlive a damaged file, by the statement that writes them.
+        self._carried_over: dict[str, list[tuple[Any, ...]]] = {}
         try:
             self._lock = _lock_directory(state_dir)
         except OSError as error:
@@ -118,20 +122,24 @@ class Database:
                 self._put_away(connection)
                 connection = _connect(self.path)
                 _prepare(connection, self.path)
-            connection.executemany("INSERT INTO overrides VALUES (?, ?, ?)", self._carried_over)
+            for insert, rows in self._carried_over.items():
+                connection.executemany(insert, rows)
         except BaseException:
             connection.close()
             raise
-        self._carried_over = []
+        self._carried_over = {}
         return connection
 
     def _put_away(self, damaged: sqlite3.Connection) -> None:
-        """Closes and renames a damaged database; what was switched is carried over where it can be read."""
-        try:
-            self._carried_over = damaged.execute("SELECT server, tool, enabled FROM overrides").fetchall()
-            fate = "What was switched at run time is kept."
-        except sqlite3.Error:
-            fate = "What was switched at run time is lost."
+        """Closes and renames a damaged database; switches and keys are carried over where possible."""
+        fates = []
+        for what, insert, read in _KEPT:
+            try:
+                self._carried_over[insert] = read(damaged)
+                fates.append(f"{what} is kept.")
+            except sqlite3.Error:
+                fates.append(f"{what} is lost.")
+        fate = " ".join(fates)
         damaged.close()
         aside = f"{self.path}.corrupt-{int(time.time())}"
         # The log goes with its file: SQLite would replay it into the new one.
@@ -140,6 +148,16 @@ class Database:
                 os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
         _forget_old_damage(self.path)
         self.notice = f"The database was damaged and is now {aside}; a new one was begun. {fate}"
+
+
+def _overrides(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+    return connection.execute("SELECT server, tool, enabled FROM overrides").fetchall()
+
+
+_KEPT = (
+    ("What was switched at run time", "INSERT INTO overrides VALUES (?, ?, ?)", _overrides),
+    ("Every API key", keys.INSERT, keys.rows_of),
+)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

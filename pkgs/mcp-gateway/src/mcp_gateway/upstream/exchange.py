@@ -6,11 +6,12 @@ result or with an error, and tells `on_end` at that moment, whether or not anybo
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple
 
 from msgspec import Raw
 
+from mcp_gateway.upstream.forwarded import NO_HEADERS
 from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.wire.envelope import Params
 
@@ -73,6 +74,8 @@ class Mailbox:
 class Exchange:
     """`id` is ours, on the wire to the server; `token` is the progress token of whoever asked, as JSON.
 
+    `headers` are those of the caller's own request; `forwarded` what of them goes to the server, None where
+    the server is configured to get none.
     `result` is the server's bytes, or where they are when it is large; `error` any exception.
     Deadlines are monotonic seconds.
     """
@@ -81,7 +84,9 @@ class Exchange:
         "caller",
         "ended",
         "error",
+        "forwarded",
         "hard_at",
+        "headers",
         "id",
         "idle_at",
         "idle_s",
@@ -109,6 +114,7 @@ class Exchange:
         hard_s: float,
         wants_progress: bool = True,
         on_end: "Callable[[Exchange], None] | None" = None,
+        headers: Mapping[bytes, bytes] = NO_HEADERS,
     ) -> None:
         self.id = 0
         self.method = method
@@ -120,6 +126,8 @@ class Exchange:
         self.hard_at = now + hard_s
         self.wants_progress = wants_progress
         self.on_end = on_end
+        self.headers = headers
+        self.forwarded: Mapping[str, str] | None = None
         self.owner: object = None  # whoever opened it; for `on_end`
         self.mailboxes: list[Mailbox] = []
         self.sent = False
@@ -154,6 +162,7 @@ class Exchange:
         # Calls come by the thousand; without cycles they go the moment they are answered.
         self.mailboxes = []
         self.params = {}  # a call may be kept for its result; its arguments are done with
+        self.headers, self.forwarded = NO_HEADERS, None
         self.on_end = self.owner = None
 
     async def over(self) -> None:

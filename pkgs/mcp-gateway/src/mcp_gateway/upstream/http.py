@@ -9,7 +9,7 @@ sent twice, unless the server said that it did not take it.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -150,12 +150,14 @@ class HttpLink:
         self._mirrors = mirrors
         return tuple(good)
 
-    def request(self, number: int, method: str, params: Params) -> None:
+    def request(
+        self, number: int, method: str, params: Params, forwarded: Mapping[str, str] | None = None
+    ) -> None:
         if self._lost is not None or self._closing:
             return
         if method == "initialize":
             self._greeting = dict(params)
-        self._posts[number] = self._loop.create_task(self._ask(number, method, params))
+        self._posts[number] = self._loop.create_task(self._ask(number, method, params, forwarded))
 
     def cancel(self, number: int, reason: str) -> None:
         # The modern era ends a request by ending its connection; in the handshake era that says nothing.
@@ -209,18 +211,20 @@ class HttpLink:
 
     # One request
 
-    async def _ask(self, number: int, method: str, params: Params) -> None:
+    async def _ask(
+        self, number: int, method: str, params: Params, forwarded: Mapping[str, str] | None
+    ) -> None:
         """Ends with the answer or with `failed`, unless nobody waits any more."""
         began = now_s()
         try:
             self._refuse_while_held()
             await self._initialized()
             try:
-                await self._post(number, method, params)
+                await self._post(number, method, params, forwarded)
             except Trouble as trouble:
                 if not (trouble.is_cut and method in HARMLESS):
                     raise
-                await self._post(number, method, params)
+                await self._post(number, method, params, forwarded)
             self._breaker.count(now_s(), began, failed=False)
         except Trouble as trouble:
             is_alone = len(self._posts) <= 1
@@ -250,6 +254,8 @@ class HttpLink:
         """What a failure means for the link as a whole."""
         now = now_s()
         failure = trouble.failure
+        if trouble.is_personal:
+            return
         if failure.retry_after_s:
             self._held, self._held_until = failure, now + failure.retry_after_s
         if trouble.ends is not None:
@@ -264,16 +270,21 @@ class HttpLink:
             self._lost = ended
             self._peer.lost(ended)
 
-    async def _post(self, number: int, method: str, params: Params) -> None:
+    async def _post(
+        self, number: int, method: str, params: Params, forwarded: Mapping[str, str] | None
+    ) -> None:
         body = request_line(number, method, params)[:-1]
         for is_last in (False, True):
             session = self._session
-            async with self._remote.exchange("POST", self._headers(method, params), body) as response:
+            headers = self._headers(method, params)
+            if forwarded:
+                headers = {**forwarded, **headers}
+            async with self._remote.exchange("POST", headers, body) as response:
                 self.has_spoken = True
                 if response.status == 200:
                     if method == "initialize":
                         self._take_session(response)
-                    await self._take(number, response)
+                    await self._take(number, response, forwarded)
                     return
                 said = await excerpt(response)
             error = _json_rpc_error(said)
@@ -283,7 +294,7 @@ class HttpLink:
             elif not is_last and method == "tools/call" and _code(error) == HEADER_MISMATCH:
                 await self._relist()  # the tool has changed which arguments it wants repeated
             else:
-                self._refused(number, method, response, said, error)
+                self._refused(number, method, response, said, error, is_personal=forwarded is not None)
                 return
 
     def _refused(
@@ -293,6 +304,8 @@ class HttpLink:
         response: Response,
         said: bytes,
         error: Raw | None,
+        *,
+        is_personal: bool,
     ) -> None:
         status = response.status
         if error is not None and status not in (401, 403):
@@ -302,7 +315,7 @@ class HttpLink:
             self._logs.add("http", b"HTTP %d: %b" % (status, b" ".join(said.split())))
         if method == "initialize":
             self.greeting_refused = status
-        raise refusal(response)
+        raise refusal(response, is_personal=is_personal)
 
     def _headers(self, method: str | None = None, params: Params | None = None) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "Accept": ANSWER_TYPES}
@@ -331,7 +344,7 @@ class HttpLink:
 
     # Answers
 
-    async def _take(self, number: int, response: Response) -> None:
+    async def _take(self, number: int, response: Response, forwarded: Mapping[str, str] | None) -> None:
         if is_compressed(response):
             raise Trouble("it compressed an answer that was to be plain", counts=False)
         kind = response.content_type
@@ -341,7 +354,7 @@ class HttpLink:
                 reason = problem or "its answer is to another request"
                 raise Trouble(reason, counts=False)
         elif kind == STREAM_TYPE:
-            await self._follow(number, response)
+            await self._follow(number, response, forwarded)
         else:
             said = await excerpt(response)
             self._logs.add("http", b"HTTP 200: " + b" ".join(said.split()))
@@ -367,9 +380,10 @@ class HttpLink:
         problem = deliver(self._peer, body, number)
         return None if problem is None else f"its answer is not valid: {problem}"
 
-    async def _follow(self, number: int, response: Response) -> None:
+    async def _follow(self, number: int, response: Response, forwarded: Mapping[str, str] | None) -> None:
         """Reads the stream of one request until its answer, then to its end; resumes one that was cut.
 
+        Who comes back for an answer is still its caller, so what was passed on with the request is again.
         A server may let its client poll for as long as a call may take (2025-11-25, transports), so a
         server that asks for that by `retry` is limited by the call's own deadlines.
         """
@@ -388,7 +402,8 @@ class HttpLink:
             seen = reader.last_id
             await asyncio.sleep(_pause_s(reader.retry_ms))
             reader = self._follower(number, reader)
-            headers = self._headers() | {"Accept": STREAM_TYPE, LAST_EVENT: _as_header(reader.last_id or "")}
+            headers = {**(forwarded or {}), **self._headers(), "Accept": STREAM_TYPE}
+            headers[LAST_EVENT] = _as_header(reader.last_id or "")
             async with self._remote.exchange("GET", headers) as again:
                 if again.status != 200 or again.content_type != STREAM_TYPE:
                     raise Trouble("its event stream was cut, and it does not go on with it")

@@ -4,6 +4,7 @@ A link carries numbered requests to one server and messages back. It opens and c
 itself: the owner in `upstream.py` does that. Nothing here waits except `open` and `close`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,8 +94,14 @@ class Link(Protocol):
     def learn(self, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
         """The server's tools; answers those that can be called over this link."""
 
-    def request(self, number: int, method: str, params: Params) -> None:
-        """Sends a request; its answer comes as a message or as `failed`."""
+    def request(
+        self, number: int, method: str, params: Params, forwarded: Mapping[str, str] | None = None
+    ) -> None:
+        """Sends a request; its answer comes as a message or as `failed`.
+
+        `forwarded` are headers of the caller that go with this request and no other; None where the
+        server is configured to get none, which is not the same as a caller that sent none.
+        """
 
     def cancel(self, number: int, reason: str) -> None:
         """Nobody wants the answer any more; the server is told."""

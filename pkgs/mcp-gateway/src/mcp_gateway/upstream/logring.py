@@ -4,7 +4,7 @@ Bounded in bytes, safe to show: control characters and terminal sequences are ma
 secrets of the server are replaced, lines are cut. Never on the call path.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -54,6 +54,7 @@ class LogRing:
         self._skipping = 0
         self._secrets: tuple[str, ...] = ()
         self._disguised: tuple[str, ...] = ()
+        self._passing: Counter[str] = Counter()
         self._listeners: set[Callable[[LogLine], None]] = set()
         self.count = 0
 
@@ -63,6 +64,14 @@ class LogRing:
         self._secrets = tuple(sorted(values, key=len, reverse=True))
         forms = {form for value in values for form in disguises(value)}
         self._disguised = tuple(sorted(forms, key=len, reverse=True))
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Nor are these shown, until `unhide` is told the same: what a call brings along, while it runs."""
+        self._passing.update(secret for secret in secrets if len(secret) >= SECRET_MIN_CHARS)
+
+    def unhide(self, secrets: Iterable[str]) -> None:
+        self._passing.subtract(secret for secret in secrets if len(secret) >= SECRET_MIN_CHARS)
+        self._passing = +self._passing  # without those that no call brings any more
 
     def feed(self, data: bytes) -> None:
         """Takes a chunk of stderr; cost is linear in the chunk however long the line."""
@@ -95,6 +104,8 @@ class LogRing:
     def redact(self, text: str) -> str:
         """A text of the server, safe to show: printable, its secrets replaced."""
         for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        for secret in sorted(self._passing, key=len, reverse=True):
             text = text.replace(secret, REDACTED)
         return printable(text)
 

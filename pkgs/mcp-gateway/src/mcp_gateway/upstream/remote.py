@@ -97,10 +97,19 @@ def _origin(url: URL) -> tuple[str, str, int | None]:
     return url.scheme, (url.raw_host or "").lower(), url.port
 
 
-def refusal(response: Response) -> Trouble:
-    """What a status other than success means, where the body does not say it better."""
+def refusal(response: Response, *, is_personal: bool = False) -> Trouble:
+    """What a status other than success means, where the body does not say it better.
+
+    `is_personal`: headers of one caller came along, or were missing; whoever is refused is that caller.
+    """
     status = response.status
     told = f"it answered HTTP {status} {_phrase(status)}".rstrip()
+    if is_personal and status in (401, 403):
+        told = f"{told} to the headers that are passed on for this caller"
+        return Trouble(told, Kind.REFUSED, counts=False, is_personal=True)
+    if is_personal and status == 429:
+        wait_s = retry_after_s(response.headers.get("retry-after"))
+        return Trouble(told, Kind.BUSY, retry_after_s=wait_s, counts=False, is_personal=True)
     if status == 401:
         ended = Ended("it asks for a login (HTTP 401 Unauthorized)", State.NEEDS_LOGIN)
         return Trouble(ended.reason, Kind.UNAVAILABLE, counts=False, ends=ended)

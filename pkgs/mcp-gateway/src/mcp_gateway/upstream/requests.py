@@ -20,6 +20,7 @@ from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.exchange import Exchange, Note
+from mcp_gateway.upstream.forwarded import secrets_of
 from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.upstream.lifecycle import Ended, State
 from mcp_gateway.upstream.link import Failure, Link
@@ -225,7 +226,9 @@ class Requests:
         elif self._era_meta:
             params.setdefault("_meta", self._era_meta)
         self._pending[number] = exchange
-        self.link.request(number, exchange.method, params)
+        if exchange.forwarded:
+            self._logs.hide(secrets_of(exchange.forwarded))
+        self.link.request(number, exchange.method, params, exchange.forwarded)
         self._keep_ticking()
 
     def _with_token(self, meta: Raw | None, token: int) -> Raw:
@@ -238,6 +241,8 @@ class Requests:
         self._pending.pop(exchange.id, None)
         if self.link is not None:
             self.link.settle(exchange.id)
+        if exchange.forwarded:
+            self._logs.unhide(secrets_of(exchange.forwarded))
         if exchange.sent:
             self.in_flight -= 1
             self.used_at = now_s()

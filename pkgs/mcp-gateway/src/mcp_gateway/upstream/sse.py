@@ -7,6 +7,7 @@ what it is told. The stream is the connection: when it ends, the link is lost.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,10 +87,12 @@ class SseLink:
     def learn(self, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
         return tools
 
-    def request(self, number: int, method: str, params: Params) -> None:
+    def request(
+        self, number: int, method: str, params: Params, forwarded: Mapping[str, str] | None = None
+    ) -> None:
         if self._lost is None and not self._closing:
             body = request_line(number, method, params)[:-1]
-            self._posts[number] = asyncio.create_task(self._ask(number, body))
+            self._posts[number] = asyncio.create_task(self._ask(number, body, forwarded))
 
     def cancel(self, number: int, reason: str) -> None:
         self.notify("notifications/cancelled", {"requestId": number, "reason": reason})
@@ -129,12 +132,12 @@ class SseLink:
 
     # Sending
 
-    async def _ask(self, number: int, body: bytes) -> None:
+    async def _ask(self, number: int, body: bytes, forwarded: Mapping[str, str] | None) -> None:
         began = now_s()
         try:
             if self._notes is not None and not self._notes.done():
                 await asyncio.wait((self._notes,))
-            await self._post(body)
+            await self._post(body, forwarded)
             self._breaker.count(now_s(), began, failed=False)
         except Trouble as trouble:
             self._peer.failed(number, trouble.failure)
@@ -145,15 +148,15 @@ class SseLink:
         finally:
             self._posts.pop(number, None)
 
-    async def _post(self, body: bytes) -> None:
-        headers = {"Content-Type": "application/json"}
+    async def _post(self, body: bytes, forwarded: Mapping[str, str] | None = None) -> None:
+        headers = {**(forwarded or {}), "Content-Type": "application/json"}
         url = self._endpoint.result()
         try:
             async with asyncio.timeout(TAKE_S), self._remote.exchange("POST", headers, body, url) as response:
                 said = await excerpt(response)
                 if not 200 <= response.status < 300:
                     self._log(response.status, said)
-                    raise refusal(response)
+                    raise refusal(response, is_personal=forwarded is not None)
         except TimeoutError:
             raise Trouble(f"it did not take a message within {TAKE_S:g} s") from None
 

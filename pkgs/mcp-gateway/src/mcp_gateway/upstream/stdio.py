@@ -5,7 +5,7 @@ the server. Only the owner task in `upstream.py` opens and closes it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -74,7 +74,9 @@ class StdioLink:
     def learn(self, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
         return tools
 
-    def request(self, number: int, method: str, params: Params) -> None:
+    def request(
+        self, number: int, method: str, params: Params, forwarded: Mapping[str, str] | None = None
+    ) -> None:
         self.send(request_line(number, method, params))
 
     def cancel(self, number: int, reason: str) -> None:

@@ -9,7 +9,8 @@ class Trouble(Exception):
     """An exchange over HTTP came to nothing; `failure` is told to whoever waits for it.
 
     `counts`: against the server's transport; `is_down`: there is no way to it, nothing was sent;
-    `is_cut`: the connection broke before an answer began; `ends`: the whole link is of no use any more.
+    `is_cut`: the connection broke before an answer began; `ends`: the whole link is of no use any more;
+    `is_personal`: one caller was refused for what came along with its call, which says nothing of others.
     """
 
     def __init__(
@@ -21,6 +22,7 @@ class Trouble(Exception):
         counts: bool = True,
         is_down: bool = False,
         is_cut: bool = False,
+        is_personal: bool = False,
         ends: Ended | None = None,
     ) -> None:
         super().__init__(reason)
@@ -28,4 +30,5 @@ class Trouble(Exception):
         self.counts = counts
         self.is_down = is_down
         self.is_cut = is_cut
+        self.is_personal = is_personal
         self.ends = ends

@@ -25,6 +25,7 @@ from mcp_gateway.clock import now_s
 from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.exchange import Exchange
+from mcp_gateway.upstream.forwarded import picked
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.http import NOT_STREAMABLE, HttpLink
 from mcp_gateway.upstream.lifecycle import (
@@ -195,7 +196,13 @@ class Upstream:
         self._post(None, Stop(reason=reason))
 
     def submit(self, exchange: Exchange) -> None:
-        """See `Requests.submit`; an idle server is started."""
+        """See `Requests.submit`; an idle server is started.
+
+        Also raises `invalid` when headers that are to be passed on cannot be.
+        """
+        # Picked here, not by whoever made it: a call that waited may end up at another configuration.
+        names = self.config.forward_headers
+        exchange.forwarded = picked(self.id, names, exchange.headers) if names else None
         self.requests.submit(exchange)
         if State.IDLE in (self.life.state, self.life.after):
             self._post(None, Start())

@@ -17,6 +17,7 @@ from mcp_gateway.gateway.events import Feed
 from mcp_gateway.wire.envelope import RequestId
 
 MAX_SESSIONS: Final = 10_000
+MAX_OF_ONE: Final = 2_000  # of one caller, so that others find room; a team's Open WebUI is one caller
 IDLE_S: Final = 30 * 60.0
 _ID_BYTES: Final = 16  # 128 bit of chance (security.md S28)
 
@@ -39,6 +40,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._of: dict[str, int] = {}  # how many, by caller
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -50,8 +52,12 @@ class Sessions:
         self._expire(now)
         if len(self._sessions) >= MAX_SESSIONS:
             raise GatewayError(Kind.BUSY, "Too many sessions are open", status=503, retry_after_s=60.0)
+        if self._of.get(caller.id, 0) >= MAX_OF_ONE:
+            detail = f"You have {MAX_OF_ONE} sessions open, which is as many as one caller may have"
+            raise GatewayError(Kind.BUSY, detail, retry_after_s=60.0)
         session = Session(secrets.token_hex(_ID_BYTES), caller, endpoint, revision, now)
         self._sessions[session.id] = session
+        self._of[caller.id] = self._of.get(caller.id, 0) + 1
         return session
 
     def find(self, session_id: str, caller: Caller, endpoint: str, now: float) -> Session | None:
@@ -62,15 +68,24 @@ class Sessions:
             self.close(session)
             return None
         session.seen_at = now
+        session.caller = caller  # the same one; what they may do can have changed
         self._sessions.move_to_end(session_id)
         return session
 
     def close(self, session: Session) -> None:
-        self._sessions.pop(session.id, None)
+        if self._sessions.pop(session.id, None) is not None:
+            self._of[session.caller.id] -= 1
+            if not self._of[session.caller.id]:
+                del self._of[session.caller.id]
         for call in list(session.calls.values()):
             call.cancel("the session was closed")
         if session.stream is not None:
             session.stream.end()
+
+    def end_of(self, caller_id: str) -> None:
+        """Closes the sessions of a caller who may not go on."""
+        for session in [one for one in self._sessions.values() if one.caller.id == caller_id]:
+            self.close(session)
 
     def _is_idle(self, session: Session, now: float) -> bool:
         return now - session.seen_at > IDLE_S and not session.calls and session.stream is None

@@ -30,11 +30,11 @@ from mcp_gateway.faces.http import (
     Receive,
     Send,
     Visit,
+    error_headers,
     read_body,
     require_json,
     respond,
     respond_in_slices,
-    retry_header,
     send_event,
     send_part,
 )
@@ -97,7 +97,7 @@ class StreamableHttp:
             # Nothing could be read of a JSON-RPC message: the answer has no id (JSON-RPC 2.0 section 5).
             if error.rpc_code == INVALID_PARAMS:
                 error.rpc_code = INVALID_REQUEST
-            await respond(send, error.status, _error_body(b"", error), JSON_TYPE, *retry_header(error))
+            await respond(send, error.status, _error_body(b"", error), JSON_TYPE, *error_headers(error))
 
     async def _post(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
         require_json(visit.headers)
@@ -143,7 +143,7 @@ class StreamableHttp:
         if self._gateway.is_stopping:  # a session would be lost before it is of use
             error = stopping("it opens no more sessions")
             await respond(
-                send, error.status, _error_body(message.id_raw, error), JSON_TYPE, *retry_header(error)
+                send, error.status, _error_body(message.id_raw, error), JSON_TYPE, *error_headers(error)
             )
             return
         try:
@@ -226,7 +226,7 @@ class StreamableHttp:
             if key in session.calls:
                 detail = "A request with this id is still running in this session"
                 raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
-            call = self._open(session, message, request_bytes)
+            call = self._open(session, visit, message, request_bytes)
         except GatewayError as error:
             if error.call_id is None:
                 server = session.endpoint
@@ -240,7 +240,7 @@ class StreamableHttp:
         finally:
             del session.calls[key]
 
-    def _open(self, session: Session, message: Message, request_bytes: int) -> Call:
+    def _open(self, session: Session, visit: Visit, message: Message, request_bytes: int) -> Call:
         params = message.params
         name = tool = message.name
         if not isinstance(name, str):
@@ -256,7 +256,16 @@ class StreamableHttp:
             server, tool = entry.server, entry.tool
             params["name"] = tool
         return self._gateway.open_call(
-            Request(session.caller, "mcp", server, tool, params, arguments, request_bytes)
+            Request(
+                session.caller,
+                "mcp",
+                server,
+                tool,
+                params,
+                arguments,
+                request_bytes,
+                headers=visit.headers,
+            )
         )
 
     # The client's own stream
