@@ -49,6 +49,13 @@ PROMISED = {
     ("GET", "/metrics"),
 }
 PUBLIC = {("GET", "/health"), ("GET", "/ready")}
+# What only some operations can answer: of a server, of a list of keys, of a disk.
+MORE = {
+    "call_tool": {"409", "502", "503", "504"},
+    "create_key": {"409", "503"},
+    "revoke_key": {"409", "503"},
+}
+RIGHTS = {"read", "call", "operate", "admin"}
 
 
 @pytest.fixture
@@ -142,8 +149,7 @@ async def test_every_operation_tells_its_answers_and_what_can_go_wrong(gateway: 
         expected |= {"404"} if "{" in path or path == "/api/tools" else set()
         expected |= {"413", "415"} if "requestBody" in operation else set()
         expected |= {"416"} if path.startswith("/api/artifacts/") else set()
-        if operation["operationId"] == "call_tool":
-            expected |= {"409", "502", "503", "504"}
+        expected |= MORE.get(operation["operationId"], set())
         if path == "/ready":  # stopping is no problem, and told in the same shape
             assert answers["503"]["content"] == answers["200"]["content"]
             expected.add("503")
@@ -157,12 +163,20 @@ async def test_every_operation_tells_its_answers_and_what_can_go_wrong(gateway: 
 
 async def test_every_operation_asks_for_a_credential_but_the_public_ones(gateway: Gateway) -> None:
     document = await described(gateway)
-    schemes = ["key", "signIn", "console"]
-    assert list(document["components"]["securitySchemes"]) == schemes
+    schemes = {"key", "signIn", "console"}
+    assert document["components"]["securitySchemes"].keys() == schemes
     for place, operation in operations(document).items():
-        # Any one of them, or nothing where the gateway asks nobody.
-        accepted = [set(credentials) for credentials in operation["security"]]
-        assert accepted == ([] if place in PUBLIC else [*({scheme} for scheme in schemes), set()]), place
+        asked = operation["security"]
+        if place in PUBLIC:
+            assert asked == [], place
+            continue
+        # Any one of them, with one of the rights; or nothing, where the gateway asks nobody.
+        assert asked[-1] == {}, place
+        assert {name for credential in asked for name in credential} == schemes, place
+        roles = {right for credential in asked for rights in credential.values() for right in rights}
+        assert roles <= RIGHTS, place
+        assert all(f"`{right}`" in operation["description"] for right in roles), place
+        assert roles or place == ("GET", "/api/me")  # which everybody may ask who is somebody
 
 
 async def test_everything_described_has_words_for_a_reader(gateway: Gateway) -> None:

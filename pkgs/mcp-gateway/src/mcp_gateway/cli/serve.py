@@ -4,6 +4,7 @@ not start, 2 the configuration or the command line is wrong, 128 and a number: c
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
@@ -14,6 +15,7 @@ from typing import Final, NoReturn
 
 import click
 
+from mcp_gateway.cli.unix_socket import CannotListen, listening_at
 from mcp_gateway.config import load
 from mcp_gateway.config.model import Config, ConfigError, is_loopback
 
@@ -43,8 +45,14 @@ def serve(config: Path | None, host: str | None, port: int | None, state_dir: Pa
     where, state = _host(host, env, settings), load.state_dir(state_dir, env)
     if not is_loopback(where):
         _require_a_way_in(where, settings, state)
-    bound = _bind(where, _port(port, env, settings))
-    sys.exit(_serve(settings, bound, state, env))
+    with contextlib.ExitStack() as stack:
+        bound = [stack.enter_context(_bind(where, _port(port, env, settings)))]
+        if settings.gateway.socket is not None:
+            try:
+                bound.append(stack.enter_context(listening_at(Path(settings.gateway.socket))))
+            except CannotListen as problem:
+                _stop(CANNOT_START, f"{problem}")
+        sys.exit(_serve(settings, bound, state, env))
 
 
 def _settings(explicit: Path | None, env: Mapping[str, str]) -> Config:
@@ -93,7 +101,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping[str, str]) -> int:
+def _serve(settings: Config, bound: list[socket.socket], state_dir: Path, env: Mapping[str, str]) -> int:
     # Imported here: `check` and `--help` need no web server.
     import uvloop
 
@@ -104,17 +112,18 @@ def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping
         keep = settings.gateway.activity.keep
         store = Store.open(state_dir, keep_days=keep.days, max_rows=keep.rows)
     except StoreError as problem:
-        bound.close()
         _stop(CANNOT_START, f"{problem}")
     if store.notice:
         click.echo(f"warning: {store.notice}", err=True)
 
     def announce(code: str) -> None:
-        host, port = bound.getsockname()[:2]
+        host, port = bound[0].getsockname()[:2]
         _write_private(state_dir / "port", str(port))
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"Open http://{shown}:{port}")
         click.echo(f"One-time code for administration: {code} (also in {state_dir / 'one-time-code'})")
+        if settings.gateway.socket is not None:
+            click.echo(f"Listening on the socket {settings.gateway.socket} as well")
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(settings, store, bound, state_dir, env, announce))

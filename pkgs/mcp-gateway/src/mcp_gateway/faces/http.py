@@ -34,6 +34,7 @@ from mcp_gateway.access.proven import (
 )
 from mcp_gateway.config.model import PROXY_PLACE, GatewayConfig, TrustedProxy
 from mcp_gateway.errors import TABLE, GatewayError, InputRequired, Kind, UpstreamAnswered
+from mcp_gateway.faces.peers import PEER
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import encode
@@ -81,7 +82,6 @@ PUBLIC: Final = frozenset(
     | {("POST", b"/api/sign-in"), ("POST", b"/ui/sign-in")}
 )
 CODE_HEADER: Final = b"mcp-gateway-code"
-PEER: Final = "mcp_gateway.peer"  # in the scope: the other end of the connection (`peers.py`)
 _BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 _USUAL_PORT: Final = {"http": 80, "https": 443}
 

@@ -300,7 +300,8 @@ def _complete_parameter(parameter: Shape) -> Shape:
     schema = parameter["schema"]
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     schema = {name: value for name, value in (kinds or [schema])[0].items() if name != "title"}
-    return parameter | {"description": PARAMETERS[parameter["name"]], "schema": schema}
+    words = PARAMETERS.get(parameter["name"]) or schema.pop("description", "")
+    return {"description": words, **parameter, "schema": schema}
 
 
 def _statuses(place: Place, operation: Operation) -> list[int]:

@@ -72,6 +72,7 @@ class CallFilter(BaseModel):
     caller: str | None = None
     face: str | None = None
     outcome: str | None = None
+    action: str | None = None
     since: _Time | None = None
     until: _Time | None = None
 

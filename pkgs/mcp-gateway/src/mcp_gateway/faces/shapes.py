@@ -321,6 +321,7 @@ PARAMETERS: Final = {
     "caller": "Who called, such as `local`",
     "face": "The way in, such as `rest` or `mcp`",
     "outcome": "How the call ended, such as `ok`, `tool_error` or the `code` of a problem",
+    "action": "What was done that is no call, such as `key.create`",
     "since": "Begun then or later; seconds since 1970",
     "until": "Begun before then; seconds since 1970",
     "cursor": "Where to go on: `cursor` of the page before, unchanged",

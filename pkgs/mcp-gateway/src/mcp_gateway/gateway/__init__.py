@@ -292,12 +292,12 @@ class Gateway:
         upstream = self._operable(caller, server)
         await self.servers.switch(upstream, enabled)
         word = {True: "on", False: "off", None: "as declared"}[enabled]
-        self.actions.note(caller, Right.OPERATE, "server.switch", server=server, detail=word)
+        self.actions.note(caller, Right.OPERATE, "server.switch", detail=f"{server} {word}")
         return self._view(caller, upstream)
 
     def restart_server(self, caller: Caller, server: str) -> dict[str, Any]:
         upstream = self._operable(caller, server)
-        self.actions.note(caller, Right.OPERATE, "server.restart", server=server)
+        self.actions.note(caller, Right.OPERATE, "server.restart", detail=server)
         self.servers.restart(upstream)
         return self._view(caller, upstream)
 
@@ -341,7 +341,7 @@ class Gateway:
         require_on_tool(caller, Right.OPERATE, server, tool, entry.is_read_only)
         await self.servers.switch_tool(server, tool, enabled)
         word = "on" if enabled else "off"
-        self.actions.note(caller, Right.OPERATE, "tool.switch", server=server, tool=tool, detail=word)
+        self.actions.note(caller, Right.OPERATE, "tool.switch", detail=f"{server}/{tool} {word}")
         return self._entry(caller, server, tool)
 
     # Calls
@@ -443,9 +443,7 @@ class Gateway:
         call = None if call_id is None else self.calls.running.get(call_id)
         if call is not None and (call.caller.id == caller.id or _operates(caller)):
             if call.caller.id != caller.id:
-                self.actions.note(
-                    caller, Right.OPERATE, "call.cancel", server=call.record.server, detail=text
-                )
+                self.actions.note(caller, Right.OPERATE, "call.cancel", detail=text)
             call.cancel("cancelled by request")
             return facts_of(call.record)
         return await self.show_call(caller, text)

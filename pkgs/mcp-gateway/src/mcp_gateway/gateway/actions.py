@@ -30,15 +30,16 @@ class Actions:
         needed: Right | None,
         action: str,
         *,
-        server: str = "",
-        tool: str = "",
         detail: str | None = None,
         outcome: str = "ok",
         face: str = "rest",
     ) -> CallRecord:
-        """A record that is not handed in yet. `needed` None: no right was asked for, as for signing in."""
+        """A record that is not handed in yet. `needed` None: no right was asked for, as for signing in.
+
+        It is of no server, whatever it is about: what is counted by server are calls.
+        """
         started = clock.wall_s()
-        record = CallRecord(self._ids.next(started), started, caller.id, face, server, tool, None)
+        record = CallRecord(self._ids.next(started), started, caller.id, face, "", "", None)
         record.needed, record.action = needed.value if needed else "", action
         record.outcome, record.detail = outcome, detail
         return record

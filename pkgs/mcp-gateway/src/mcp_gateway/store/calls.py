@@ -62,6 +62,7 @@ class CallRecord:
 class CallQuery:
     """Which rows, newest first: begun at `since` or later, before `until` (seconds since 1970).
 
+    `action` is what was done to the gateway itself, where no calls are wanted.
     `only` is the one caller whose rows may be seen at all, whatever `caller` asks for.
 
     `cursor` as a page before gave it.
@@ -72,6 +73,7 @@ class CallQuery:
     caller: str | None = None
     face: str | None = None
     outcome: str | None = None
+    action: str | None = None
     since: float | None = None
     until: float | None = None
     cursor: str | None = None
@@ -204,7 +206,7 @@ _SELECT_WINDOW = (
       AND (:server IS NULL OR server = :server) AND (:tool IS NULL OR tool = :tool)
       AND (:caller IS NULL OR caller = :caller)
       AND (:only IS NULL OR caller = :only) AND (:face IS NULL OR face = :face)
-      AND (:outcome IS NULL OR outcome = :outcome)
+      AND (:outcome IS NULL OR outcome = :outcome) AND (:action IS NULL OR action = :action)
     ORDER BY started DESC, id DESC LIMIT :limit
 """
 )
@@ -252,6 +254,7 @@ def read_window(
         "only": query.only,
         "face": query.face,
         "outcome": query.outcome,
+        "action": query.action,
         "limit": limit,
     }
     return connection.execute(_SELECT_WINDOW, values).fetchall(), floor
