@@ -20,7 +20,7 @@ from tests.harness import Gateway, hostile, until
 
 FEW: Final = 12  # examples of each operation, beside those at its edges; enough to meet what there is
 FEWER: Final = 3  # where all answers are the same
-LONG: Final = pytest.param(400, marks=(pytest.mark.long, pytest.mark.timeout(1800)))
+LONG: Final = pytest.param(150, marks=(pytest.mark.long, pytest.mark.timeout(1200)))
 LARGE_BYTES: Final = 10 * 2**20 + 1  # this much makes an artifact
 
 Operations = dict[str, dict[str, Any]]

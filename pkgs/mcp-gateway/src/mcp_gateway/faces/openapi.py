@@ -15,7 +15,7 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.errors import TABLE
 from mcp_gateway.faces import http
 from mcp_gateway.faces.calls import TIMEOUT_BELOW_S
-from mcp_gateway.faces.shapes import PARAMETERS, SCHEMAS, TAGS, Shape, ref
+from mcp_gateway.faces.shapes import PARAMETERS, SCHEMAS, SIGN_IN, TAGS, Shape, ref
 
 Operation = dict[str, Any]
 Place = tuple[str, str]  # path and method
@@ -64,6 +64,7 @@ _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
     ("/api/artifacts/{id}", "head"): (416,),
     ("/api/keys", "post"): _OF_A_KEY,
     ("/api/keys/{id}", "delete"): _OF_A_KEY,
+    ("/api/sign-in", "post"): (401, 429, 503),  # the wrong word, too often; a disk that takes nothing
 }
 _HTTP_TITLES: Final = {
     413: "The body is too large",
@@ -154,6 +155,8 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/keys", "get"): _json(_list_of("keys", "Key")),
     ("/api/keys", "post"): _json(ref("Key")),
     ("/api/keys/{id}", "delete"): {},
+    ("/api/sign-in", "post"): _json(ref("Me")),
+    ("/api/sign-out", "post"): {},
 }
 _PART: Final = {"description": "The range that was asked for", "headers": _WHICH_BYTES}
 # What some routes answer besides.
@@ -191,6 +194,7 @@ _BODIES: Final[dict[Place, Shape]] = {
     ("/api/tools/{server}/{tool}", "patch"): _switch("boolean"),
     ("/api/tools/{server}/{tool}", "post"): {"type": "object", "description": "The tool's arguments"},
     ("/api/keys", "post"): ref("NewKey"),
+    ("/api/sign-in", "post"): SIGN_IN,
 }
 # A tool without arguments may be called without a body.
 _BODY_MAY_BE_ABSENT: Final[frozenset[Place]] = frozenset({("/api/tools/{server}/{tool}", "post")})

@@ -260,7 +260,26 @@ ME: Final[Shape] = {
         "name": {"type": ["string", "null"]},
         "rights": {"type": "array", "items": {"enum": [right.value for right in Right]}},
         "scopes": {"type": "array", "items": ref("Scopes")},
+        "signedInUntil": {
+            "type": ["number", "null"],
+            "description": "Seconds since 1970, if nothing is asked until then; null for who has no cookie",
+        },
+        "elevatedUntil": {
+            "type": ["number", "null"],
+            "description": "Seconds since 1970; until then a sign-in has `exec` and `admin`, too",
+        },
     },
+}
+SIGN_IN: Final[Shape] = {
+    "type": "object",
+    "description": "Exactly one of them",
+    "properties": {
+        "password": {"type": "string", "maxLength": 1024},
+        "code": {"type": "string", "maxLength": 1024, "description": "The one-time code of the console"},
+    },
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
 }
 LOG_LINE: Final[Shape] = {
     "type": "object",
@@ -307,7 +326,7 @@ TAGS: Final = {
     "tools": "What the servers offer, and calling it",
     "calls": "Activity: what was called, by whom, how it ended; and large results",
     "events": "What changes, as it happens",
-    "callers": "Who is asking, and with which rights: API keys",
+    "callers": "Who is asking, and with which rights: API keys, signing in",
     "gateway": "The gateway itself",
     "probes": "For supervisors and monitoring",
 }
