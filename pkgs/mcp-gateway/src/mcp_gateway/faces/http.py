@@ -148,7 +148,8 @@ class Edge:
         visit = self._admit(scope, rules)
         if visit.caller is NOBODY:
             visit = await self._identify(visit, scope, rules)
-        rate = rate_of(rules.settings.limits, visit.caller)
+        # Nobody in particular shares no bucket: one stranger must not make a probe fail for another.
+        rate = None if visit.caller is NOBODY else rate_of(rules.settings.limits, visit.caller)
         if rate is not None:
             wait_s = self._buckets.take(visit.caller.id, rate, rate * BURST_S, clock.now_s())
             if wait_s:
