@@ -28,6 +28,7 @@ SWITCH: Final = "PATCH /api/servers/{server}"
 RESTART: Final = "POST /api/servers/{server}/restart"
 MAKE: Final = "POST /api/keys"
 REVOKE: Final = "DELETE /api/keys/{id}"
+SIGN_IN: Final = "POST /api/sign-in"
 ARTIFACTS: Final = ("GET /api/artifacts/{id}", "HEAD /api/artifacts/{id}")
 
 

@@ -48,12 +48,13 @@ PROMISED = {
     ("DELETE", "/api/keys/{id}"),
     ("GET", "/metrics"),
 }
-PUBLIC = {("GET", "/health"), ("GET", "/ready")}
+PUBLIC = {("GET", "/health"), ("GET", "/ready"), ("POST", "/api/sign-in")}
 # What only some operations can answer: of a server, of a list of keys, of a disk.
 MORE = {
     "call_tool": {"409", "502", "503", "504"},
     "create_key": {"409", "503"},
     "revoke_key": {"409", "503"},
+    "sign_in": {"401", "429", "503"},
 }
 RIGHTS = {"read", "call", "operate", "admin"}
 
@@ -176,7 +177,8 @@ async def test_every_operation_asks_for_a_credential_but_the_public_ones(gateway
         roles = {right for credential in asked for rights in credential.values() for right in rights}
         assert roles <= RIGHTS, place
         assert all(f"`{right}`" in operation["description"] for right in roles), place
-        assert roles or place == ("GET", "/api/me")  # which everybody may ask who is somebody
+        # Whoever is somebody may ask who that is, and be it no more.
+        assert roles or place in {("GET", "/api/me"), ("POST", "/api/sign-out")}
 
 
 async def test_everything_described_has_words_for_a_reader(gateway: Gateway) -> None:
