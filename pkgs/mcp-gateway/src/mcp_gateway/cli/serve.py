@@ -115,9 +115,12 @@ def _serve(settings: Config, bound: list[socket.socket], state_dir: Path, env: M
         _stop(CANNOT_START, f"{problem}")
     if store.notice:
         click.echo(f"warning: {store.notice}", err=True)
+    # That of an earlier life: who reads a port here sends the one-time code to whatever answers at it.
+    (state_dir / "port").unlink(missing_ok=True)
 
     def announce(code: str) -> None:
         host, port = bound[0].getsockname()[:2]
+        _write_private(state_dir / "host", host)
         _write_private(state_dir / "port", str(port))
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"Open http://{shown}:{port}")

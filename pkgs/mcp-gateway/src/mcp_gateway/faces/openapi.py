@@ -15,7 +15,7 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.errors import TABLE
 from mcp_gateway.faces import http
 from mcp_gateway.faces.calls import TIMEOUT_BELOW_S
-from mcp_gateway.faces.shapes import PARAMETERS, SCHEMAS, SIGN_IN, TAGS, Shape, ref
+from mcp_gateway.faces.shapes import PARAMETERS, SCHEMAS, TAGS, Shape, ref
 
 Operation = dict[str, Any]
 Place = tuple[str, str]  # path and method
@@ -41,7 +41,7 @@ _SCHEMES: Final = {
         "in": "cookie",
         "name": "mcp-gateway-8085",
         "description": "What a browser holds after signing in; with the port that the browser sees, and over "
-        "https with `__Host-` before it",
+        "https with `__Host-` before it. What changes something needs `Origin` or `Sec-Fetch-Site`, too",
     },
     "console": {
         "type": "apiKey",
@@ -194,7 +194,7 @@ _BODIES: Final[dict[Place, Shape]] = {
     ("/api/tools/{server}/{tool}", "patch"): _switch("boolean"),
     ("/api/tools/{server}/{tool}", "post"): {"type": "object", "description": "The tool's arguments"},
     ("/api/keys", "post"): ref("NewKey"),
-    ("/api/sign-in", "post"): SIGN_IN,
+    ("/api/sign-in", "post"): ref("SignIn"),
 }
 # A tool without arguments may be called without a body.
 _BODY_MAY_BE_ABSENT: Final[frozenset[Place]] = frozenset({("/api/tools/{server}/{tool}", "post")})

@@ -254,7 +254,7 @@ NEW_KEY: Final[Shape] = {
 }
 ME: Final[Shape] = {
     "type": "object",
-    "required": ["caller", "name", "rights", "scopes"],
+    "required": ["caller", "name", "rights", "scopes", "signedInUntil", "elevatedUntil"],
     "properties": {
         "caller": {"type": "string", "description": "As activity names it"},
         "name": {"type": ["string", "null"]},
@@ -318,6 +318,7 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "Result": RESULT,
     "Scopes": SCOPES,
     "Server": SERVER,
+    "SignIn": SIGN_IN,
     "Tool": TOOL,
 }
 
