@@ -35,6 +35,7 @@ from mcp_gateway.config.forwarding import FORWARD_MAX, plain, why_never
 SLUG_CHARS_MAX = 32  # leaves room for `__tool` within the 46 characters of an exposed name
 TITLE_CHARS_MAX = 200  # a line on a page
 NAME_CHARS_MAX = 100  # of a key
+EXPIRY_BELOW_S = 253_402_300_800.0  # the year 10000, which no date can write
 KEY_CHARS_MIN = 32  # of one that was made elsewhere: 128 bit in hexadecimal
 DURATION_S_MAX = 86_400.0  # a day; more is a typing error, or milliseconds
 SOCKET_BYTES_MAX = 107  # what the kernel takes for the path of a socket
@@ -184,18 +185,22 @@ def _network(text: str) -> str:
 
 def _expiry(value: object) -> object:
     """Seconds since 1970; a day alone ends at its end, a time without a zone is UTC."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
     try:
-        assert isinstance(value, str)
-        at = datetime.fromisoformat(value)
-    except (AssertionError, ValueError):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            at_s = float(value)
+        else:
+            assert isinstance(value, str)
+            at = datetime.fromisoformat(value)
+            if at.tzinfo is None:
+                at = at.replace(tzinfo=UTC)
+            if "T" not in value and " " not in value:
+                at += timedelta(days=1)
+            at_s = at.timestamp()
+    except (AssertionError, ValueError, OverflowError):
         raise _wrong("must be a day or a time, such as 2027-01-31 or 2027-01-31T18:00:00Z") from None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    if "T" not in str(value) and " " not in str(value):
-        at += timedelta(days=1)
-    return at.timestamp()
+    if not at_s < EXPIRY_BELOW_S:
+        raise _wrong("is too far away; a key that never expires has no `expires`")
+    return at_s
 
 
 def is_loopback(host: str) -> bool:

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from mcp_gateway.access.caller import Right
 from mcp_gateway.access.policy import require
@@ -169,6 +170,7 @@ def build(gateway: Gateway) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     _handle_errors(app)
     _add_probes(app, gateway)
@@ -178,7 +180,7 @@ def build(gateway: Gateway) -> FastAPI:
     _add_artifacts(app, gateway)
     _add_sign_in(app, gateway)
     _add_keys(app, gateway)
-    policies(app)
+    app.rights = policies(app)
     return app
 
 
@@ -203,11 +205,25 @@ def _handle_errors(app: FastAPI) -> None:
         return problem(GatewayError(Kind.INVALID, f"{place}: {first['msg']}"))
 
     @app.exception_handler(HTTPException)
-    async def _(_request: Request, error: HTTPException) -> Response:
+    async def _(request: Request, error: HTTPException) -> Response:
         kind = Kind.UNKNOWN if error.status_code == 404 else Kind.INVALID
-        answer = problem(GatewayError(kind, str(error.detail), status=error.status_code))
-        answer.headers.update(error.headers or {})
+        detail, headers = str(error.detail), dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods_at(app, request))
+            detail = f"This path takes {headers['Allow']}"
+        answer = problem(GatewayError(kind, detail, status=error.status_code))
+        answer.headers.update(headers)
         return answer
+
+
+def _methods_at(app: FastAPI, request: Request) -> list[str]:
+    """Every method of a path that has a route; the framework names those of its first route alone."""
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    methods = {method for route in routes if route.path == path for method in route.methods or ()}
+    if path.endswith("/{tool:path}"):
+        methods.add("POST")  # the hot route, which the framework does not know
+    return sorted(methods)
 
 
 def _add_probes(app: FastAPI, gateway: Gateway) -> None:
@@ -440,6 +456,7 @@ def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:
 
     @app.post(
         "/api/sign-in",
+        name="sign_in",
         dependencies=[PUBLIC],
         tags=["callers"],
         summary="Sign in with the password or the one-time code",
@@ -452,7 +469,14 @@ def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:
         answer.headers.update(headers)
         return answer
 
-    @app.post("/api/sign-out", dependencies=[PUBLIC], status_code=204, tags=["callers"], summary="Sign out")
+    @app.post(
+        "/api/sign-out",
+        name="sign_out",
+        dependencies=[PUBLIC],
+        status_code=204,
+        tags=["callers"],
+        summary="Sign out",
+    )
     async def signing_out(visit: Let) -> Response:
         """What was signed in with the cookie is over; without one nothing happens."""
         return Response(status_code=204, headers=sign_in.sign_out(gateway, visit, "rest"))
