@@ -37,6 +37,8 @@ TITLE_CHARS_MAX = 200  # a line on a page
 NAME_CHARS_MAX = 100  # of a key
 EXPIRY_BELOW_S = 253_402_300_800.0  # the year 10000, which no date can write
 KEY_CHARS_MIN = 32  # of one that was made elsewhere: 128 bit in hexadecimal
+PATTERNS_MAX = 256  # servers or tools in one scope
+PATTERN_CHARS_MAX = 1_100  # a server and the longest name of a tool
 DURATION_S_MAX = 86_400.0  # a day; more is a typing error, or milliseconds
 SOCKET_BYTES_MAX = 107  # what the kernel takes for the path of a socket
 KEEP_DAYS_MAX = 3_650.0
@@ -248,6 +250,12 @@ AbsolutePath = Annotated[Text, AfterValidator(_absolute)]
 # JSON has lists only, so the tuple itself is lax; what is in it stays strict.
 Texts = Annotated[tuple[Annotated[str, AfterValidator(_printable)], ...], Strict(False)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]
+# Of what a caller was granted; a call looks through them.
+Patterns = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=PATTERN_CHARS_MAX)], ...],
+    Strict(False),
+    Field(max_length=PATTERNS_MAX),
+]
 VariableName = Annotated[str, *_matching(r"^[^=\x00]+\Z", "no variable can have this name")]
 # A token of RFC 9110.
 HeaderName = Annotated[str, *_matching(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "no header can have this name")]
@@ -450,10 +458,10 @@ class Scopes(_Strict):
     """What a key may do, and with which servers and tools; `exec` is for people alone."""
 
     rights: Annotated[tuple[KeyRight, ...], Strict(False), Field(min_length=1)] = ("read", "call")
-    servers: Names | None = Field(
+    servers: Patterns | None = Field(
         default=None, description="Only these servers: ids, or patterns like `git-*`."
     )
-    tools: Names | None = Field(
+    tools: Patterns | None = Field(
         default=None,
         description="Only these tools: native names or patterns, `read_*` of any server, `git/git_*` of one.",
     )

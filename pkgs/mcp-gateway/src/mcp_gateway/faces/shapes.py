@@ -6,6 +6,7 @@ Data only. `openapi.py` puts them into the document; `tests/faces` holds every a
 from typing import Any, Final
 
 from mcp_gateway.access.caller import Right
+from mcp_gateway.config.model import PATTERN_CHARS_MAX, PATTERNS_MAX
 from mcp_gateway.errors import Kind
 
 Shape = dict[str, Any]
@@ -200,15 +201,19 @@ READY: Final[Shape] = {
 }
 
 
+PATTERNS: Final[Shape] = {
+    "type": ["array", "null"],
+    "items": {"type": "string", "minLength": 1, "maxLength": PATTERN_CHARS_MAX},
+    "maxItems": PATTERNS_MAX,
+}
 SCOPES: Final[Shape] = {
     "type": "object",
     "description": "What a key may do; `servers` and `tools` are patterns, and absent is all of them",
     "properties": {
         "rights": {"type": "array", "items": {"enum": [right.value for right in Right]}, "minItems": 1},
-        "servers": {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}},
+        "servers": PATTERNS,
         "tools": {
-            "type": ["array", "null"],
-            "items": {"type": "string", "minLength": 1},
+            **PATTERNS,
             "description": "Native names, `read_*` of any server or `git/git_*` of one",
         },
         "readOnly": {"type": "boolean", "description": "Only tools annotated as read-only"},

@@ -13,7 +13,7 @@ from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway.calls import facts_of
 from mcp_gateway.gateway.events import Events
 from mcp_gateway.store import Store, StoreError
-from mcp_gateway.store.calls import CallRecord
+from mcp_gateway.store.calls import MAX_DETAIL_CHARS, CallRecord
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,8 @@ class Actions:
     def tell(self, record: CallRecord) -> None:
         """To live feeds and the log; after it was written."""
         self._events.publish("call", lambda: facts_of(record))
-        logger.info("%s by %s: %s", record.action, record.caller, record.detail or record.outcome)
+        said = (record.detail or record.outcome)[:MAX_DETAIL_CHARS]
+        logger.info("%s by %s: %s", record.action, record.caller, said)
 
 
 def unwritable(problem: StoreError) -> GatewayError:
