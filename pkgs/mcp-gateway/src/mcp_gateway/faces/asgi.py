@@ -73,9 +73,8 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # no lifespan is used and no websocket is offered
-        origins = self._edge.rules().cors
-        if origins and any(name == b"origin" and value in origins for name, value in scope["headers"]):
-            await self._for_pages(origins)(scope, receive, send)
+        if self._edge.is_named_page(scope):
+            await self._for_pages(self._edge.rules().cors)(scope, receive, send)
         else:
             await self._serve(scope, receive, send)
 

@@ -95,12 +95,17 @@ _BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 _USUAL_PORT: Final = {"http": 80, "https": 443}
 
 
+def _is_current(_caller: Caller) -> None:
+    """Of who needs no key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """A request that was let in. `path` is as sent, percent-encoded; `caller` is `NOBODY` on public routes.
 
     `is_secure`: the browser sees https. `sign_in`: by which of them the caller is who they are, and `known`
-    who they would be without it.
+    who they would be without it. `require_current` is asked when the body has come, which the caller can have
+    delayed: meanwhile a key can have been revoked.
     """
 
     method: str
@@ -111,6 +116,14 @@ class Visit:
     is_secure: bool = False
     sign_in: SignIn | None = None
     known: Caller = NOBODY
+    require_current: Callable[[Caller], None] = _is_current
+
+
+class Unclear(GatewayError):
+    """Where the body ends could be read in two ways; what follows on the connection is not read at all."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(Kind.INVALID, f"The request is not clear: {why}")
 
 
 class _Rules:
@@ -149,6 +162,18 @@ class Edge:
             self._rules = _Rules(settings, self._gateway.is_guarded)
         return self._rules
 
+    def is_named_page(self, scope: Scope) -> bool:
+        """Whether a page that the operator named asks, under a name of ours: it may read the answer."""
+        rules = self.rules()
+        if not rules.cors:
+            return False
+        try:
+            headers = _joined(scope["headers"], rules.once)
+            _check_host(headers, scope, rules)
+        except GatewayError:
+            return False  # `let_in` says why
+        return headers.get(b"origin") in rules.cors
+
     async def let_in(self, scope: Scope) -> Visit:
         """The request, with who sent it.
 
@@ -181,6 +206,8 @@ class Edge:
         if b" \n" in values or b"\t\n" in values:
             # The parser keeps blanks after a value; they are no part of it (RFC 9112, section 5.1).
             headers = {name: value.rstrip(b" \t") for name, value in headers.items()}
+        if headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+            raise Unclear("the body's Transfer-Encoding must be `chunked` and nothing else")
         is_secure = _check_host(headers, scope, rules)
         if not rules.is_guarded:
             _check_direct(headers, scope)
@@ -191,7 +218,15 @@ class Edge:
             caller = self._gateway.keys.caller_of(_bearer(authorization))
         elif not (rules.is_guarded or is_foreign or CODE_HEADER in headers or b"cookie" in headers):
             caller = LOCAL_OPERATOR
-        return Visit(scope["method"], scope["raw_path"], scope["query_string"], headers, caller, is_secure)
+        return Visit(
+            scope["method"],
+            scope["raw_path"],
+            scope["query_string"],
+            headers,
+            caller,
+            is_secure,
+            require_current=self._gateway.require_current,
+        )
 
     async def _identify(self, visit: Visit, scope: Scope, rules: _Rules) -> Visit:
         """Who it is by what takes time to find out, or who needs to be nobody in particular."""
@@ -367,8 +402,15 @@ async def read_body(visit: Visit, receive: Receive, limit: int) -> bytes:
     """The whole body. How long it may take is the connection's business.
 
     Raises:
-        GatewayError: `invalid` when it is too large, or the client left.
+        GatewayError: `invalid` when it is too large, or the client left; `unauthenticated` when the caller
+            is not let in any more.
     """
+    body = await _read_body(visit, receive, limit)
+    visit.require_current(visit.caller)
+    return body
+
+
+async def _read_body(visit: Visit, receive: Receive, limit: int) -> bytes:
     announced = visit.headers.get(b"content-length", b"0")
     if not announced.isdigit() or int(announced[:20]) > limit:
         raise _too_large(limit)
@@ -476,6 +518,8 @@ def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
     """What an error says in headers, too: when to try again, and how to say who one is (RFC 6750)."""
     if error.kind is Kind.UNAUTHENTICATED:
         return [(b"www-authenticate", b'Bearer realm="mcp-gateway"')]
+    if isinstance(error, Unclear):
+        return [(b"connection", b"close")]
     retry_after = error.facts().get("retryAfter")
     return [] if retry_after is None else [(b"retry-after", b"%d" % retry_after)]
 

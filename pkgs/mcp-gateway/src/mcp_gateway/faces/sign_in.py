@@ -173,8 +173,8 @@ def _page(
     # Who may not operate has nothing to add administration to.
     may_rise = Right.OPERATE in _known(visit).everywhere or visit.sign_in is not None
     body = status.page(
-        gateway.list_servers(caller),
-        gateway.warnings() if Right.OPERATE in caller.rights else (),
+        gateway.list_servers(caller) if Right.READ in caller.rights else None,
+        gateway.warnings() if Right.OPERATE in caller.everywhere else (),
         _person(gateway, visit),
         desk if may_rise else None,
     )
