@@ -214,7 +214,7 @@ SCOPES: Final[Shape] = {
         "servers": PATTERNS,
         "tools": {
             **PATTERNS,
-            "description": f"Native names, `read_*` of any server, `git/git_*` of one; at most {PATTERNS_MAX}",
+            "description": f"`read_*` of any server, `git/git_*` of one; at most {PATTERNS_MAX}",
         },
         "readOnly": {"type": "boolean", "description": "Only tools annotated as read-only"},
     },
