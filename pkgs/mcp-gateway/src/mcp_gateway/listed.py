@@ -5,7 +5,7 @@ What is none is left out one by one, with a sentence; a page that cannot be read
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -74,7 +74,14 @@ class _PromptHead(msgspec.Struct):
         return self.name
 
 
-Entry = TypeVar("Entry")
+class Defined(Protocol):
+    """What every entry has."""
+
+    @property
+    def definition(self) -> bytes: ...
+
+
+Entry = TypeVar("Entry", bound=Defined)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ that knows the shape of an error. Both state the contract of product.md again, o
 imported from the gateway would agree with it whatever it says.
 """
 
-import http.client
 import io
 import json
 import re
@@ -20,8 +19,10 @@ from urllib.parse import quote
 
 import jsonschema
 
+from tests import leaks
 from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway, parse_events, until
 
+SHELF = Path(__file__).parents[1] / "shelf.py"
 EXACT = Path(__file__).parents[1] / "golden" / "exact.py"
 
 # product.md, "Errors": kind -> (statuses, retryable). 405, 406, 408, 409 and 416 are HTTP's own words for
@@ -101,6 +102,13 @@ def check_log(gateway: Gateway) -> None:
         lines = log[at:].splitlines()
         raised = next(line for line in lines if line[:1].isalpha() and not line.startswith("Traceback"))
         raise AssertionError(f"a traceback in the gateway's log, which ends with: {raised}")
+
+
+def shelf(directory: Path, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a server with these resources and prompts; see `tests/shelf.py`."""
+    path = directory / f"{name}.json"
+    path.write_text(json.dumps({"name": name, **spec}))
+    return {"command": sys.executable, "args": ["-I", "-S", str(SHELF), str(path)]}
 
 
 def tool_path(server: str, tool: str) -> str:
@@ -223,7 +231,7 @@ class Line:
 
     def read(self, method: str = "GET") -> Answer:
         """The next answer on the connection."""
-        response = http.client.HTTPResponse(self.socket, method=method)
+        response = leaks.Response(self.socket, method=method)
         with response:
             response.begin()
             headers = {name.lower(): value for name, value in response.getheaders()}
@@ -234,6 +242,7 @@ class Line:
         received = io.BytesIO()
         while data := self.socket.recv(65536):
             received.write(data)
+        leaks.hear(received.getvalue(), "answer on a bare connection")
         return received.getvalue()
 
 

@@ -4,7 +4,6 @@ What servers say is written down here and said by `tests/shelf.py`; real servers
 """
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,10 +16,9 @@ import pytest
 from msgspec import Raw
 from msgspec import json as msgspec_json
 
-from tests.faces.knocking import Api, Mcp, check_log, check_problem, check_rpc_error, fold
+from tests.faces.knocking import Api, Mcp, check_log, check_problem, check_rpc_error, fold, shelf
 from tests.harness import ANSWER_TIMEOUT_S, Gateway, hostile, until
 
-SHELF = Path(__file__).parents[1] / "shelf.py"
 ALL: dict[str, Any] = {"tools": {}, "resources": {}, "prompts": {}, "completions": {}}
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("link", "announce")]
 VIEW = {"ui": {"resourceUri": "ui://clock/view"}}
@@ -54,13 +52,6 @@ SPECS: dict[str, dict[str, Any]] = {
         "templates": [{"uriTemplate": "own://notes/{name}", "name": "note"}],
     },
 }
-
-
-def shelf(directory: Path, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a server with that on its shelf."""
-    path = directory / f"{name}.json"
-    path.write_text(json.dumps({"name": name, **spec}))
-    return {"command": sys.executable, "args": ["-I", "-S", str(SHELF), str(path)]}
 
 
 @pytest.fixture(scope="module")
@@ -549,7 +540,7 @@ def test_who_was_granted_tools_only_knows_of_no_resource_and_no_prompt(
                 assert missing["message"] == f"There is no prompt `{prompt}`"
                 ref = {"type": "ref/prompt", "name": prompt}
                 params = {"ref": ref, "argument": {"name": "a", "value": ""}}
-                check_rpc_error(place.ask("completion/complete", params), -32602, "unknown", prompt)
+                check_rpc_error(place.ask("completion/complete", params), -32601, "unknown")
             assert gateway.get("/api/resources").json() == {"resources": [], "resourceTemplates": []}
             assert gateway.get("/api/prompts").json() == {"prompts": []}
             check_problem(gateway.get("/api/resources/one?uri=file:///one/a"), 404, "unknown")

@@ -171,7 +171,9 @@ def _tell(call: dict[str, Any], as_json: bool) -> None:
 
 
 def _what(call: Mapping[str, Any]) -> str:
-    """A tool of a server, or what else was asked of it."""
+    """The tool that was called, what else was asked of a server, or what was done to the gateway itself."""
+    if call.get("action") is not None:
+        return str(call["action"])
     if call.get("target") is None:
         return f"{call.get('server')}/{call.get('tool')}"
     return f"{call.get('server')} {call.get('method')} {call['target']}"

@@ -73,9 +73,8 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # no lifespan is used and no websocket is offered
-        origins = self._edge.rules().cors
-        if origins and any(name == b"origin" and value in origins for name, value in scope["headers"]):
-            await self._for_pages(origins)(scope, receive, send)
+        if self._edge.is_named_page(scope):
+            await self._for_pages(self._edge.rules().cors)(scope, receive, send)
         else:
             await self._serve(scope, receive, send)
 
@@ -96,7 +95,17 @@ class Application:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._route(await self._edge.let_in(scope), scope, receive, send)
+            visit = await self._edge.let_in(scope)
+        except GatewayError as error:
+            self._gateway.metrics.turned_away(error)
+            await respond_problem(send, error)
+            return
+        except Exception:
+            logger.exception("a request to %s could not be looked at", scope.get("raw_path"))
+            await respond_problem(send, GatewayError(Kind.INTERNAL, MISTAKE))
+            return
+        try:
+            await self._route(visit, scope, receive, send)
         except GatewayError as error:
             await respond_problem(send, error)
         except Exception:

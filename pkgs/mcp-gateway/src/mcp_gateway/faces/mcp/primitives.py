@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from mcp_gateway.access.caller import Caller
-from mcp_gateway.errors import RESOURCE_NOT_FOUND, GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.errors import METHOD_NOT_FOUND, RESOURCE_NOT_FOUND, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.faces.http import Visit
 from mcp_gateway.gateway import (
     CALL_TOOL,
@@ -187,6 +187,9 @@ class Asked:
 
     def _completion(self) -> tuple[str, str, bytes, bool]:
         """What is filled in: a prompt by name, or a resource by its template or URI."""
+        if not self._gateway.catalog(self._caller).may_have(COMPLETIONS, self._server):
+            detail = f"The method `{self.method}` is not offered"  # nor was it promised
+            raise GatewayError(Kind.UNKNOWN, detail, rpc_code=METHOD_NOT_FOUND)
         params = self._message.params
         ref = read_members(params.get("ref", _EMPTY))
         kind = _text(ref.get("type"), "`params.ref.type`")
