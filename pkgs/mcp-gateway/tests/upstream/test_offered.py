@@ -7,6 +7,8 @@ import pytest
 
 from mcp_gateway.catalog import Tool
 from mcp_gateway.config.model import SecretRef, ServerConfig
+from mcp_gateway.listed import PROMPT_LIST, RESOURCE_LIST
+from mcp_gateway.shelves import Prompt, Resource
 from mcp_gateway.upstream.offered import Offered, fetched
 
 SECRET = 'p"a/ss+w<o>rd'
@@ -66,3 +68,18 @@ def test_a_tool_that_is_no_tool_without_the_secret_is_left_out(spoilt: Tool) -> 
     tools, remarks = Offered(["a" * 9, "12345678"]).tools([spoilt, good])
     assert tools == (good,)
     assert remarks == ["tool 1 of the list is left out: it is made of a secret of its server"]
+
+
+def test_resources_and_prompts_are_shown_without_secrets_as_tools_are() -> None:
+    offered = Offered(["hush-hush"])
+    told = Resource("x://a", b'{"uri":"x://a","name":"hush-hush"}')
+    itself = Resource("x://hush-hush", b'{"uri":"x://hush-hush","name":"n"}')
+    plain = Resource("x://b", b'{"uri":"x://b", "name":"n"}')
+    kept, remarks = offered.entries((told, itself, plain), RESOURCE_LIST)
+    assert [one.uri for one in kept] == ["x://a", "x://b"]
+    assert b"hush" not in kept[0].definition
+    assert kept[1] is plain
+    assert [sentence.split(" of ")[0] for sentence in remarks] == ["resource 1", "resource 2"]
+    prompt = Prompt("p", b'{"name":"p","title":"hush-hush"}')
+    ((shown,), _) = offered.entries((prompt,), PROMPT_LIST)
+    assert (shown.name, b"hush" in shown.definition) == ("p", False)
