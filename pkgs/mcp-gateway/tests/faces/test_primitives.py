@@ -559,3 +559,31 @@ def test_who_was_granted_tools_only_knows_of_no_resource_and_no_prompt(
         assert listed(session, "prompts", "prompts", "name")[0] == "one__review"
         check_rpc_error(session.ask("prompts/get", {"name": "one__review"}), -32000, "refused", "call")
         check_problem(gateway.get("/api/resources/one?uri=file:///one/a"), 403, "refused", "call")
+
+
+# -- a gateway behind a gateway -------------------------------------------------------------------------
+
+
+def test_what_a_gateway_behind_the_gateway_keeps_is_read_through_both(
+    directory: Path, tmp_path: Path
+) -> None:
+    with Gateway({"own": shelf(directory, "inner", SPECS["own"])}, tmp_path / "inner") as inner:
+        inner.wait_for_state("own", "ready")
+        servers = {"inner": {"url": f"http://127.0.0.1:{inner.port}/mcp"}}
+        with Gateway(servers, tmp_path / "outer") as outer:
+            outer.wait_for_state("inner", "ready")
+            session = Mcp(outer)
+            assert "own://large" in listed(session, "resources", "resources")
+            # The inner one keeps it; the outer one sees a link of the other's own scheme, and marks it.
+            result = session.call("inner__own__link", {"uri": "mcp-gateway://artifacts/x"})["result"]
+            assert result["content"][0]["uri"] == "mcp-gateway://inner.mcp-gateway/artifacts/x"
+            session.ask("resources/read", {"uri": "own://large"})
+            inner_uri = inner.get("/api/resources").json()["resources"]
+            assert [one["uri"] for one in inner_uri] == ["own://slow", "own://large"]
+            kept = Mcp(inner).ask("resources/list")["result"]["resources"][-1]["uri"]
+            assert kept.startswith("mcp-gateway://artifacts/")
+            seen = kept.replace("mcp-gateway://", "mcp-gateway://inner.mcp-gateway/")
+            for place, uri in ((session, seen), (native(outer, "inner"), kept)):
+                part = place.ask("resources/read", {"uri": f"{uri}?offset=0&length=11"})["result"]
+                assert part["contents"][0]["text"] == '{"contents"'
+                assert part["contents"][0]["uri"] == f"{uri}?offset=0&length=11"
