@@ -25,7 +25,8 @@ from mcp_gateway.faces.http import (
     Visit,
     respond_problem,
 )
-from mcp_gateway.faces.mcp.streamable import ALL_SERVERS, StreamableHttp
+from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Sessions
+from mcp_gateway.faces.mcp.streamable import StreamableHttp
 from mcp_gateway.gateway import Gateway
 
 logger = logging.getLogger(__name__)
@@ -63,11 +64,11 @@ class Application:
         self._gateway = gateway
         self._edge = Edge(gateway)
         self._instance = gateway.instance.encode()
-        self._mcp = StreamableHttp(gateway) if gateway.config.gateway.mcp.enabled else None
-        if self._mcp is not None:
-            gateway.metrics.sessions = self._mcp.sessions.__len__
-            gateway.at_end_of.append(self._mcp.sessions.end_of)
-        self._rest: Any = rest.build(gateway)
+        sessions = Sessions()
+        self._mcp = StreamableHttp(gateway, sessions) if gateway.config.gateway.mcp.enabled else None
+        gateway.metrics.sessions = sessions.__len__
+        gateway.at_end_of.append(sessions.end_of)
+        self._rest: Any = rest.build(gateway, sessions)
         self._cors: tuple[frozenset[bytes], _App] = (frozenset(), self._serve)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

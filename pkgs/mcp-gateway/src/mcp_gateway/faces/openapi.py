@@ -224,6 +224,22 @@ _KEY = {
         },
     },
 }
+_SESSION = {
+    "type": "object",
+    "required": ["id", "client", "revision", "endpoint", "caller", "begun", "seen", "streams", "calls"],
+    "properties": {
+        "id": {"type": "string", "description": "To close it with; not the id the client uses"},
+        "client": {"type": "string", "description": "What the client calls itself; empty if it does not say"},
+        "clientVersion": {"type": "string"},
+        "revision": {"type": "string", "description": "Of MCP, such as 2025-11-25"},
+        "endpoint": {"type": "string", "description": "Such as `/mcp` or `/servers/git/mcp`"},
+        "caller": {"type": "string"},
+        "begun": {"type": "number", "description": "Seconds since 1970"},
+        "seen": {"type": "number", "description": "Seconds since 1970"},
+        "streams": {"type": "integer", "description": "Event streams that are open"},
+        "calls": {"type": "integer", "description": "Calls that are running"},
+    },
+}
 _ME = {
     "type": "object",
     "required": ["caller", "name", "rights", "scopes"],
@@ -291,6 +307,8 @@ _ANSWERS: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/calls/{id}", "delete"): _json(_ref("Call")),
     ("/api/artifacts/{id}", "get"): _json(_ref("Result")),
     ("/api/artifacts/{id}", "head"): {},
+    ("/api/sessions", "get"): _json(_list_of("sessions", "Session")),
+    ("/api/sessions/{id}", "delete"): {},
     ("/api/me", "get"): _json(_ME),
     ("/api/keys", "get"): _json(_list_of("keys", "Key")),
     ("/api/keys", "post"): _json(_ref("Key")),
@@ -414,7 +432,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     document["paths"] = dict(sorted(paths.items()))
     shapes = {"Problem": _PROBLEM, "Result": _RESULT, "Server": _SERVER, "Tool": _TOOL}
     shapes |= {"Call": _CALL, "Payload": _PAYLOAD}
-    shapes |= {"Scopes": _SCOPES, "Key": _KEY}
+    shapes |= {"Scopes": _SCOPES, "Key": _KEY, "Session": _SESSION}
     shapes |= {"Reload": _RELOAD, "ConfigProblem": _CONFIG_PROBLEM}
     document["components"] = {"schemas": shapes}
     return document

@@ -39,7 +39,7 @@ from mcp_gateway.faces.http import (
     send_part,
 )
 from mcp_gateway.faces.mcp import resources
-from mcp_gateway.faces.mcp.sessions import Session, Sessions
+from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Session, Sessions, client_info
 from mcp_gateway.gateway import Call, Gateway, Request, call_id_text, stopping
 from mcp_gateway.gateway.events import changes
 from mcp_gateway.version import CLIENT_INFO
@@ -60,7 +60,6 @@ from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, REVISIONS, Era, is_hand
 OFFERED: Final = frozenset(
     revision.date for revision in REVISIONS.values() if revision.era is Era.HANDSHAKE and not revision.batches
 )
-ALL_SERVERS: Final = ""  # the endpoint of `/mcp`; any other endpoint is a server id
 KEEP_ALIVE_S: Final = 15.0
 LIST_CHANGED_AFTER_S: Final = 0.5  # servers come up and go down in bursts
 _SESSION: Final = b"mcp-session-id"
@@ -72,9 +71,9 @@ _LIST_CHANGED: Final = notification("notifications/tools/list_changed")
 class StreamableHttp:
     """The endpoint; one instance serves `/mcp` and every `/servers/{id}/mcp`."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, sessions: Sessions) -> None:
         self._gateway = gateway
-        self.sessions = Sessions()
+        self.sessions = sessions
 
     async def serve(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
         """Answers one HTTP request to an endpoint."""
@@ -155,7 +154,8 @@ class StreamableHttp:
             await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
             return
         revision = asked.protocolVersion if asked.protocolVersion in OFFERED else LATEST_HANDSHAKE
-        session = self.sessions.open(visit.caller, endpoint, revision, clock.now_s())
+        client = client_info(asked.clientInfo)
+        session = self.sessions.open(visit.caller, endpoint, revision, clock.now_s(), client)
         told = self._gateway.instructions(visit.caller, endpoint or None)
         result = encode(
             {
@@ -285,6 +285,7 @@ class StreamableHttp:
             await send_part(send, sse.KEEP_ALIVE)
             async for change in changes(feed, KEEP_ALIVE_S):
                 if change is None:
+                    self.sessions.expire(clock.now_s())  # it is asked for often enough where a stream is open
                     await send_part(send, sse.KEEP_ALIVE)
                     continue
                 await asyncio.sleep(LIST_CHANGED_AFTER_S)
@@ -301,6 +302,7 @@ class StreamableHttp:
 class _Initialize(msgspec.Struct):
     protocolVersion: str
     capabilities: dict[str, Raw] = {}
+    clientInfo: Raw = Raw(b"{}")
 
 
 class _Cancelled(msgspec.Struct):
