@@ -28,8 +28,7 @@ from tests.faces.knocking import (
 )
 from tests.harness import Gateway, hostile, until
 
-# Those without batches, which 2025-03-26 demands; the older ones come with the full face.
-REVISIONS = ("2025-06-18", "2025-11-25")
+REVISIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 CLIENTS = 50
 CALLS = 20
 LONG_MS = 60_000
@@ -111,7 +110,7 @@ def test_every_revision_that_is_offered_is_spoken_back(
     assert session.end().status in (200, 202, 204)
 
 
-@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2026-07-28", "1999-01-01", "", "latest"])
+@pytest.mark.parametrize("revision", ["2026-07-28", "1999-01-01", "", "latest"])
 def test_a_revision_that_is_not_offered_is_answered_with_our_latest(gateway: Gateway, revision: str) -> None:
     asked = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     body = Mcp.message("initialize", asked, 0)
@@ -464,7 +463,7 @@ def test_progress_is_told_while_the_call_runs(gateway: Gateway, session: Mcp) ->
     steps = {"name": "good__progress", "arguments": {"steps": 1_000_000, "ms": 10}}
     body = Mcp.message("tools/call", steps | {"_meta": {"progressToken": "p"}}, "endless")
     with gateway.open("POST", "/mcp", body, session.headers) as response:
-        assert response.readline() == b"event: message\n"
+        assert [response.readline() for _ in range(5)][-2:] == [b"\n", b"event: message\n"]
         assert gateway.server("good")["calls"]["running"] == 1
         session.post(Mcp.message("notifications/cancelled", {"requestId": "endless"}))
         rest = response.read()  # it ends, and nothing is answered

@@ -25,6 +25,7 @@ from mcp_gateway.faces.http import (
     Visit,
     respond_problem,
 )
+from mcp_gateway.faces.mcp.messages import Messages
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Sessions
 from mcp_gateway.faces.mcp.streamable import StreamableHttp
 from mcp_gateway.gateway import Gateway
@@ -65,7 +66,8 @@ class Application:
         self._edge = Edge(gateway)
         self._instance = gateway.instance.encode()
         sessions = Sessions()
-        self._mcp = StreamableHttp(gateway, sessions) if gateway.config.gateway.mcp.enabled else None
+        is_open = gateway.config.gateway.mcp.enabled
+        self._mcp = StreamableHttp(gateway, sessions, Messages(gateway)) if is_open else None
         gateway.metrics.sessions = sessions.__len__
         gateway.at_end_of.append(sessions.end_of)
         self._rest: Any = rest.build(gateway, sessions)

@@ -232,6 +232,7 @@ _SESSION = {
         "client": {"type": "string", "description": "What the client calls itself; empty if it does not say"},
         "clientVersion": {"type": "string"},
         "revision": {"type": "string", "description": "Of MCP, such as 2025-11-25"},
+        "transport": {"enum": ["streamable-http", "sse"]},
         "endpoint": {"type": "string", "description": "Such as `/mcp` or `/servers/git/mcp`"},
         "caller": {"type": "string"},
         "begun": {"type": "number", "description": "Seconds since 1970"},

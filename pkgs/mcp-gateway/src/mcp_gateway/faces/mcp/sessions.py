@@ -8,6 +8,7 @@ Whoever knows a session's id is halfway into it, so people are shown its `handle
 nothing of the id.
 """
 
+import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
@@ -19,12 +20,15 @@ import msgspec
 from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.faces.mcp.streams import EventStore, Kept, Stream
 from mcp_gateway.gateway import Call
 from mcp_gateway.gateway.events import Feed
 from mcp_gateway.wire.envelope import RequestId
 
 MAX_SESSIONS: Final = 10_000
 MAX_OF_ONE: Final = 2_000  # of one caller, so that others find room; a team's Open WebUI is one caller
+STREAMABLE: Final = "streamable-http"
+LEGACY_SSE: Final = "sse"
 ALL_SERVERS: Final = ""  # the endpoint of `/mcp`; any other endpoint is a server id
 IDLE_S: Final = 30 * 60.0  # security.md S28, and so is the next
 LIFE_S: Final = 12 * 3600.0  # whoever took an id has it for so long at most
@@ -62,20 +66,36 @@ def _shown(text: Any) -> str:
 class Session:
     """`calls` are keyed by the client's id and its type: 1 and "1" are two requests.
 
-    `begun_at` and `seen_at` are monotonic seconds, `begun` seconds since 1970.
+    `begun_at` and `seen_at` are monotonic seconds, `begun` seconds since 1970. `own` is the stream that
+    belongs to no request; it is fed from `feed`. `kept` is what may be asked for again. `tasks` run for it.
     """
 
     id: str
     handle: str
     caller: Caller
     endpoint: str
+    transport: str
     revision: str
     client: ClientInfo
     begun_at: float
     seen_at: float
     begun: float
+    kept: Kept
     calls: dict[tuple[type, RequestId], Call] = field(default_factory=dict)
-    stream: Feed | None = None
+    own: Stream | None = None
+    feed: Feed | None = None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def streams(self) -> int:
+        """How many of its event streams are read at this moment."""
+        streams = set(self.kept.streams.values()) | ({self.own} if self.own is not None else set())
+        return sum(stream.reader is not None for stream in streams)
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Holds a task that works for the session until it ends."""
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def view(self) -> dict[str, Any]:
         """What people are shown of it."""
@@ -84,11 +104,12 @@ class Session:
             "client": self.client.name,
             "clientVersion": self.client.version,
             "revision": self.revision,
+            "transport": self.transport,
             "endpoint": "/mcp" if self.endpoint == ALL_SERVERS else f"/servers/{self.endpoint}/mcp",
             "caller": self.caller.id,
             "begun": self.begun,
             "seen": self.begun + self.seen_at - self.begun_at,
-            "streams": int(self.stream is not None),
+            "streams": self.streams,
             "calls": len(self.calls),
         }
 
@@ -100,12 +121,19 @@ class Sessions:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._by_handle: dict[str, Session] = {}  # the oldest first
         self._of: dict[str, int] = {}  # how many, by caller
+        self._events = EventStore()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def open(
-        self, caller: Caller, endpoint: str, revision: str, now: float, client: ClientInfo | None = None
+        self,
+        caller: Caller,
+        endpoint: str,
+        revision: str,
+        now: float,
+        client: ClientInfo | None = None,
+        transport: str = STREAMABLE,
     ) -> Session:
         """Raises:
         GatewayError: `busy` when there are too many live sessions.
@@ -123,20 +151,26 @@ class Sessions:
             handle,
             caller,
             endpoint,
+            transport,
             revision,
             client or ClientInfo(),
             begun_at=now,
             seen_at=now,
             begun=clock.wall_s(),
+            kept=Kept(self._events),
         )
         self._sessions[session.id] = session
         self._by_handle[handle] = session
         self._of[caller.id] = self._of.get(caller.id, 0) + 1
         return session
 
-    def find(self, session_id: str, caller: Caller, endpoint: str, now: float) -> Session | None:
+    def find(
+        self, session_id: str, caller: Caller, endpoint: str, now: float, transport: str = STREAMABLE
+    ) -> Session | None:
         session = self._sessions.get(session_id)
-        if session is None or session.caller.id != caller.id or session.endpoint != endpoint:
+        if session is None or session.caller.id != caller.id:
+            return None
+        if session.endpoint != endpoint or session.transport != transport:
             return None
         if self._is_idle(session, now) or now - session.begun_at > LIFE_S:
             self.close(session)
@@ -147,7 +181,7 @@ class Sessions:
         return session
 
     def shown_to(self, caller: Caller, now: float) -> list[Session]:
-        """Those a caller may see and close, the oldest first: their own, or all for who operates everything."""
+        """Those a caller may see and close, the oldest first: their own, or all for an operator."""
         self.expire(now)
         return [session for session in self._by_handle.values() if _is_shown(session, caller)]
 
@@ -169,8 +203,11 @@ class Sessions:
                 del self._of[session.caller.id]
         for call in list(session.calls.values()):
             call.cancel("the session was closed")
-        if session.stream is not None:
-            session.stream.end()
+        if session.feed is not None:
+            session.feed.end()
+        if session.own is not None:
+            session.own.finish()
+        self._events.close(session.kept)
 
     def end_of(self, caller_id: str) -> None:
         """Closes the sessions of a caller who may not go on."""
@@ -178,10 +215,11 @@ class Sessions:
             self.close(session)
 
     def _is_idle(self, session: Session, now: float) -> bool:
-        return now - session.seen_at > IDLE_S and not session.calls and session.stream is None
+        return now - session.seen_at > IDLE_S and not session.calls and not session.streams
 
     def expire(self, now: float) -> None:
         """Closes what is too old, and what has been idle too long: each stands first in its order."""
+        self._events.expire(now)
         while self._by_handle:
             oldest = next(iter(self._by_handle.values()))
             if now - oldest.begun_at <= LIFE_S:
