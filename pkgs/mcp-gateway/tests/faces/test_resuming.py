@@ -5,7 +5,7 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -225,6 +225,10 @@ class Breaking:
         self.port = port
         self.cut = 0
         self.resumed = 0
+        self.serving: set[asyncio.Task[None]] = set()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.serving.add(asyncio.create_task(self.serve(reader, writer)))
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -247,13 +251,16 @@ class Breaking:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for end in (writer, inner_writer):
             end.close()
+            with suppress(OSError):
+                await end.wait_closed()
 
 
 async def test_the_sdk_gets_its_answer_over_a_connection_that_breaks(gateway: Gateway) -> None:
     proxy = Breaking(gateway.port)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
     heard: list[float] = []
 
@@ -264,5 +271,6 @@ async def test_the_sdk_gets_its_answer_over_a_connection_that_breaks(gateway: Ga
         arguments = {"steps": 20, "ms": 20}
         done = await client.call_tool("good__progress", arguments, progress_callback=on_progress)
         assert text_of(done) == "20 steps"
+    await asyncio.gather(*proxy.serving)
     assert (proxy.cut, proxy.resumed) == (1, 1)
     assert heard == [float(step) for step in range(1, 21)]
