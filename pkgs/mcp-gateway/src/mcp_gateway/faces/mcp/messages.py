@@ -36,14 +36,15 @@ from mcp_gateway.wire.envelope import (
     encode,
     error_response,
     notification,
+    read_batch,
     read_members,
+    read_message,
     response,
 )
 from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, REVISIONS, Era
 
 OFFERED: Final = frozenset(revision.date for revision in REVISIONS.values() if revision.era is Era.HANDSHAKE)
 MAX_BATCH: Final = 50  # messages of one POST; what sends more at once is no person and no model
-LIST_CHANGED: Final = notification("notifications/tools/list_changed")
 _NULL: Final = b"null"
 
 
@@ -99,6 +100,13 @@ class Messages:
         }
 
     # Beginnings
+
+    def require_endpoint(self, caller: Caller, endpoint: str) -> None:
+        """Raises:
+        GatewayError: `unknown`, there is no such server for this caller.
+        """
+        if endpoint != ALL_SERVERS and not self._gateway.has_server(caller, endpoint):
+            raise GatewayError(Kind.UNKNOWN, f"There is no server `{endpoint[:200]}`")
 
     def introduce(self, caller: Caller, endpoint: str, message: Message) -> Introduction:
         """Answers an `initialize`, for whoever then opens the session.
@@ -246,6 +254,25 @@ class _Initialize(msgspec.Struct):
 
 class _Cancelled(msgspec.Struct):
     requestId: int | str
+
+
+def is_array(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"["
+
+
+def read_messages(session: Session, body: bytes) -> list[tuple[Message, int]]:
+    """One message, or several where the session's revision has batches; each with its size in bytes.
+
+    Raises:
+        GatewayError: `invalid`, and none of them may be acted on.
+    """
+    if not (is_array(body) and REVISIONS[session.revision].batches):
+        return [(read_message(body), len(body))]
+    messages = read_batch(body, MAX_BATCH)
+    if any(message.method == "initialize" for message, _ in messages):
+        detail = "`initialize` is no part of a batch: nothing may be sent before its answer"
+        raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+    return messages
 
 
 def _one_page(made: Callable[[Session], bytes]) -> Callable[[Session, Message], bytes]:

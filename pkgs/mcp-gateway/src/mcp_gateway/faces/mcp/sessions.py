@@ -92,6 +92,12 @@ class Session:
         streams = set(self.kept.streams.values()) | ({self.own} if self.own is not None else set())
         return sum(stream.reader is not None for stream in streams)
 
+    def _path(self) -> str:
+        is_legacy = self.transport == LEGACY_SSE
+        if self.endpoint == ALL_SERVERS:
+            return "/mcp/sse" if is_legacy else "/mcp"
+        return f"/servers/{self.endpoint}/{'sse' if is_legacy else 'mcp'}"
+
     def keep(self, task: asyncio.Task[None]) -> None:
         """Holds a task that works for the session until it ends."""
         self.tasks.add(task)
@@ -105,7 +111,7 @@ class Session:
             "clientVersion": self.client.version,
             "revision": self.revision,
             "transport": self.transport,
-            "endpoint": "/mcp" if self.endpoint == ALL_SERVERS else f"/servers/{self.endpoint}/mcp",
+            "endpoint": self._path(),
             "caller": self.caller.id,
             "begun": self.begun,
             "seen": self.begun + self.seen_at - self.begun_at,
@@ -234,6 +240,11 @@ class Sessions:
             else:  # a call or a stream is open: that is being seen, too
                 oldest.seen_at = now
                 self._sessions.move_to_end(oldest.id)
+
+
+def expire(sessions: Sessions) -> None:
+    """For streams that are quiet: where one is open, it is asked for often enough."""
+    sessions.expire(clock.now_s())
 
 
 def _is_shown(session: Session, caller: Caller) -> bool:

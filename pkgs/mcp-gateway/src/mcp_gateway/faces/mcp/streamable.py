@@ -27,17 +27,16 @@ from mcp_gateway.faces.http import (
     send_part,
 )
 from mcp_gateway.faces.mcp.messages import (
-    LIST_CHANGED,
-    MAX_BATCH,
     Asked,
     Messages,
     error_body,
+    is_array,
+    read_messages,
     unreadable,
 )
-from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Session, Sessions
+from mcp_gateway.faces.mcp.sessions import Session, Sessions, expire
 from mcp_gateway.faces.mcp.streams import (
     KEEP_ALIVE_S,
-    KEPT_S,
     Flowing,
     Large,
     Said,
@@ -45,13 +44,13 @@ from mcp_gateway.faces.mcp.streams import (
     parts_of,
     size_of,
 )
+from mcp_gateway.faces.mcp.telling import LIST_CHANGED, open_feed, tell_changes
 from mcp_gateway.gateway import Call, Gateway, call_id_text
-from mcp_gateway.gateway.events import Feed, changes
+from mcp_gateway.gateway.events import Feed
 from mcp_gateway.wire import sse
-from mcp_gateway.wire.envelope import Message, read_batch, read_message
+from mcp_gateway.wire.envelope import Message, read_message
 from mcp_gateway.wire.revisions import REVISIONS, is_handshake
 
-LIST_CHANGED_AFTER_S: Final = 0.5  # servers come up and go down in bursts
 # From here on the answer to a client that can come back for it is a stream: one that breaks loses nothing.
 RESUMABLE_AFTER_S: Final = 2.0
 _SESSION: Final = b"mcp-session-id"
@@ -71,8 +70,7 @@ class StreamableHttp:
     async def serve(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
         """Answers one HTTP request to an endpoint."""
         try:
-            if endpoint != ALL_SERVERS and not self._gateway.has_server(visit.caller, endpoint):
-                raise GatewayError(Kind.UNKNOWN, f"There is no server `{endpoint[:200]}`")
+            self._messages.require_endpoint(visit.caller, endpoint)
             if visit.method == "POST":
                 await self._post(endpoint, visit, receive, send)
             elif visit.method == "GET":
@@ -91,7 +89,7 @@ class StreamableHttp:
         require_json(visit.headers)
         _require_acceptable(visit)
         body = await read_body(visit, receive, self._gateway.config.gateway.limits.body_bytes)
-        if body.lstrip()[:1] == b"[":
+        if is_array(body):
             _require_known_revision(visit)
             session = self._session(endpoint, visit)
             if REVISIONS[session.revision].batches:
@@ -115,10 +113,7 @@ class StreamableHttp:
 
     async def _batch(self, session: Session, visit: Visit, body: bytes, send: Send) -> None:
         """Several messages (2025-03-26): all are read before any is acted on, then all run at once."""
-        messages = read_batch(body, MAX_BATCH)
-        if any(message.method == "initialize" for message, _ in messages):
-            detail = "`initialize` is no part of a batch: nothing may be sent before its answer"
-            raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+        messages = read_messages(session, body)
         reply = _BatchReply(session, visit, send)
         try:
             async with asyncio.TaskGroup() as running:
@@ -181,9 +176,8 @@ class StreamableHttp:
         reader = stream.attach(after)
         left = asyncio.create_task(until_gone(receive))
         left.add_done_callback(lambda _: reader.drop())
-        expire = partial(_expire, self._sessions)
         try:
-            await stream.carry(reader, send, [], first, expire)
+            await stream.carry(reader, send, [], first, partial(expire, self._sessions))
         finally:
             left.cancel()
 
@@ -203,33 +197,20 @@ class StreamableHttp:
         return stream, int(named[3])
 
     def _open_own(self, session: Session) -> Stream:
-        feed = self._gateway.open_feed(session.caller, frozenset({"tools"}))
-        session.own, session.feed = session.kept.open(_OWN), feed
-        telling = tell_changes(self._gateway, session, session.own, feed)
-        session.keep(asyncio.create_task(telling, name="list changes"))
-        return session.own
+        feed = open_feed(self._gateway, session.caller)
+        stream = session.own = session.kept.open(_OWN)
+        session.feed = feed
+        session.keep(asyncio.create_task(self._tell(session, stream, feed), name="list changes"))
+        return stream
 
-
-async def tell_changes(gateway: Gateway, session: Session, stream: Stream, feed: Feed) -> None:
-    """Says on a session's own stream what changes, until its feed ends or nobody has read it for long."""
-    try:
-        async for change in changes(feed, KEPT_S):
-            if stream.reader is None and clock.now_s() - stream.left_at >= KEPT_S:
-                return
-            if change is not None:
-                await asyncio.sleep(LIST_CHANGED_AFTER_S)
-                feed.skip()
-                await stream.room()
-                stream.put(LIST_CHANGED)
-    finally:
-        if session.own is stream:
-            session.own = session.feed = None
-        gateway.close_feed(feed)
-        stream.finish()
-
-
-def _expire(sessions: Sessions) -> None:
-    sessions.expire(clock.now_s())  # a stream of its own asks for it often enough
+    async def _tell(self, session: Session, stream: Stream, feed: Feed) -> None:
+        try:
+            await tell_changes(stream, feed)
+        finally:
+            if session.own is stream:
+                session.own = session.feed = None
+            self._gateway.close_feed(feed)
+            stream.finish()
 
 
 class _Reply:
