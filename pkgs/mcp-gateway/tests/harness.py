@@ -4,12 +4,15 @@ Owns the gateway's process, its state directory and what a test may ask of it: H
 deadline, counts of what the kernel holds. Knows the public contract only (command line, routes, states)
 and imports nothing of the package. Every configured server gets an environment variable unique to its
 gateway and its name, by which all its descendants are found again in /proc, whatever they did to hide.
+Every gateway also gets secrets in every place where a person may put one, unique to it; `leaks.py` looks for
+them after each test, and here before a gateway stops, in everything that it shows.
 """
 
 import http.client
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +28,9 @@ from threading import Event, Lock, Thread
 from typing import Any, Self, TypeVar
 
 import psutil
+
+from tests import canary, leaks
+from tests.canary import Canary
 
 HOSTILE = Path(__file__).with_name("hostile.py")
 COMMAND = (sys.executable, "-m", "mcp_gateway")
@@ -34,12 +40,21 @@ START_TIMEOUT_S = 20.0  # an empty gateway is up in a second; this is for a busy
 STOP_TIMEOUT_S = 15.0  # children have two graces of 2 s each, in parallel; calls still under way get 20 s
 ANSWER_TIMEOUT_S = 30.0  # no request of a test may hang the suite
 POLL_S = 0.02
+VISIT_S = 3.0  # for all that a gateway shows, before it stops; one that is slow is seen in part
+VISITED_CALLS = 20  # the newest, with what was said in them
 MARKER = "MCP_GATEWAY_SPAWN"
 TOKEN = "HARNESS_TOKEN"  # in the environment of everything our gateway starts
 TERMINAL = frozenset(
     {"ok", "tool_error", "cancelled", "interrupted", "invalid", "unauthenticated", "refused", "unknown"}
     | {"busy", "unavailable", "timed_out", "lost", "input_required", "internal"}
 )
+# Pages of a gateway, all of which are looked at for secrets before it stops.
+PAGES = (
+    *("/", "/openapi.json", "/ready", "/metrics", "/api/servers", "/api/tools", "/api/me", "/api/keys"),
+    *("/api/artifacts", "/api/calls/export?format=csv&limit=1000", "/api/calls/export?limit=1000"),
+)
+# Variables of the gateway's own environment. A header cannot carry what the first of them holds.
+VARIABLE, HEADER_VARIABLE, UNRELATED = "HARNESS_CANARY", "HARNESS_CANARY_HEADER", "HARNESS_CANARY_UNRELATED"
 T = TypeVar("T")
 
 
@@ -136,6 +151,41 @@ class Holdings:
     zombies: int
 
 
+class Canaries:
+    """The secrets of one gateway: made when they are first asked for, and looked for from then on."""
+
+    def __init__(self, owner: str, directory: Path) -> None:
+        self._owner = owner
+        self._directory = directory
+        self._made: dict[str, Canary] = {}
+
+    def add(self, name: str, value: str) -> None:
+        """Looks for a value that was not made here (a key, a password) as long as the gateway lives."""
+        self._keep(Canary(name, self._owner, value))
+
+    def value(self, name: str, *, for_header: bool = False, lines: bool = False) -> str:
+        """The secret of that name, the same each time."""
+        if name not in self._made:
+            self._keep(canary.make(name, self._owner, for_header=for_header, lines=lines))
+        return self._made[name].value
+
+    def file(self, name: str, *, lines: bool = False) -> Path:
+        """A file that holds the secret of that name."""
+        path = self._directory / name
+        if not path.exists():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.value(name, lines=lines) + "\n")
+            path.chmod(0o600)
+        return path
+
+    def _keep(self, made: Canary) -> None:
+        self._made[made.name] = made
+        leaks.plant(made)
+
+    def plant_again(self) -> None:
+        leaks.plant(*self._made.values())
+
+
 @dataclass
 class Gateway:
     """One gateway process. Use it as a context manager: leaving stops it and proves nothing is left."""
@@ -147,6 +197,9 @@ class Gateway:
     command: tuple[str, ...] = COMMAND
     environment: dict[str, str] = field(default_factory=dict)  # more variables of the gateway itself
     wanted_port: int = 0  # for a configuration that names the gateway's own address
+    # Without secrets that take a descriptor or a process to fetch, where a test has taken all there are.
+    plain: bool = False
+    credentials: dict[str, str] = field(default_factory=dict)  # headers by which a guarded gateway is visited
 
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
@@ -154,6 +207,10 @@ class Gateway:
     # server -> call id -> what its caller was told
     told: dict[str, dict[str, str]] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)  # tests call from many threads
+
+    def __post_init__(self) -> None:
+        self.canaries = Canaries(self.token, self.directory / "secrets")
+        self.first = next(iter(self.servers), None)
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -196,15 +253,43 @@ class Gateway:
         return moved
 
     def config_text(self) -> str:
-        servers = {}
-        for name, entry in self.servers.items():
-            if "url" in entry:  # a remote server has no environment of ours
-                servers[name] = entry
-                continue
-            variable, value = self.tag(name).split("=")
-            tagged = {"env": {TOKEN: self.token, variable: value} | entry.get("env", {})}
-            servers[name] = entry | (tagged if "command" in entry else {})
+        servers = {name: self.configured(name, entry) for name, entry in self.servers.items()}
         return json.dumps({"mcpServers": servers, "gateway": self.gateway}, indent=1)
+
+    def configured(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
+        """A server's entry as it goes into the file: with our marks on it, and secrets of its own."""
+        if "url" in entry:  # a remote server has no environment of ours
+            return entry | {"headers": self.secret_headers(name) | entry.get("headers", {})}
+        variable, value = self.tag(name).split("=")
+        own = {TOKEN: self.token, variable: value} | self.secret_env(name)
+        return entry | ({"env": own | entry.get("env", {})} if "command" in entry else {})
+
+    def secret_env(self, server: str) -> dict[str, Any]:
+        """Variables of one server, a secret in each: one for every way to configure it."""
+        secret: dict[str, Any] = {
+            "CANARY_LITERAL": self.canaries.value(f"env-of-{server}"),
+            "CANARY_VARIABLE": f"${{{VARIABLE}}}",
+        }
+        if not self.plain:
+            secret["CANARY_FILE"] = {"file": str(self.canaries.file("file", lines=True))}
+            secret["CANARY_CREDENTIAL"] = {"credential": self.canaries.file("credential").name}
+            if server == self.first:  # a process for each start of each server would be felt
+                printer = shutil.which("cat")
+                secret["CANARY_COMMAND"] = {"command": [printer, str(self.canaries.file("command"))]}
+        return secret
+
+    def secret_headers(self, server: str) -> dict[str, Any]:
+        literal = self.canaries.value(f"header-of-{server}", for_header=True)
+        return {"X-Canary-Literal": literal, "X-Canary-Variable": f"${{{HEADER_VARIABLE}}}"}
+
+    def secret_environment(self) -> dict[str, str]:
+        """More variables of the gateway itself."""
+        return {
+            VARIABLE: self.canaries.value("variable"),
+            HEADER_VARIABLE: self.canaries.value("variable-for-headers", for_header=True),
+            UNRELATED: self.canaries.value("unrelated-variable"),
+            "CREDENTIALS_DIRECTORY": str(self.directory / "secrets"),
+        }
 
     def write_config(self) -> Path:
         path = self.directory / "config.json"
@@ -220,7 +305,9 @@ class Gateway:
         command = [*self.command, "serve", "--port", str(self.wanted_port)]
         command += ["--state-dir", str(self.state_dir), "--config", str(config)]
         environment = {name: value for name, value in os.environ.items() if "MCP_GATEWAY" not in name}
-        environment |= self.environment
+        environment |= self.secret_environment() | self.environment
+        self.canaries.plant_again()  # for a gateway that was stopped before
+        leaks.watch(self.token, self.log, self.state_dir)
         with self.log.open("ab") as log:
             # In its own session: an interrupt at the terminal reaches the test, which stops the gateway.
             self.process = subprocess.Popen(
@@ -265,8 +352,46 @@ class Gateway:
         self.process.kill()
         self.process.wait(STOP_TIMEOUT_S)
 
+    def visit(self) -> None:
+        """Looks at all that it shows, as far as it answers; `leaks` listens."""
+        deadline = time.monotonic() + VISIT_S
+        with closing(leaks.Connection("127.0.0.1", self.port, timeout=VISIT_S)) as connection:
+
+            def get(path: str) -> bytes:
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+                connection.request("GET", path, headers=self.credentials)
+                return connection.getresponse().read()
+
+            try:
+                for path in PAGES:
+                    get(path)
+                shown = json.loads(get("/api/servers"))
+                for server in shown.get("servers", []):
+                    get(f"/api/servers/{server['id']}")
+                    get(f"/api/servers/{server['id']}/logs")
+                shown = json.loads(get(f"/api/calls?limit={VISITED_CALLS}"))
+                for call in shown.get("calls", []):
+                    get(f"/api/calls/{call['id']}")
+            except (OSError, http.client.HTTPException, ValueError):
+                return  # a test has made it unreachable, or it is on its way out
+
     def stop(self) -> None:
-        """Ends the gateway politely, then asserts that it obeyed and that nothing it started is left."""
+        """Ends the gateway politely, then asserts that it obeyed and that nothing it started is left.
+
+        Raises: Leaked for a secret in anything that it showed or wrote.
+        """
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.visit()
+            leaks.look_at_processes(again=True)
+        try:
+            self._end()
+        finally:
+            leaks.unwatch(self.token)
+        leaks.check()
+
+    def _end(self) -> None:
         assert self.process is not None
         if self.process.poll() is not None:
             left = self.sweep()
@@ -332,7 +457,7 @@ class Gateway:
         """Sends one request on a connection of its own; leaving before the end hangs up."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = {"Content-Type": "application/json"} if data is not None else {}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        connection = leaks.Connection("127.0.0.1", self.port, timeout=timeout_s)
         try:
             connection.request(method, path, data, sent | dict(headers or {}))
             response = connection.getresponse()
@@ -421,7 +546,8 @@ class Gateway:
         cursor = ""
         while True:
             page = self.get(f"/api/calls?server={server}&limit=500{cursor}").json()
-            rows += page["calls"]
+            # What was done to a server stands among its calls.
+            rows += [row for row in page["calls"] if row["action"] is None]
             if not page.get("cursor"):
                 return rows
             cursor = f"&cursor={page['cursor']}"
@@ -529,7 +655,7 @@ class Pulse:
         assert not self.thread.is_alive(), "/health does not answer"
 
     def work(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=ANSWER_TIMEOUT_S)
+        connection = leaks.Connection("127.0.0.1", self.gateway.port, timeout=ANSWER_TIMEOUT_S)
         while not self.ended.wait(self.pause_s):
             began = time.monotonic()
             try:

@@ -1018,6 +1018,85 @@ def stderr_secret(server: Server, call: Call) -> None:
     call.reply("right")
 
 
+def confessions() -> list[str]:
+    """The environment in every way in which programs print theirs."""
+    import base64  # only here: they would cost every start some milliseconds
+    import html
+    from urllib.parse import quote, quote_plus
+
+    names = sorted(name for name in os.environ if name.startswith("CANARY"))
+    environment = {name: os.environ[name] for name in names}
+    values = list(environment.values())
+    return [
+        *values,
+        str(environment),
+        ascii(environment),
+        json.dumps(environment),
+        json.dumps(environment, ensure_ascii=False),
+        json.dumps(json.dumps(environment)),
+        *(quote(value, safe="") for value in values),
+        *(quote_plus(value) for value in values),
+        *(html.escape(value) for value in values),
+        *(base64.b64encode(before + value.encode()).decode() for value in values for before in (b"", b"me:")),
+        *(base64.urlsafe_b64encode(value.encode()).decode() for value in values),
+        *(value.encode().hex() for value in values),
+        *(value.encode().hex().upper() for value in values),
+    ]
+
+
+def confession() -> str:
+    return " | ".join(confessions())
+
+
+@on_start("tell", "F057", "tells its environment wherever a server can say anything at all")
+def tell(server: Server) -> None:
+    for told in confessions():
+        complain("telling on stderr: " + told)
+        server.write(b"telling on stdout: " + told.encode() + b"\n")
+
+
+def tell_in_greeting(server: Server, message: dict[str, Any]) -> None:
+    initialize(server, message, instructions="telling in instructions: " + confession())
+
+
+def tell_in_list(server: Server, message: dict[str, Any]) -> None:
+    tools = [tool[0] for tool in TOOLS.values()]
+    secret = os.environ.get("CANARY_FILE", "")
+    loose: dict[str, Any] = described("loose", "telling in a description: " + confession(), {})
+    loose["inputSchema"]["properties"] = {"token": {"type": "string", "default": secret}}
+    server.reply(message["id"], {"tools": [*tools, loose, described(f"named {secret}", "Tells by name", {})]})
+
+
+ANSWERS["tell", "initialize"] = tell_in_greeting
+ANSWERS["tell", "tools/list"] = tell_in_list
+
+
+def tell_in_call(server: Server, call: Call) -> None:
+    how = call.arguments.get("how", "result")
+    told = f"telling in {how}: {confession()}"
+    server.notify("notifications/message", {"level": "info", "data": told})
+    if call.token is not None:
+        progress = {"progressToken": call.token, "progress": 1, "message": told}
+        server.notify("notifications/progress", progress)
+    if how == "error":
+        server.refuse(call.id, -32000, told, {"told": told})
+    elif how == "garbage":
+        server.write(b'{"jsonrpc":"2.0","id":%d,"result":' % call.id + told.encode() + b"}\n")
+    elif how == "exit":
+        complain(told)
+        os._exit(7)
+    else:
+        call.reply(told, is_error=how == "failure")
+
+
+ACTS["tell"] = tell_in_call
+
+
+@on_answer("tell-refusing", "initialize", "F057", "refuses the handshake and tells its environment in that")
+def tell_refusing(server: Server, message: dict[str, Any]) -> None:
+    server.refuse(message["id"], -32603, confession())
+
+
 @on_act("stop-reading", "F058", "replies, then reads nothing for --delay-ms")
 def stop_reading(server: Server, call: Call) -> None:
     def resume() -> None:

@@ -216,6 +216,14 @@ instead("busy", "F080", "429 with --retry-after")(busy(429))
 instead("unavailable", "F080", "503 with --retry-after")(busy(503))
 
 
+@instead("tell", "F057", "500 and the headers that it was sent", "act")
+def tell(twin: Twin, request: Request, response: Response, message: Any) -> bool:
+    told = str(dict(request.headers)).encode()
+    header = ("X-Told", " ".join(value for name, value in request.headers if name.startswith("x-")))
+    twin.plain(response, 500, (("Content-Type", "text/plain"), header), b"Traceback: KeyError in " + told)
+    return True
+
+
 @instead("status", "F080", "--status (500) and a few words")
 def status(twin: Twin, request: Request, response: Response, message: Any) -> bool:
     twin.plain(response, twin.options.status, (("Content-Type", "text/plain"),), b"Traceback: it broke\n")

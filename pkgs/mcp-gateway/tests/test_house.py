@@ -55,6 +55,7 @@ ONLY_IN: Final = {
     "aiohttp": ("cli",),
     "aiohappyeyeballs": ("upstream.dialing",),
     "httptools": ("upstream.pool",),
+    "argon2": ("gateway.sign_ins", "cli.keys"),
     "click": ("cli",),
     "rich": ("cli",),
     "watchfiles": ("config.watching",),

@@ -82,7 +82,9 @@ def test_a_public_address_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_identity_of_a_tailnet_is_refused_where_others_reach_the_port(tmp_path: Path) -> None:
-    config = write(tmp_path / "config.json", {"gateway": {"tailscale": {"identity": True}}})
+    config = write(
+        tmp_path / "config.json", {"gateway": {"tailscale": {"identity": True, "uid": os.getuid() + 1}}}
+    )
     code, said = refuse(tmp_path, "--port", "0", "--host", "0.0.0.0", "--config", str(config))
     assert (code, "tailscale.identity" in said) == (2, True), said
 

@@ -970,7 +970,7 @@ ONLY_STDIO = {"die-after-handshake", "garbage", "garbage-flood", "invalid-utf8",
 ONLY_STDIO |= {"crlf", "utf16", "huge-line", "huge-noise", "stream", "drip", "burst", "half", "two-on-a-line"}
 ONLY_STDIO |= {"embedded-newline", "deep", "stderr-flood", "stderr-long-line", "stderr-secret"}
 ONLY_STDIO |= {"stop-reading", "helpers", "daemon", "orphan-stdout", "orphans", "bomb", "close-stdout"}
-ONLY_STDIO |= {"close-stdin", "discover-exit"} | hostile.STARTS.keys()
+ONLY_STDIO |= {"close-stdin", "discover-exit", "tell-refusing"} | hostile.STARTS.keys()
 
 MODES = {mode: what for mode, what in hostile.MODES.items() if mode not in ONLY_STDIO}
 ANSWERS = {key: answer for key, answer in hostile.ANSWERS.items() if key[0] in MODES}

@@ -34,7 +34,9 @@ from mcp_gateway.upstream.process import Nursery
 DRAIN_S: Final = 20.0  # for calls under way and the reading of their answers (faults.md 2.2)
 ANSWERS_S: Final = 5.0  # for the last answers, once no call runs; and for a reader that takes nothing
 HURRY_S: Final = 0.05  # a stop that shall not wait kills again: a server may have been about to start
-KEEP_ALIVE_S: Final = 75  # longer than the pools of common clients keep a connection, so they close it
+# Longer than the pools of common clients and of tailscaled (90 s) keep a connection, so that they close it:
+# a POST on one that we are closing is lost.
+KEEP_ALIVE_S: Final = 100
 GC_THRESHOLDS: Final = (20_000, 20, 20)  # objects of some ten megabytes at most between two looks
 CHECK_EVERY_S: Final = 1.0  # connections that do not move
 
@@ -53,18 +55,18 @@ logger = logging.getLogger(__name__)
 async def run(
     settings: Config,
     store: Store,
-    bound: socket.socket,
+    bound: list[socket.socket],
     state_dir: Path,
     environment: Mapping[str, str],
     announce: Callable[[str], None],
 ) -> int:
-    """Serves until SIGINT or SIGTERM; a second signal does not wait for anybody. SIGHUP reloads.
+    """Serves what listens until SIGINT or SIGTERM; a second signal does not wait for anybody. SIGHUP reloads.
 
     `announce` is called with the one-time code when the port answers. Answers the exit code: 0, or 128 and
     the number of the second signal, which is how a shell says that something was cut short.
     """
     nursery = Nursery(_instance(state_dir), environment)
-    is_exposed = not is_loopback(str(bound.getsockname()[0]))
+    is_exposed = not is_loopback(str(bound[0].getsockname()[0]))
     gateway = Gateway(settings, store, nursery, environment, state_dir, is_exposed=is_exposed)
     gateway.console.prepare()
     server = _Server(gateway, nursery, state_dir, announce)
@@ -73,7 +75,7 @@ async def run(
         loop.add_signal_handler(number, partial(server.asked_to_stop, number))
     _on_hang_up(loop, gateway.reload_soon, partial(server.asked_to_stop, signal.SIGHUP))
     try:
-        await server.serve(sockets=[bound])
+        await server.serve(sockets=bound)
     finally:
         try:
             await gateway.stop()

@@ -35,10 +35,17 @@ def test_an_operator_is_who_the_configuration_names_and_names_are_decoded() -> N
 
 
 def test_a_login_that_is_encoded_is_the_login_that_it_spells() -> None:
-    spelled = {b"tailscale-user-login": b"=?utf-8?q?alice=40example.com?="}
-    alice = tailscale_caller(PLAIN, spelled)
-    assert alice is not None
-    assert alice.id == "tailscale:alice@example.com"
+    jurgen = tailscale_caller(PLAIN, {b"tailscale-user-login": b"=?utf-8?q?j=C3=BCrgen@example.com?="})
+    assert jurgen is not None
+    assert jurgen.id == "tailscale:jürgen@example.com"
+
+
+def test_a_login_that_needed_no_encoding_spells_nobody_else() -> None:
+    # tailscaled leaves plain ASCII alone, so this is somebody who chose such a login.
+    looks = "=?utf-8?q?alice=40example.com?="
+    chosen = tailscale_caller(PLAIN, {b"tailscale-user-login": looks.encode()})
+    assert chosen is not None
+    assert chosen.id == f"tailscale:{looks}"
 
 
 def test_the_internet_and_tagged_nodes_are_nobody() -> None:

@@ -105,7 +105,8 @@ TURN_OPTIONS: Final = {"bytes": 200_000, "count": 50, "pace_ms": 5, "delay_ms": 
 LIFE: Final = ("--life-s", "86400")  # hostile servers end by themselves, but not in the middle of a long run
 ODD_SERVERS: Final = 6  # of the modes above at one time; reloads bring others as guests
 GUESTS: Final = ("guest-1", "guest-2", "guest-3", "guest-4")
-LEFT_OUT: Final = frozenset({"bomb"})
+# What is told is looked for after each test, and has tests of its own (tests/test_canaries.py).
+LEFT_OUT: Final = frozenset({"bomb", "tell", "tell-refusing"})
 
 BEHAVED_SHARE: Final = 0.4  # of the calls to a server that misbehaves when it is told to
 

@@ -202,13 +202,8 @@ class Director:
 
     def document(self) -> dict[str, Any]:
         gateway = self.stage.gateway
-        servers = {}
-        for name, entry in (self.entries | self.guests).items():
-            if "url" in entry:
-                servers[name] = entry
-                continue
-            variable, value = gateway.tag(name).split("=")
-            servers[name] = entry | {"env": {TOKEN: gateway.token, variable: value} | entry.get("env", {})}
+        entries = (self.entries | self.guests).items()
+        servers = {name: gateway.configured(name, entry) for name, entry in entries}
         return {"mcpServers": servers, "gateway": gateway.gateway}
 
     def write(self, document: Any, cut: int | None = None) -> None:

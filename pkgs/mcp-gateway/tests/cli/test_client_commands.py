@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from mcp_gateway.store import Store
+from tests import leaks
 from tests.harness import Gateway, hostile, until
 from tests.store.records import a_finished_record
 
@@ -59,6 +60,7 @@ def run(
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
+    leaks.hear((done.stdout + done.stderr).encode(), f"output of {' '.join(words[:2])}")
     return done
 
 

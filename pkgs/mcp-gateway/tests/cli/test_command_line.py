@@ -37,6 +37,13 @@ def test_serve_imports_no_part_of_the_client() -> None:
     )
 
 
+def test_the_help_of_a_command_that_asks_needs_nothing_of_the_gateway() -> None:
+    loaded = imported(
+        "from mcp_gateway.cli import load_command; load_command('keys'); load_command('servers')"
+    )
+    assert loaded & {"rich", "pydantic", "uvicorn", "fastapi", "argon2", "sqlite3"} == set()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_line_in_the_help_is_what_the_command_says_of_itself(name: str) -> None:
     said = load_command(name).get_short_help_str(200).rstrip(".")

@@ -68,6 +68,7 @@ def test_a_whole_file_is_read_as_written_and_in_its_order() -> None:
             },
             "gateway": {
                 "port": 0,
+                "socket": "/run/gateway/socket",
                 "limits": {"body": "1MiB"},
                 "activity": {"keep": "36h", "payloads": "off"},
                 "logFormat": "json",
@@ -82,6 +83,7 @@ def test_a_whole_file_is_read_as_written_and_in_its_order() -> None:
     assert (zeta.timeout_s, zeta.tools.allow, zeta.tools.deny) == (300.0, ("read_*",), ("rm",))
     assert (alpha.title, alpha.url, alpha.headers) == ("Alpha!", "https://h/mcp", {"X": "${KEY:-none}"})
     assert (config.gateway.port, config.gateway.limits.body_bytes) == (0, 1 << 20)
+    assert config.gateway.socket == "/run/gateway/socket"
     activity = config.gateway.activity
     assert (activity.keep, activity.payloads, zeta.payloads) == (Keep(days=1.5), "off", "disk")
     assert config.gateway.log_format == "json"
@@ -351,6 +353,14 @@ BAD: list[tuple[str, list[str]]] = [
     ),
     ('{"gateway": {"port": 65536}}', ["f:1: gateway.port: must be less than or equal to 65535"]),
     ('{"gateway": {"port": "8085"}}', ["f:1: gateway.port: must be a whole number"]),
+    (
+        '{"gateway": {"socket": "~/gateway.sock"}}',
+        ["f:1: gateway.socket: must be an absolute path; nothing in it is expanded"],
+    ),
+    (
+        '{"gateway": {"socket": "/%s"}}' % ("x" * 107),
+        ["f:1: gateway.socket: must be at most 107 bytes long, the most for the path of a socket"],
+    ),
     (
         '{"gateway": {"activity": {"keep": {"row": 1}}}}',
         ["f:1: gateway.activity.keep.row: unknown key (did you mean `rows`?)"],

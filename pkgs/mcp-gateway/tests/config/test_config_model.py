@@ -205,3 +205,29 @@ def test_the_schema_and_the_loader_refuse_the_same_files(text: bytes) -> None:
         parse(text, source="f", env={})
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(schema()).validate(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ('"2027-01-31"', 1_801_440_000.0),  # the whole day
+        ('"2027-01-31T18:00:00Z"', 1_801_418_400.0),
+        ('"2027-01-31T18:00:00"', 1_801_418_400.0),
+        ("1801418400", 1_801_418_400.0),
+        ('"9999-12-31"', None),
+        ("1e308", None),
+        ("1e400", None),
+        ("1" + "0" * 400, None),
+        ('"tomorrow"', None),
+        ("true", None),
+    ],
+)
+def test_a_key_ends_at_a_day_or_a_time_that_a_calendar_holds(written: str, seconds: float | None) -> None:
+    key = f'{{"name": "a", "hash": "sha256:{"0" * 64}", "expires": {written}}}'
+    text = f'{{"gateway": {{"auth": {{"keys": [{key}]}}}}}}'.encode()
+    if seconds is None:
+        with pytest.raises(ConfigError, match="expires"):
+            parse(text, source="f", env={})
+    else:
+        (declared,) = parse(text, source="f", env={}).gateway.auth.keys
+        assert declared.expires == seconds

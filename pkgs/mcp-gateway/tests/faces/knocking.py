@@ -5,7 +5,6 @@ that knows the shape of an error. Both state the contract of product.md again, o
 imported from the gateway would agree with it whatever it says.
 """
 
-import http.client
 import io
 import json
 import re
@@ -20,6 +19,7 @@ from urllib.parse import quote
 
 import jsonschema
 
+from tests import leaks
 from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway, parse_events, until
 
 EXACT = Path(__file__).parents[1] / "golden" / "exact.py"
@@ -223,7 +223,7 @@ class Line:
 
     def read(self, method: str = "GET") -> Answer:
         """The next answer on the connection."""
-        response = http.client.HTTPResponse(self.socket, method=method)
+        response = leaks.Response(self.socket, method=method)
         with response:
             response.begin()
             headers = {name.lower(): value for name, value in response.getheaders()}
@@ -234,6 +234,7 @@ class Line:
         received = io.BytesIO()
         while data := self.socket.recv(65536):
             received.write(data)
+        leaks.hear(received.getvalue(), "answer on a bare connection")
         return received.getvalue()
 
 

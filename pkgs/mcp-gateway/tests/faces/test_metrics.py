@@ -208,5 +208,13 @@ def test_the_format_is_what_is_asked_for_and_the_edge_stands_before_it(gateway: 
     }
     assert by(numbers, "activity_lost_records_total") == {(): 0}
     assert not [name for name, _ in numbers if name.endswith("_created")]
-    check_problem(gateway.request("GET", "/metrics", None, {"Origin": "http://evil.test"}), 403, "refused")
+    records = len(gateway.get("/api/calls").json()["calls"])
+    for _ in range(2):
+        check_problem(
+            gateway.request("GET", "/metrics", None, {"Origin": "http://evil.test"}), 403, "refused"
+        )
+    gateway.request("GET", "/metrics", None, {"Authorization": "Bearer none"})
+    turned_away = {("refused",): 2.0, ("unauthenticated",): 1.0}
+    assert by(scrape(gateway), "requests_turned_away_total", "code") == turned_away
+    assert len(gateway.get("/api/calls").json()["calls"]) == records
     Api(gateway).get("/metrics")  # as it is described

@@ -46,11 +46,22 @@ PROMISED = {
     ("GET", "/api/sessions"),
     ("DELETE", "/api/sessions/{id}"),
     ("GET", "/api/me"),
+    ("POST", "/api/sign-in"),
+    ("POST", "/api/sign-out"),
     ("GET", "/api/keys"),
     ("POST", "/api/keys"),
     ("DELETE", "/api/keys/{id}"),
     ("GET", "/metrics"),
 }
+PUBLIC = {("GET", "/health"), ("GET", "/ready"), ("POST", "/api/sign-in")}
+# What only some operations can answer: of a server, of a list of keys, of a disk.
+MORE = {
+    "call_tool": {"409", "502", "503", "504"},
+    "create_key": {"409", "503"},
+    "revoke_key": {"409", "503"},
+    "sign_in": {"401", "429", "503"},
+}
+RIGHTS = {"read", "call", "operate", "admin"}
 
 
 @pytest.fixture
@@ -133,27 +144,67 @@ async def test_every_route_there_is_is_described(gateway: Gateway) -> None:
     for route in routes:
         assert isinstance(route, APIRoute), f"a route that no description knows: {route}"
         for method in route.methods or ():
-            if (method, route.path) != ("GET", "/"):  # a page for people
+            if route.path != "/" and not route.path.startswith("/ui/"):  # pages for people
                 assert (method, re.sub(r"\{(\w+):path\}", r"{\1}", route.path)) in known
 
 
-async def test_every_operation_tells_its_answers_and_the_errors_of_the_table(gateway: Gateway) -> None:
+async def test_every_operation_tells_its_answers_and_what_can_go_wrong(gateway: Gateway) -> None:
     document = await described(gateway)
-    ids = [operation["operationId"] for operation in operations(document).values()]
-    assert len(ids) == len(set(ids))
-    for (_, path), operation in operations(document).items():
+    for (method, path), operation in operations(document).items():
         answers = operation["responses"]
         assert [status for status in answers if status.startswith("2")]
         assert "422" not in answers  # the framework's own error, which is never answered
-        for status in ("400", "401", "403", "404", "409", "413", "415", "429", "500", "502", "503", "504"):
-            content = answers[status]["content"]
-            if (path, status) == ("/ready", "503"):  # stopping is no problem, and told in the same shape
-                assert content == answers["200"]["content"]
-                continue
-            assert content == {
+        expected = {"400", "403", "500"}
+        expected |= set() if (method, path) in PUBLIC else {"401", "429"}
+        expected |= {"404"} if "{" in path or path == "/api/tools" else set()
+        expected |= {"413", "415"} if "requestBody" in operation else set()
+        expected |= {"416"} if path.startswith("/api/artifacts/") else set()
+        expected |= MORE.get(operation["operationId"], set())
+        if path == "/ready":  # stopping is no problem, and told in the same shape
+            assert answers["503"]["content"] == answers["200"]["content"]
+            expected.add("503")
+        assert {status for status in answers if status >= "400"} == expected, path
+        for status in expected - ({"503"} if path == "/ready" else set()):
+            assert answers[status]["content"] == {
                 "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
             }
     assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+async def test_every_operation_asks_for_a_credential_but_the_public_ones(gateway: Gateway) -> None:
+    document = await described(gateway)
+    schemes = {"key", "signIn", "console"}
+    assert document["components"]["securitySchemes"].keys() == schemes
+    for place, operation in operations(document).items():
+        asked = operation["security"]
+        if place in PUBLIC:
+            assert asked == [], place
+            continue
+        # Any one of them, with one of the rights; or nothing, where the gateway asks nobody.
+        assert asked[-1] == {}, place
+        assert {name for credential in asked for name in credential} == schemes, place
+        roles = {right for credential in asked for rights in credential.values() for right in rights}
+        assert roles <= RIGHTS, place
+        assert all(f"`{right}`" in operation["description"] for right in roles), place
+        # Whoever is somebody may ask who that is, and be it no more.
+        assert roles or place in {("GET", "/api/me"), ("POST", "/api/sign-out")}
+
+
+async def test_everything_described_has_words_for_a_reader(gateway: Gateway) -> None:
+    document = await described(gateway)
+    told = operations(document)
+    ids = [operation["operationId"] for operation in told.values()]
+    assert len(ids) == len(set(ids))
+    assert document["info"]["description"]
+    tags = {tag["name"] for tag in document["tags"] if tag["description"]}
+    for place, operation in told.items():
+        assert operation["summary"], place
+        assert re.fullmatch(r"[a-z_]+", operation["operationId"]), place
+        assert set(operation["tags"]) <= tags, place
+        for parameter in operation["parameters"]:
+            assert parameter["description"], (place, parameter)
+            assert "anyOf" not in parameter["schema"], (place, parameter)  # nothing in an address is null
+    assert tags == {tag for operation in told.values() for tag in operation["tags"]}
 
 
 async def test_the_hot_route_is_described_with_its_three_ways(gateway: Gateway) -> None:
@@ -162,6 +213,18 @@ async def test_the_hot_route_is_described_with_its_three_ways(gateway: Gateway) 
     assert call["responses"]["200"]["content"].keys() == {"application/json", "text/event-stream"}
     assert "Location" in call["responses"]["202"]["headers"]
     assert {parameter["name"] for parameter in call["parameters"]} == {"server", "tool", "timeout", "Prefer"}
+
+
+async def test_a_method_that_a_path_does_not_take_is_answered_with_those_it_takes(gateway: Gateway) -> None:
+    application = Application(gateway)
+    for path, item in (await described(gateway))["paths"].items():
+        taken = {method.upper() for method in item}
+        for method in {"GET", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"} - taken:
+            if (method, path) == ("DELETE", "/api/calls/export"):
+                continue  # there, `export` is the id of a call
+            answer = await ask(application, method, path.replace("{", "").replace("}", ""))
+            check_problem(answer, 405, "invalid", *taken)
+            assert set(answer.headers["allow"].split(", ")) == taken, path
 
 
 @pytest.mark.parametrize(

@@ -365,10 +365,15 @@ B = (
     ),
     Entry(
         "F057",
-        "secrets and terminal escapes on stderr",
-        "values of secrets are replaced, control characters made visible",
-        ("upstream/test_logring.py::test_what_acts_on_a_terminal_or_turns_a_line_around_is_made_visible",),
-        http="the same log; see the row F000 `token`",
+        "it tells its secrets: on stderr, in errors, in its tools; terminal escapes",
+        "values of secrets are replaced in every usual encoding, control characters made visible. What it "
+        "answers to a call reaches that caller as it is, and is recorded without them",
+        (
+            "upstream/test_logring.py::test_what_acts_on_a_terminal_or_turns_a_line_around_is_made_visible",
+            "test_canaries.py::test_what_a_server_says_beside_its_answers_is_shown_without_secrets",
+            "test_canaries.py::test_tools_and_instructions_are_shown_without_what_was_fetched_for_the_server",
+            "test_canaries.py::test_an_answer_reaches_its_caller_as_it_is_and_is_recorded_without_secrets",
+        ),
     ),
     Entry(
         "F058",
@@ -792,7 +797,9 @@ CHECKED = (
     (
         "I9",
         "no secret leaks",
-        "the rows with a secret (F057; F000 `token`, `caller-headers`) look for it wherever it could be",
+        "every gateway of the tests has secrets in its environment, in files, commands, credentials and "
+        "headers; after each test answers, pages, logs, database, files, core files and `ps` are searched "
+        "for them in all encodings (`tests/leaks.py`)",
     ),
     ("I10", "no storm", "processes, openings and requests of a row are counted"),
 )

@@ -611,6 +611,17 @@ def shows_no_secret(case: Case) -> None:
     assert CANARY not in case.gateway.log.read_text()
 
 
+def tells_only_its_caller(case: Case) -> None:
+    """All it can say is looked at after each test (tests/canary.py); here it is seen that it was said."""
+    case.wait("ready")
+    assert "telling in result" in case.act().text
+    shown = case.wait_for(lambda shown: "•••" in json.dumps(shown["stderr"], ensure_ascii=False), "has told")
+    assert "•••" in shown["instructions"]
+    for how, code in (("failure", "tool_error"), ("error", "lost"), ("garbage", "lost"), ("exit", "lost")):
+        assert case.call("act", how=how).code == code
+    case.recovers()
+
+
 def survives_a_full_pipe(case: Case) -> None:
     case.wait("ready")
     assert case.act().text == "right"  # from here on the server reads nothing for three seconds
@@ -894,6 +905,8 @@ FAULTS = (
     Fault("F056", "stderr-flood", "stderr-flood", keeps_a_bounded_tail, ("--bytes", str(64 * MIB))),
     Fault("F056", "stderr-without-newline", "stderr-long-line", keeps_a_bounded_tail),
     Fault("F057", "secret-on-stderr", "stderr-secret", shows_no_secret, entry=with_a_secret),
+    Fault("F057", "teller", "tell", tells_only_its_caller),
+    Fault("F057", "refusing-teller", "tell-refusing", never_ready("•••")),
     Fault(
         "F058", "reads-nothing", "stop-reading", survives_a_full_pipe, ("--delay-ms", "3000"), SHORT_TIMEOUT
     ),
@@ -1068,7 +1081,7 @@ def test_readiness_counts_the_servers_by_the_state_they_show(house: House) -> No
 
 def test_a_server_is_given_the_environment_of_its_configuration_and_little_else(house: House) -> None:
     shown = json.loads(house.gateway.call("good", "env").text)
-    configured = {"HARNESS_TOKEN", "HARNESS_SERVER"}
+    configured = {"HARNESS_TOKEN", "HARNESS_SERVER", *house.gateway.secret_env("good")}
     # LC_CTYPE is the interpreter's own doing, on a machine without a locale.
     assert set(shown["names"]) - {"LC_CTYPE"} <= INHERITED | configured | {MARKER}
     assert configured | {MARKER} <= set(shown["names"])

@@ -70,7 +70,8 @@ def test_without_a_free_descriptor_what_is_open_works_and_all_the_rest_comes_bac
             "child": hostile("good", enabled=False),
             "far": far.entry | {"enabled": False},
         }
-        with Gateway(servers, tmp_path) as gateway, closing(Kept(gateway)) as kept:
+        # A secret that cannot be fetched is a mistake of the configuration, and not tried again.
+        with Gateway(servers, tmp_path, plain=True) as gateway, closing(Kept(gateway)) as kept:
             gateway.wait_for_state("good", "ready")
             pid = gateway.server("good")["pid"]
             with no_more_files(gateway):

@@ -207,6 +207,15 @@ def uses_its_token(case: RemoteCase) -> None:
     assert CANARY not in case.gateway.log.read_text()
 
 
+def tells_nobody_else(case: RemoteCase) -> None:
+    """What was found where, is told by the check after each test (tests/leaks.py)."""
+    case.wait("ready")
+    assert case.gateway.call(case.server, "act", PROMPT_S).code == "lost"
+    log = case.gateway.get(f"/api/servers/{case.server}/logs").body.decode()
+    assert "HTTP 500" in log
+    assert log.count("•••") >= 2
+
+
 def lost(*codes: str) -> Drive:
     """The answer to one call is lost: said so at once, never asked for again, and the next one is well."""
 
@@ -621,6 +630,7 @@ FAULTS = (
     RemoteFault("F023", "pressed-in-every-way", "good", is_pressed_in_every_way_at_once),
     RemoteFault("F024", "restart-pressed-often", "good", is_restarted_twenty_times_at_once),
     # Streams and messages
+    RemoteFault("F057", "teller", "tell", tells_nobody_else),
     *(RemoteFault(id_of(mode, "F033"), mode, mode, right(), ("--pace-ms", "1")) for mode in RIGHT_STREAMS),
     RemoteFault("F031", "sse-garbage", "sse-garbage", right(garbage=True)),
     RemoteFault("F031", "get-garbage", "get-garbage", ready_and_works),

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_gateway.upstream.logring import LINE_BYTES, REDACTED, RING_BYTES, LogLine, LogRing, printable
+from mcp_gateway.upstream.logring import (
+    GUARDED_MAX,
+    LINE_BYTES,
+    REDACTED,
+    RING_BYTES,
+    LogLine,
+    LogRing,
+    printable,
+)
+from tests import canary
 
 
 def texts(ring: LogRing) -> list[str]:
@@ -40,6 +49,46 @@ def test_known_secrets_are_not_shown_the_longest_first() -> None:
     ring.feed(b"it is hunter2-and-more, or hunter2; true\n")
     ring.add("stdout", b"hunter2")
     assert texts(ring) == [f"it is {REDACTED}, or {REDACTED}; true", REDACTED]
+
+
+def test_a_secret_is_replaced_in_every_encoding_in_which_programs_print_it() -> None:
+    ring = LogRing()
+    secret = canary.make("a secret", "nobody")
+    ring.guard([secret.value])
+    for name, form in canary.encodings(secret.value).items():
+        if not name.startswith("UTF-16"):  # no program prints that
+            ring.feed(b"it is " + form + b", and so on\n")
+    assert len(texts(ring)) > 15
+    assert all(REDACTED in text for text in texts(ring))
+    finder = canary.Finder()
+    finder.add(secret)
+    assert not finder.find("\n".join(texts(ring)).encode())
+
+
+def test_a_secret_of_several_lines_is_not_shown_line_by_line_either() -> None:
+    ring = LogRing()
+    ring.guard(["-----BEGIN\nhunter2hunter2\nEND-----"])
+    ring.feed(b"key: -----BEGIN\nhunter2hunter2\nEND-----\n")
+    assert texts(ring) == [f"key: {REDACTED}", REDACTED, REDACTED]
+
+
+def test_a_secret_that_was_exchanged_is_still_not_shown() -> None:
+    ring = LogRing()
+    for number in range(3):
+        ring.guard([f"hunter-{number}"])
+    ring.feed(b"hunter-0 hunter-1 hunter-2\n")
+    assert texts(ring) == [" ".join([REDACTED] * 3)]
+    ring.guard(f"another-{number:03}" for number in range(GUARDED_MAX))
+    ring.feed(b"hunter-2\n")
+    assert texts(ring)[-1] == "hunter-2", "not more of them than a line is worth"
+
+
+def test_what_a_call_brought_along_is_not_shown_after_the_call_either() -> None:
+    ring = LogRing()
+    ring.hide(["hunter2hunter2"])
+    ring.feed(b"got hunter2hunter2 as aHVudGVyMmh1bnRlcjI=\n")
+    ring.unhide(["hunter2hunter2"])
+    assert texts(ring) == [f"got {REDACTED} as {REDACTED}I="]
 
 
 def test_a_secret_at_the_cut_of_a_long_line_does_not_show_its_beginning() -> None:

@@ -98,3 +98,9 @@ class Buckets:
         if len(self._left) > MAX_BUCKETS:
             self._left.popitem(last=False)
         return wait_s
+
+    def give_back(self, name: str) -> None:
+        """Puts back what was taken for something that shall not count."""
+        if name in self._left:
+            tokens, at = self._left[name]
+            self._left[name] = (tokens + 1, at)

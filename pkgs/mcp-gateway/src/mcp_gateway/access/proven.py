@@ -4,7 +4,7 @@ Names a person cannot be known by (empty, control characters, longer than a log-
 Sources: Tailscale's serve and app capabilities (headers as its own proxy writes them), RFC 2047.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import Final
@@ -23,6 +23,7 @@ PROXY_SECRET: Final = b"mcp-gateway-proxy-secret"
 _FORWARDED_FOR: Final = b"x-forwarded-for"
 MAX_USER_CHARS: Final = 254  # an address of RFC 5321
 MAX_CAPABILITIES: Final = 64  # grants of one caller
+_UNREADABLE: Final = (UnicodeError, HeaderParseError, LookupError, ValueError)
 
 
 def grant_of(scopes: Scopes) -> Grant:
@@ -34,20 +35,20 @@ def tailscale_caller(settings: Tailscale, headers: Mapping[bytes, bytes]) -> Cal
     """The user of the tailnet, or None: nobody is named (a tagged node), or they come from the internet."""
     if TAILSCALE_FUNNEL in headers:
         return None
-    login = _name(headers.get(TAILSCALE_LOGIN, b""))
-    name = _name(headers.get(TAILSCALE_NAME, b"")) or login
+    login = _name(headers.get(TAILSCALE_LOGIN, b""), _decoded)
+    name = _name(headers.get(TAILSCALE_NAME, b""), _decoded) or login
     if login and login in settings.operators:
         return Caller(f"tailscale:{login}", (Grant(frozenset(OPERATOR)),), name)
     if settings.capability is None:
         return Caller(f"tailscale:{login}", (Grant(frozenset(USER)),), name) if login else None
     # Grants may be given to machines, too; those are told apart by their address.
-    who = login or _name(headers.get(_FORWARDED_FOR, b""))
+    who = login or _name(headers.get(_FORWARDED_FOR, b""), bytes.decode)
     return Caller(f"tailscale:{who}", _granted(settings.capability, headers), name) if who else None
 
 
 def proxy_caller(settings: TrustedProxy, headers: Mapping[bytes, bytes]) -> Caller | None:
     """The user that the proxy has signed in, or None when it names nobody."""
-    user = _name(headers.get(settings.user_header.lower().encode(), b""))
+    user = _name(headers.get(settings.user_header.lower().encode(), b""), bytes.decode)
     if not user:
         return None
     rights = OPERATOR if user in settings.operators else USER
@@ -57,21 +58,32 @@ def proxy_caller(settings: TrustedProxy, headers: Mapping[bytes, bytes]) -> Call
 def _granted(capability: str, headers: Mapping[bytes, bytes]) -> tuple[Grant, ...]:
     """What a capability grants; what cannot be read grants nothing."""
     try:
-        told = msgspec.json.decode(headers.get(TAILSCALE_CAPABILITIES, b"{}"), type=dict[str, list[object]])
+        text = _decoded(headers.get(TAILSCALE_CAPABILITIES, b"{}"))
+        told = msgspec.json.decode(text, type=dict[str, list[object]])
         listed = told.get(capability, [])[:MAX_CAPABILITIES]
         return tuple(
             dict.fromkeys(
                 grant_of(Scopes.model_validate(one, by_alias=True, by_name=False)) for one in listed
             )
         )
-    except (msgspec.MsgspecError, ValidationError, RecursionError):
+    except (*_UNREADABLE, msgspec.MsgspecError, ValidationError, RecursionError):
         return ()
 
 
-def _name(value: bytes) -> str:
-    """A header's text with RFC 2047 words decoded; empty when it is no name."""
+def _name(value: bytes, decode: Callable[[bytes], str]) -> str:
+    """A header's text; empty when it is no name."""
     try:
-        text = str(make_header(decode_header(value.decode("utf-8"))))
-    except (UnicodeError, HeaderParseError, LookupError, ValueError):
+        text = decode(value)
+    except _UNREADABLE:
         return ""
     return text if text.isprintable() and len(text) <= MAX_USER_CHARS and text == text.strip() else ""
+
+
+def _decoded(value: bytes) -> str:
+    """A header of tailscaled, which writes words of RFC 2047 where a text is not plain ASCII, and only there.
+
+    What is plain ASCII once decoded was never encoded: it is a name that somebody chose for its looks.
+    """
+    text = bytes.decode(value)
+    decoded = str(make_header(decode_header(text))) if "=?" in text else text
+    return text if decoded.isascii() and decoded.isprintable() else decoded

@@ -4,8 +4,9 @@ Only click is imported here. A command is imported when it is run, so `--help` a
 fast, and `serve` carries neither the client's HTTP library nor its tables.
 
     serve, config, importing    on this machine, without a running gateway
-    servers, tools, call, logs, activity, sessions, reload    over REST, from any machine
-    options, client, failures   what these share: --url and --json, the connection, the exit codes
+    servers, tools, call, logs, activity, sessions, reload, me    over REST, from any machine
+    keys, state                 over REST, or on the state directory of this machine
+    options, client, failures   what these share: --url, --key-file, --json, the connection, the exit codes
     screen, result, flags       pure: text of servers made safe to show; flags from a schema
 """
 
@@ -17,7 +18,14 @@ from typing import Any, Final
 
 import click
 
-from mcp_gateway.cli.options import INTERRUPTED, URL_VARIABLE, Asked
+from mcp_gateway.cli.options import (
+    INTERRUPTED,
+    KEY_FILE,
+    KEY_HELP,
+    URL_VARIABLE,
+    Asked,
+    key_of_environment,
+)
 from mcp_gateway.version import VERSION
 
 # Name -> module and the line in `--help`; a test holds the line to what the command says of itself.
@@ -32,6 +40,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "logs": ("logs", "Show what a server wrote to stderr."),
     "reload": ("reload", "Let the gateway read its configuration again."),
     "sessions": ("sessions", "List connected MCP clients, close a session."),
+    "keys": ("keys", "Make API keys, list and revoke them; hash a password or a key."),
+    "me": ("me", "Show who you are to a gateway, and what you may do there."),
     "activity": ("activity", "Show calls: who, what, how long, with which outcome."),
 }
 
@@ -69,12 +79,13 @@ def load_command(name: str) -> click.Command:
 
 @click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--url", envvar=URL_VARIABLE, help="The gateway to ask, for the commands that ask one.")
+@click.option("key", "--key-file", type=KEY_FILE, metavar="FILE", help=KEY_HELP, callback=key_of_environment)
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 @click.version_option(VERSION, prog_name="mcp-gateway")
 @click.pass_context
-def main(ctx: click.Context, url: str | None, as_json: bool) -> None:
+def main(ctx: click.Context, url: str | None, key: str | None, as_json: bool) -> None:
     """One door for every MCP server: REST and MCP over HTTP in front of the servers you have."""
-    ctx.obj = Asked(url or None, as_json)
+    ctx.obj = Asked(url or None, as_json, key)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is shown as an escape
             stream.reconfigure(errors="backslashreplace")

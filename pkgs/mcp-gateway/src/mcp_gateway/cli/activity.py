@@ -170,13 +170,19 @@ def _tell(call: dict[str, Any], as_json: bool) -> None:
     say(safe(line, lines=False))
 
 
+def _what(call: Mapping[str, Any]) -> str:
+    """The tool that was called, or what was done to the gateway itself."""
+    action = call.get("action")
+    return f"{call.get('server')}/{call.get('tool')}" if action is None else str(action)
+
+
 def _row(call: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         clock_time(call.get("started")),
         str(call["id"]),
         str(call.get("caller")),
         str(call.get("face")),
-        f"{call.get('server')}/{call.get('tool')}",
+        _what(call),
         str(call["outcome"]),
         duration(call.get("durationMs")),
         size(int(call.get("requestBytes") or 0)),

@@ -125,7 +125,12 @@ def _ours() -> list[click.Option]:
 
 
 def _with_ours(wish: _Wish, values: dict[str, Any]) -> _Wish:
-    asked = Asked(values.get("our_url") or wish.asked.url, bool(values.get("our_json")) or wish.asked.json)
+    said = wish.asked
+    asked = Asked(
+        values.get("our_url") or said.url,
+        bool(values.get("our_json")) or said.json,
+        said.key,
+    )
     output, timeout = values.get("our_output"), values.get("our_timeout")
     return replace(wish, asked=asked, output=output or wish.output, timeout=timeout or wish.timeout)
 

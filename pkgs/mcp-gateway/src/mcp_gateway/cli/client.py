@@ -5,10 +5,13 @@ call upstream.
 """
 
 import asyncio
+import functools
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -16,11 +19,13 @@ import aiohttp
 from yarl import URL
 
 from mcp_gateway.cli.failures import Failure, failure_of, lost, unreachable, unusable
-from mcp_gateway.cli.options import Asked
+from mcp_gateway.cli.options import KEY_VARIABLE, Asked
+from mcp_gateway.cli.screen import safe, say
 
 CONNECT_S: Final = 5.0
 ANSWER_S: Final = 30.0  # of a request that reads or switches something
 QUIET_S: Final = 60.0  # of a stream; the gateway gives a sign of life every 15 s
+_KEY: Final = re.compile("[!-~]{1,1024}")
 
 _T = TypeVar("_T")
 
@@ -34,7 +39,7 @@ def run(asked: Asked, work: "Callable[[Client], Awaitable[_T]]") -> _T:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         ) as session:
-            return await work(Client(session, *asked.base()))
+            return await work(Client(session, asked))
 
     try:
         return asyncio.run(whole())
@@ -57,7 +62,8 @@ def tool_path(tool: str) -> str:
 
 
 class Client:
-    def __init__(self, session: aiohttp.ClientSession, base: str, origin: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, asked: Asked) -> None:
+        base, self._origin = asked.base()
         try:
             parts = urlsplit(base)
             is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -67,7 +73,9 @@ class Client:
             raise unusable(f"`{base}` is not the URL of a gateway; it begins with http:// or https://")
         self.base = base.rstrip("/")
         self._session = session
-        self._origin = origin
+        self._identity = _identity(asked)
+        if "Authorization" in self._identity and not asked.json:
+            _warn_of_plain_http(parts.scheme, str(parts.hostname))
 
     async def get(self, path: str, query: Mapping[str, Any] | None = None) -> bytes:
         return await self.send("GET", path, query=query)
@@ -119,7 +127,10 @@ class Client:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         told = {name: value for name, value in (query or {}).items() if value is not None}
         url = URL(self.base + path + (f"?{urlencode(told)}" if told else ""), encoded=True)
-        sent = {**headers, **({} if body is None else {"Content-Type": "application/json"})}
+        # Never along to another address: redirects are not followed.
+        sent = {**self._identity, **headers}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
         try:
             async with self._session.request(
                 method,
@@ -154,6 +165,39 @@ class Client:
         return unreachable(
             f"{self.base} answers with status {answer.status} and not as a gateway does; is the URL right"
         )
+
+
+def _identity(asked: Asked) -> dict[str, str]:
+    """The header that says who is asking.
+
+    Raises: Failure for what no header can carry; it does not quote it.
+    """
+    if asked.code is not None:
+        return {"Mcp-Gateway-Code": asked.code}
+    if asked.key is None:
+        return {}
+    if _KEY.fullmatch(asked.key) is None:
+        raise unusable(
+            f"What ${KEY_VARIABLE} or the key's file holds is no key: it is one word of plain characters"
+        )
+    return {"Authorization": f"Bearer {asked.key}"}
+
+
+@functools.cache  # once, however many requests a command makes
+def _warn_of_plain_http(scheme: str, host: str) -> None:
+    """A warning and no refusal: a gateway in the own network or behind a tunnel has no certificate, and who
+    was refused would put the key into a program that says nothing."""
+    if scheme == "http" and not is_here(host):
+        shown = safe(host, lines=False)
+        say(f"warning: the key travels to {shown} readable by everybody on the way; https hides it", err=True)
+
+
+def is_here(host: str) -> bool:
+    """Whether a name or address is surely this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _why(problem: OSError) -> str:

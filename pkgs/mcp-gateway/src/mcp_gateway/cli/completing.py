@@ -43,8 +43,10 @@ def _rows(ctx: click.Context, path: str, member: str) -> list[dict[str, Any]]:
             return await client.get(path)
 
     # Nothing is run while completing, so what was said is still where click put it.
-    url = ctx.params.get("url") or ctx.find_root().params.get("url")
+    root = ctx.find_root().params
+    url, key = (ctx.params.get(name) or root.get(name) for name in ("url", "key"))
     try:
-        return list(json.loads(run(Asked(url), ask))[member])
+        # In JSON there are no warnings: they would stand in the middle of what is being typed.
+        return list(json.loads(run(Asked(url, True, key), ask))[member])
     except (Failure, TimeoutError, ValueError, LookupError, TypeError):
         return []

@@ -26,9 +26,10 @@ class Exit(IntEnum):
 
 
 _ADVICE: Final[Mapping[str, str]] = {
-    Kind.UNAUTHENTICATED: "This gateway asks for a key; this version of the command cannot send one.",
-    Kind.REFUSED: "Ask the gateway directly, at a loopback address.",
-    Kind.UNKNOWN: "`mcp-gateway servers` and `mcp-gateway tools` list what there is.",
+    Kind.UNAUTHENTICATED: "Put an API key that holds into $MCP_GATEWAY_KEY, or name the file it is in with "
+    "--key-file; `mcp-gateway keys create NAME` makes one on the gateway's machine.",
+    Kind.REFUSED: "`mcp-gateway me` shows who you are to this gateway and what you may do.",
+    Kind.UNKNOWN: "`mcp-gateway servers`, `tools` and `keys` list what there is.",
     Kind.INPUT_REQUIRED: "Call it through an MCP client that can answer.",
     Kind.BUSY: "Nothing was done; try again{after}.",
     Kind.TIMED_OUT: "It may have run: look before you try again, or allow more with --timeout.",
@@ -42,8 +43,9 @@ class Failure(click.ClickException):
 
     exit_code = Exit.REFUSED
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        super().__init__(_sentences(document))
+    def __init__(self, document: Mapping[str, Any], advice: str | None = None) -> None:
+        """`advice` says what to do where the words for its kind do not."""
+        super().__init__(_sentences(document, advice))
         self.document = document
         self.as_json = False
 
@@ -97,12 +99,12 @@ def unusable(detail: str) -> Failure:
     return Unusable({"code": Kind.INVALID.value, "detail": detail, "retryable": False})
 
 
-def _sentences(document: Mapping[str, Any]) -> str:
+def _sentences(document: Mapping[str, Any], advice: str | None = None) -> str:
     detail = safe(str(document.get("detail") or document.get("title") or "It did not work"), lines=False)
     code, server = str(document.get("code")), document.get("server")
     about = f"{safe(str(server), lines=False)}: " if server and f"`{server}`" not in detail else ""
-    advice = _ADVICE.get(code, "")
-    if code == Kind.UNAVAILABLE:
+    advice = _ADVICE.get(code, "") if advice is None else advice
+    if code == Kind.UNAVAILABLE and server:
         advice = f"`mcp-gateway servers show {safe(str(server), lines=False)}` says why{{after}}."
     wait = document.get("retryAfter")
     after = f" in {wait} s" if isinstance(wait, int) and code == Kind.BUSY else ""

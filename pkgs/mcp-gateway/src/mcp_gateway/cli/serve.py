@@ -4,9 +4,9 @@ not start, 2 the configuration or the command line is wrong, 128 and a number: c
 """
 
 import asyncio
+import contextlib
 import json
 import logging
-import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 
 import click
 
+from mcp_gateway.cli.unix_socket import CannotListen, listening_at
 from mcp_gateway.config import load
 from mcp_gateway.config.model import Config, ConfigError, is_loopback
 
@@ -44,8 +45,14 @@ def serve(config: Path | None, host: str | None, port: int | None, state_dir: Pa
     where, state = _host(host, env, settings), load.state_dir(state_dir, env)
     if not is_loopback(where):
         _require_a_way_in(where, settings, state)
-    bound = _bind(where, _port(port, env, settings))
-    sys.exit(_serve(settings, bound, state, env))
+    with contextlib.ExitStack() as stack:
+        bound = [stack.enter_context(_bind(where, _port(port, env, settings)))]
+        if settings.gateway.socket is not None:
+            try:
+                bound.append(stack.enter_context(listening_at(Path(settings.gateway.socket))))
+            except CannotListen as problem:
+                _stop(CANNOT_START, f"{problem}")
+        sys.exit(_serve(settings, bound, state, env))
 
 
 def _settings(explicit: Path | None, env: Mapping[str, str]) -> Config:
@@ -66,7 +73,6 @@ def _host(explicit: str | None, env: Mapping[str, str], settings: Config) -> str
             f"{host} is not a loopback address, so `tailscale.identity` proves nothing: "
             "bind 127.0.0.1 and let `tailscale serve` stand in front.",
         )
-    _refuse_own_uid(settings)
     return "127.0.0.1" if host == "localhost" else host
 
 
@@ -95,7 +101,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping[str, str]) -> int:
+def _serve(settings: Config, bound: list[socket.socket], state_dir: Path, env: Mapping[str, str]) -> int:
     # Imported here: `check` and `--help` need no web server.
     import uvloop
 
@@ -106,36 +112,24 @@ def _serve(settings: Config, bound: socket.socket, state_dir: Path, env: Mapping
         keep = settings.gateway.activity.keep
         store = Store.open(state_dir, keep_days=keep.days, max_rows=keep.rows)
     except StoreError as problem:
-        bound.close()
         _stop(CANNOT_START, f"{problem}")
     if store.notice:
         click.echo(f"warning: {store.notice}", err=True)
+    # That of an earlier life: who reads a port here sends the one-time code to whatever answers at it.
+    (state_dir / "port").unlink(missing_ok=True)
 
     def announce(code: str) -> None:
-        host, port = bound.getsockname()[:2]
+        host, port = bound[0].getsockname()[:2]
+        _write_private(state_dir / "host", host)
         _write_private(state_dir / "port", str(port))
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"Open http://{shown}:{port}")
         click.echo(f"One-time code for administration: {code} (also in {state_dir / 'one-time-code'})")
+        if settings.gateway.socket is not None:
+            click.echo(f"Listening on the socket {settings.gateway.socket} as well")
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(settings, store, bound, state_dir, env, announce))
-
-
-def _refuse_own_uid(settings: Config) -> None:
-    """Who is at the other end is told by the user it runs as; servers that we start run as ours."""
-    gateway, own = settings.gateway, os.geteuid()
-    proxy = gateway.trusted_proxy
-    for key, uid in (
-        ("tailscale", gateway.tailscale.uid if gateway.tailscale.identity else None),
-        ("trustedProxy", None if proxy is None else proxy.uid),
-    ):
-        if uid == own:
-            _stop(
-                UNUSABLE,
-                f"gateway.{key}: the gateway itself runs as user {own}, so every server it starts could pass "
-                "for the proxy. Run the gateway as a user of its own.",
-            )
 
 
 def _require_a_way_in(host: str, settings: Config, state_dir: Path) -> None:

@@ -140,11 +140,14 @@ def empty(env: Mapping[str, str] = MappingProxyType({})) -> Config:
 
 
 def load(path: Path, env: Mapping[str, str]) -> Config:
-    """The configuration in a file.
+    """The configuration in a file, for the gateway that this process is.
 
     Raises: ConfigError with every problem of the file.
     """
-    return _usable(check(path, env))
+    config = _usable(check(path, env))
+    if own := tuple(_proves_nothing(config, str(path))):
+        raise ConfigError(own)
+    return config
 
 
 def parse(text: bytes, *, source: str, env: Mapping[str, str]) -> Config:
@@ -184,6 +187,22 @@ def _usable(report: Report) -> Config:
     if report.config is None:
         raise ConfigError(report.problems)
     return replace(report.config, warnings=tuple(map(str, (*report.warnings, *report.unset))))
+
+
+def _proves_nothing(config: Config, source: str) -> Iterator[Problem]:
+    """A proxy of our own user: whoever checks a file for another user cannot know, so only `load` does."""
+    tailscale, proxy = config.gateway.tailscale, config.gateway.trusted_proxy
+    named = {
+        "gateway.tailscale.uid": tailscale.uid if tailscale.identity else None,
+        "gateway.trustedProxy.uid": proxy.uid if proxy and proxy.secret is None else None,
+    }
+    for place, uid in named.items():
+        if uid == os.geteuid():
+            sentence = (
+                f"{uid} is the user that the gateway runs as, and so does every server it starts, which "
+            )
+            sentence += "could pass for the proxy; run the gateway as a user of its own"
+            yield Problem(place, None, sentence, None, source)
 
 
 def _xdg(env: Mapping[str, str], name: str, under_home: str) -> Path | None:

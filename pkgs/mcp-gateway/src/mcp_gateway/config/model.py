@@ -35,8 +35,12 @@ from mcp_gateway.config.forwarding import FORWARD_MAX, plain, why_never
 SLUG_CHARS_MAX = 32  # leaves room for `__tool` within the 46 characters of an exposed name
 TITLE_CHARS_MAX = 200  # a line on a page
 NAME_CHARS_MAX = 100  # of a key
+EXPIRY_BELOW_S = 253_402_300_800.0  # the year 10000, which no date can write
 KEY_CHARS_MIN = 32  # of one that was made elsewhere: 128 bit in hexadecimal
+PATTERNS_MAX = 256  # servers or tools in one scope
+PATTERN_CHARS_MAX = 1_100  # a server and the longest name of a tool
 DURATION_S_MAX = 86_400.0  # a day; more is a typing error, or milliseconds
+SOCKET_BYTES_MAX = 107  # what the kernel takes for the path of a socket
 KEEP_DAYS_MAX = 3_650.0
 KEEP_ROWS_MIN = 1_000  # less would forget a call while its caller still asks for it
 KEEP_ROWS_MAX = 100_000_000  # 30 GB
@@ -183,18 +187,22 @@ def _network(text: str) -> str:
 
 def _expiry(value: object) -> object:
     """Seconds since 1970; a day alone ends at its end, a time without a zone is UTC."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
     try:
-        assert isinstance(value, str)
-        at = datetime.fromisoformat(value)
-    except (AssertionError, ValueError):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            at_s = float(value)
+        else:
+            assert isinstance(value, str)
+            at = datetime.fromisoformat(value)
+            if at.tzinfo is None:
+                at = at.replace(tzinfo=UTC)
+            if "T" not in value and " " not in value:
+                at += timedelta(days=1)
+            at_s = at.timestamp()
+    except (AssertionError, ValueError, OverflowError):
         raise _wrong("must be a day or a time, such as 2027-01-31 or 2027-01-31T18:00:00Z") from None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    if "T" not in str(value) and " " not in str(value):
-        at += timedelta(days=1)
-    return at.timestamp()
+    if not at_s < EXPIRY_BELOW_S:
+        raise _wrong("is too far away; a key that never expires has no `expires`")
+    return at_s
 
 
 def is_loopback(host: str) -> bool:
@@ -205,6 +213,14 @@ def is_loopback(host: str) -> bool:
 def _absolute(path: str) -> str:
     if not path.startswith(("/", "~/", "${")):
         raise _wrong("must be an absolute path, or begin with `~/` or a variable")
+    return path
+
+
+def _socket_path(path: str) -> str:
+    if not path.startswith("/"):
+        raise _wrong("must be an absolute path; nothing in it is expanded")
+    if len(path.encode()) > SOCKET_BYTES_MAX:
+        raise _wrong(f"must be at most {SOCKET_BYTES_MAX} bytes long, the most for the path of a socket")
     return path
 
 
@@ -234,6 +250,12 @@ AbsolutePath = Annotated[Text, AfterValidator(_absolute)]
 # JSON has lists only, so the tuple itself is lax; what is in it stays strict.
 Texts = Annotated[tuple[Annotated[str, AfterValidator(_printable)], ...], Strict(False)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]
+# Of what a caller was granted; a call looks through them.
+Patterns = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=PATTERN_CHARS_MAX)], ...],
+    Strict(False),
+    Field(max_length=PATTERNS_MAX),
+]
 VariableName = Annotated[str, *_matching(r"^[^=\x00]+\Z", "no variable can have this name")]
 # A token of RFC 9110.
 HeaderName = Annotated[str, *_matching(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "no header can have this name")]
@@ -436,10 +458,10 @@ class Scopes(_Strict):
     """What a key may do, and with which servers and tools; `exec` is for people alone."""
 
     rights: Annotated[tuple[KeyRight, ...], Strict(False), Field(min_length=1)] = ("read", "call")
-    servers: Names | None = Field(
+    servers: Patterns | None = Field(
         default=None, description="Only these servers: ids, or patterns like `git-*`."
     )
-    tools: Names | None = Field(
+    tools: Patterns | None = Field(
         default=None,
         description="Only these tools: native names or patterns, `read_*` of any server, `git/git_*` of one.",
     )
@@ -574,6 +596,9 @@ class GatewayConfig(_Strict):
 
     host: Text = "127.0.0.1"
     port: int = Field(default=8085, ge=0, le=65_535, description="0 takes any free port.")
+    socket: Annotated[Text, AfterValidator(_socket_path)] | None = Field(
+        default=None, description="Path of a unix socket to listen on as well; for its user and group."
+    )
     mcp: Mcp = Field(default_factory=Mcp)
     limits: Limits = Field(default_factory=Limits)
     activity: Activity = Field(default_factory=Activity)
@@ -605,6 +630,13 @@ class GatewayConfig(_Strict):
         if self.tailscale.identity and not is_loopback(self.host):
             raise _wrong(
                 "`tailscale.identity` needs a loopback `host`: whoever reaches the port could send the header"
+            )
+        proxy = self.trusted_proxy
+        if self.tailscale.identity and proxy and proxy.uid == self.tailscale.uid and proxy.secret is None:
+            # tailscaled passes on any header it does not know, from Funnel, too.
+            raise _wrong(
+                "`trustedProxy.uid` is also `tailscale.uid`, so a client of one could speak for the other;"
+                " run the proxy as a user of its own, or give it a `secret`"
             )
         return self
 

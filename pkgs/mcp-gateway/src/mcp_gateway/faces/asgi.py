@@ -110,7 +110,17 @@ class Application:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._route(await self._edge.let_in(scope), scope, receive, send)
+            visit = await self._edge.let_in(scope)
+        except GatewayError as error:
+            self._gateway.metrics.turned_away(error)
+            await respond_problem(send, error)
+            return
+        except Exception:
+            logger.exception("a request to %s could not be looked at", scope.get("raw_path"))
+            await respond_problem(send, GatewayError(Kind.INTERNAL, MISTAKE))
+            return
+        try:
+            await self._route(visit, scope, receive, send)
         except GatewayError as error:
             await respond_problem(send, error)
         except Exception:

@@ -37,6 +37,7 @@ from mcp_gateway.wire.envelope import encode, read_members, scan_object
 
 PREFIX: Final = b"/api/tools/"
 KEEP_ALIVE_S: Final = 15.0  # below every common proxy's patience
+TIMEOUT_BELOW_S: Final = 86_400  # a day; whoever waits longer starts the call and comes back for it
 _CALL_HEADER: Final = b"mcp-gateway-call"
 
 
@@ -109,8 +110,9 @@ def _timeout_s(query: bytes) -> float | None:
         seconds = float(values[-1])
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds < 86_400:
-        raise GatewayError(Kind.INVALID, "`timeout` must be a number of seconds above 0")
+    if not 0 < seconds < TIMEOUT_BELOW_S:
+        detail = f"`timeout` must be a number of seconds above 0 and below {TIMEOUT_BELOW_S}"
+        raise GatewayError(Kind.INVALID, detail)
     return seconds
 
 

@@ -5,11 +5,12 @@ look at all connections each second, so that a request pays for two assignments,
 """
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mcp_gateway.clock import now_s
+from mcp_gateway.faces.peers import PEER, Peer
 
 HEAD_BYTES: Final = 64 * 1024  # request line and headers; what common servers allow, doubled
 ARRIVE_S: Final = 30.0  # from the first byte of a request to the last of its body
@@ -23,11 +24,19 @@ class Connection(HttpToolsProtocol):
     _stuck_since: float | None = None
     _head_bytes: int | None = None  # of a head that is still arriving
     _another_ended = False  # in the bytes that came last
+    _peer: Peer
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._peer = Peer(transport)
 
     def on_message_begin(self) -> None:
         self._arriving_since = now_s()
         self._head_bytes = 0
         super().on_message_begin()
+        scope: Any = self.scope
+        # Not the connection itself, which holds the scope: a circle would outlive the request.
+        scope[PEER] = self._peer
 
     def on_headers_complete(self) -> None:
         self._head_bytes = None

@@ -8,9 +8,14 @@ Neither looks at `request.url`, which a crafted Host header can bend (CVE-2026-4
 In open mode a direct request on loopback, with a loopback Host and no sign of a proxy or a foreign page, is
 the local operator. Else the gateway is guarded: every request but those in `PUBLIC` needs an identity, and
 what a proxy says counts only where the configuration names it and it is proven.
+
+A browser sends cookies with whatever any page makes it ask for, and a page of a sibling port is of the same
+site (SameSite does not help). So each request, whatever it asks, must not come from another origin by its
+`Origin` or `Sec-Fetch-Site`; and one that could change something and is known by a cookie must have one of
+them, since every browser sends `Origin` with such a request. Programs, which send neither, have keys; those
+that are known without one, by a proxy or by being here, are let in, because a browser would have said more.
 """
 
-import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, replace
@@ -35,7 +40,10 @@ from mcp_gateway.access.proven import (
 )
 from mcp_gateway.config.model import PROXY_PLACE, GatewayConfig, TrustedProxy
 from mcp_gateway.errors import TABLE, GatewayError, InputRequired, Kind, UpstreamAnswered
+from mcp_gateway.faces import cookies
+from mcp_gateway.faces.peers import PEER
 from mcp_gateway.gateway import Gateway
+from mcp_gateway.gateway.sign_ins import SignIn
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import encode
 
@@ -68,6 +76,7 @@ _ONCE: Final = frozenset(
 )
 _LOOPBACK_HOST: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _OWN_PAGE: Final = (b"same-origin", b"none")
+_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")  # they change nothing here
 
 MISTAKE: Final = "The gateway made a mistake; its log says more"
 JSON_TYPE: Final = b"application/json"
@@ -79,10 +88,9 @@ PROBLEM_NAMESPACE: Final = "urn:mcp-gateway:problem:"
 # What anybody may ask: whether the gateway is there, and the form to sign in with. Exact, as sent.
 PUBLIC: Final = frozenset(
     {(method, path) for method in ("GET", "HEAD") for path in (b"/health", b"/ready", b"/")}
-    | {("POST", b"/api/sign-in"), ("POST", b"/ui/sign-in")}
+    | {("POST", b"/api/sign-in"), ("POST", b"/ui/sign-in"), ("POST", b"/ui/sign-out")}
 )
 CODE_HEADER: Final = b"mcp-gateway-code"
-PEER: Final = "mcp_gateway.peer"  # in the scope: the other end of the connection (`peers.py`)
 _BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 _USUAL_PORT: Final = {"http": 80, "https": 443}
 
@@ -91,7 +99,8 @@ _USUAL_PORT: Final = {"http": 80, "https": 443}
 class Visit:
     """A request that was let in. `path` is as sent, percent-encoded; `caller` is `NOBODY` on public routes.
 
-    `is_secure`: the browser sees https.
+    `is_secure`: the browser sees https. `sign_in`: by which of them the caller is who they are, and `known`
+    who they would be without it.
     """
 
     method: str
@@ -100,6 +109,8 @@ class Visit:
     headers: Headers
     caller: Caller
     is_secure: bool = False
+    sign_in: SignIn | None = None
+    known: Caller = NOBODY
 
 
 class _Rules:
@@ -130,7 +141,6 @@ class Edge:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._buckets = Buckets()
-        self._own_uid = os.geteuid()
         self._rules = _Rules(gateway.config.gateway, gateway.is_guarded)
 
     def rules(self) -> _Rules:
@@ -150,7 +160,8 @@ class Edge:
         visit = self._admit(scope, rules)
         if visit.caller is NOBODY:
             visit = await self._identify(visit, scope, rules)
-        rate = rate_of(rules.settings.limits, visit.caller)
+        # Nobody in particular shares no bucket: one stranger must not make a probe fail for another.
+        rate = None if visit.caller is NOBODY else rate_of(rules.settings.limits, visit.caller)
         if rate is not None:
             wait_s = self._buckets.take(visit.caller.id, rate, rate * BURST_S, clock.now_s())
             if wait_s:
@@ -196,6 +207,12 @@ class Edge:
         caller = NOBODY if rules.is_guarded else LOCAL_OPERATOR
         if not rules.identity_headers.isdisjoint(headers):
             caller = await self._proven(headers, scope, rules) or caller
+        text = cookies.read(headers, visit.is_secure)
+        sign_in = None if text is None else self._gateway.sign_ins.find(text, caller)
+        if sign_in is not None:
+            _check_sender(visit)
+            signed_in = self._gateway.sign_ins.caller(sign_in, caller)
+            return replace(visit, caller=signed_in, sign_in=sign_in, known=caller)
         if caller is NOBODY and (visit.method, visit.path) not in PUBLIC:
             raise unauthenticated("This needs an API key, or to be signed in")
         return replace(visit, caller=caller)
@@ -205,8 +222,6 @@ class Edge:
         settings = rules.settings
         peer = scope.get(PEER)
         uid = None if peer is None else await peer.uid()
-        if uid == self._own_uid:
-            uid = None  # every server that we start runs as this user, too
         if settings.tailscale.identity and uid is not None and uid == settings.tailscale.uid:
             caller = tailscale_caller(settings.tailscale, headers)
             if caller is not None:
@@ -234,7 +249,8 @@ def _check_host(headers: Headers, scope: Scope, rules: _Rules) -> bool:
     if _LOOPBACK_HOST.fullmatch(host) is not None:
         forwarded = headers.get(b"x-forwarded-host")
         if rules.is_guarded and forwarded is not None and _is_unix(scope):
-            host = forwarded  # a proxy in front of the unix socket calls it localhost
+            # A proxy in front of the unix socket calls it localhost; from here on it is what browsers see.
+            headers[b"host"] = host = forwarded
         else:
             return False
     is_secure = rules.hosts.get(host.lower())
@@ -289,6 +305,19 @@ def _check_page(headers: Headers, method: str, rules: _Rules) -> bool:
     return False
 
 
+def _check_sender(visit: Visit) -> None:
+    """Refuses what a cookie alone vouches for and might change something."""
+    if visit.method not in _SAFE_METHODS and not visit.headers.keys() & {b"origin", b"sec-fetch-site"}:
+        raise _refused(
+            "it has the cookie of a browser and neither Origin nor Sec-Fetch-Site, which browsers send; "
+            "programs use an API key"
+        )
+
+
+def is_loopback_host(headers: Headers) -> bool:
+    return _LOOPBACK_HOST.fullmatch(headers.get(b"host", b"")) is not None
+
+
 def _bearer(authorization: bytes) -> str:
     found = _BEARER.fullmatch(authorization)
     if found is None:
@@ -325,7 +354,8 @@ def _joined(pairs: list[tuple[bytes, bytes]], once: frozenset[bytes]) -> Headers
     for name, value in pairs:
         if name in headers and name in once:
             raise GatewayError(Kind.INVALID, f"The header `{_shown(name)}` may be sent only once")
-        headers[name] = headers[name] + b", " + value if name in headers else value
+        between = b"; " if name == b"cookie" else b", "  # RFC 9113, section 8.2.3
+        headers[name] = headers[name] + between + value if name in headers else value
     return headers
 
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from mcp_gateway import clock
 from mcp_gateway.access.caller import Right
@@ -22,14 +23,13 @@ from mcp_gateway.access.policy import require
 from mcp_gateway.catalog import api_list
 from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import calls, export, status
+from mcp_gateway.faces import calls, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.http import MISTAKE, Visit, error_headers, problem_document, require_json
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
 from mcp_gateway.gateway import CallQuery, Gateway
 from mcp_gateway.gateway.events import changes
-from mcp_gateway.gateway.keys import scopes_of
 from mcp_gateway.version import VERSION
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import encode, scan_object
@@ -105,6 +105,9 @@ def tool_path(request: Request) -> tuple[str, str]:
 Let = Annotated[Visit, Depends(visit_of)]
 
 
+_OF_A_FRESH_SIGN_IN: Final = frozenset({Right.EXEC, Right.ADMIN})
+
+
 class Policy:
     """What a route asks for: one of the rights, or nothing where it is public. Every route has one."""
 
@@ -113,7 +116,10 @@ class Policy:
 
     async def __call__(self, request: Request) -> None:
         if self.rights:
-            require(visit_of(request).caller, *self.rights)
+            visit = visit_of(request)
+            if visit.sign_in is not None and _OF_A_FRESH_SIGN_IN.issuperset(self.rights):
+                sign_in.require_fresh(visit)
+            require(visit.caller, *self.rights)
 
 
 def needs(*rights: Right) -> Any:
@@ -166,6 +172,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     _handle_errors(app)
     _add_probes(app, gateway)
@@ -174,8 +181,9 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_calls(app, gateway)
     _add_artifacts(app, gateway)
     _add_sessions(app, gateway, sessions)
+    _add_sign_in(app, gateway)
     _add_keys(app, gateway)
-    policies(app)
+    app.rights = policies(app)
     return app
 
 
@@ -200,11 +208,25 @@ def _handle_errors(app: FastAPI) -> None:
         return problem(GatewayError(Kind.INVALID, f"{place}: {first['msg']}"))
 
     @app.exception_handler(HTTPException)
-    async def _(_request: Request, error: HTTPException) -> Response:
+    async def _(request: Request, error: HTTPException) -> Response:
         kind = Kind.UNKNOWN if error.status_code == 404 else Kind.INVALID
-        answer = problem(GatewayError(kind, str(error.detail), status=error.status_code))
-        answer.headers.update(error.headers or {})
+        detail, headers = str(error.detail), dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods_at(app, request))
+            detail = f"This path takes {headers['Allow']}"
+        answer = problem(GatewayError(kind, detail, status=error.status_code))
+        answer.headers.update(headers)
         return answer
+
+
+def _methods_at(app: FastAPI, request: Request) -> list[str]:
+    """Every method of a path that has a route; the framework names those of its first route alone."""
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    methods = {method for route in routes if route.path == path for method in route.methods or ()}
+    if path.endswith("/{tool:path}"):
+        methods.add("POST")  # the hot route, which the framework does not know
+    return sorted(methods)
 
 
 def _add_probes(app: FastAPI, gateway: Gateway) -> None:
@@ -235,8 +257,7 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
 
     @app.get("/", dependencies=[PUBLIC], include_in_schema=False)
     async def page(visit: Let) -> Response:
-        servers = gateway.list_servers(visit.caller)
-        return HTMLResponse(status.page(servers, gateway.warnings()), headers=status.HEADERS)
+        return sign_in.page(gateway, visit)
 
     @app.get(
         "/api/events",
@@ -458,19 +479,48 @@ def _add_sessions(app: FastAPI, gateway: Gateway, sessions: Sessions) -> None:
         return Response(status_code=204)
 
 
-def _add_keys(app: FastAPI, gateway: Gateway) -> None:
+def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/api/me", dependencies=[PUBLIC], tags=["callers"], summary="Who you are, and what you may do")
     async def me(visit: Let) -> Response:
-        caller = visit.caller
-        return json_response(
-            {
-                "caller": caller.id,
-                "name": caller.name or None,
-                "rights": [right.value for right in Right if right in caller.rights],
-                "scopes": [scopes_of(grant) for grant in caller.grants],
-            }
-        )
+        return json_response(sign_in.document(gateway, visit))
 
+    @app.post(
+        "/api/sign-in",
+        name="sign_in",
+        dependencies=[PUBLIC],
+        tags=["callers"],
+        summary="Sign in with the password or the one-time code",
+    )
+    async def signing_in(visit: Let, request: Request) -> Response:
+        """Answers who you are as `GET /api/me` does, and sets a cookie."""
+        attempt = (await _body(request, sign_in.Attempt)).told()
+        facts, headers = await sign_in.sign_in(gateway, request, visit, attempt, "rest")
+        answer = json_response(facts)
+        answer.headers.update(headers)
+        return answer
+
+    @app.post(
+        "/api/sign-out",
+        name="sign_out",
+        dependencies=[PUBLIC],
+        status_code=204,
+        tags=["callers"],
+        summary="Sign out",
+    )
+    async def signing_out(visit: Let) -> Response:
+        """What was signed in with the cookie is over; without one nothing happens."""
+        return Response(status_code=204, headers=sign_in.sign_out(gateway, visit, "rest"))
+
+    @app.post("/ui/sign-in", dependencies=[PUBLIC], include_in_schema=False)
+    async def sign_in_form(visit: Let, request: Request) -> Response:
+        return await sign_in.form(gateway, request, visit, await _bytes(request, sign_in.FORM_BYTES))
+
+    @app.post("/ui/sign-out", dependencies=[PUBLIC], include_in_schema=False)
+    async def sign_out_form(visit: Let) -> Response:
+        return sign_in.out(gateway, visit)
+
+
+def _add_keys(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/api/keys", dependencies=[ADMIN], tags=["callers"], summary="All API keys, without their texts")
     async def list_keys(visit: Let) -> Response:
         return json_response({"keys": gateway.keys.list(visit.caller)})
@@ -499,12 +549,17 @@ _Shape = TypeVar("_Shape", bound=BaseModel)
 async def _body(request: Request, shape: type[_Shape]) -> _Shape:
     """A small JSON body, read as strictly as a call's."""
     require_json(visit_of(request).headers)
+    body = await _bytes(request, _BODY_BYTES)
+    try:
+        return shape.model_validate(scan_object(body))
+    except ValueError as problem:
+        raise RequestValidationError(getattr(problem, "errors", list)()) from None
+
+
+async def _bytes(request: Request, limit: int) -> bytes:
     parts = bytearray()
     async for part in request.stream():
         parts += part
-        if len(parts) > _BODY_BYTES:
-            raise GatewayError(Kind.INVALID, f"The body is larger than {_BODY_BYTES} bytes", status=413)
-    try:
-        return shape.model_validate(scan_object(bytes(parts)))
-    except ValueError as problem:
-        raise RequestValidationError(getattr(problem, "errors", list)()) from None
+        if len(parts) > limit:
+            raise GatewayError(Kind.INVALID, f"The body is larger than {limit} bytes", status=413)
+    return bytes(parts)

@@ -5,6 +5,7 @@
     actions    what people do to the gateway itself, recorded
     keys       API keys; who a key belongs to
     console    the one-time code
+    sign_ins   who has signed in on the page
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
     metrics    numbers for Prometheus, counted from calls and servers
@@ -47,6 +48,7 @@ from mcp_gateway.gateway.metrics import CountedJournal, Metrics
 from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
 from mcp_gateway.gateway.reloading import Reloading
 from mcp_gateway.gateway.servers import Servers
+from mcp_gateway.gateway.sign_ins import SignIns
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
 from mcp_gateway.upstream.exchange import Mailbox
@@ -119,6 +121,8 @@ class Gateway:
         self.keys = Keys(config, store, self.actions)
         self.keys.gone = self.end_of
         self.console = Console(state_dir, self.actions)
+        self.sign_ins = SignIns(config, self.actions, self.console)
+        self.sign_ins.gone, self.sign_ins.left = self.end_of, self._left
         self.at_end_of: list[Callable[[str], None]] = []  # what faces do when a caller may not go on
         self._key_uses: asyncio.Task[None] | None = None
 
@@ -146,6 +150,7 @@ class Gateway:
     async def _write_key_uses(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
+            self.sign_ins.sweep()
             await self.keys.write_uses()
 
     def _changed(self, upstream: Upstream) -> None:
@@ -223,12 +228,20 @@ class Gateway:
         self._store.keep_days, self._store.max_rows = keep.days, keep.rows
         self.servers.apply(config.servers.values())
         self.keys.configure(config)
+        self.sign_ins.configure(config)
 
     def end_of(self, caller_id: str) -> None:
         """A caller may not go on: their calls, kept results, feeds and sessions end."""
         self.calls.end_of(caller_id, "what its caller came in with is not valid any more")
-        self.events.end_of(caller_id)
         self.artifacts.end_of(caller_id)
+        self._left(caller_id)
+
+    def _left(self, caller_id: str) -> None:
+        """A caller has signed out somewhere: what is open for them ends, and what they asked for goes on.
+
+        Whoever is signed in as the same caller elsewhere connects again.
+        """
+        self.events.end_of(caller_id)
         for end in self.at_end_of:
             end(caller_id)
 

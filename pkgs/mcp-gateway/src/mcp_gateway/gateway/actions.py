@@ -13,16 +13,19 @@ from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway.calls import facts_of
 from mcp_gateway.gateway.events import Events
 from mcp_gateway.store import Store, StoreError
-from mcp_gateway.store.calls import CallRecord
+from mcp_gateway.store.calls import MAX_DETAIL_CHARS, CallRecord
 
 logger = logging.getLogger(__name__)
 
 
 class Actions:
-    def __init__(self, store: Store, ids: clock.CallIds, events: Events) -> None:
+    """`face` is the way in, where an action does not say another."""
+
+    def __init__(self, store: Store, ids: clock.CallIds, events: Events, face: str = "rest") -> None:
         self._store = store
         self._ids = ids
         self._events = events
+        self._face = face
 
     def record(
         self,
@@ -32,14 +35,15 @@ class Actions:
         *,
         detail: str | None = None,
         outcome: str = "ok",
-        face: str = "rest",
+        face: str | None = None,
     ) -> CallRecord:
         """A record that is not handed in yet. `needed` None: no right was asked for, as for signing in.
 
         It is of no server, whatever it is about: what is counted by server are calls.
         """
         started = clock.wall_s()
-        record = CallRecord(self._ids.next(started), started, caller.id, face, "", "", None)
+        call_id, way_in = self._ids.next(started), face or self._face
+        record = CallRecord(call_id, started, caller.id, way_in, "", "", None)
         record.needed, record.action = needed.value if needed else "", action
         record.outcome, record.detail = outcome, detail
         return record
@@ -66,7 +70,8 @@ class Actions:
     def tell(self, record: CallRecord) -> None:
         """To live feeds and the log; after it was written."""
         self._events.publish("call", lambda: facts_of(record))
-        logger.info("%s by %s: %s", record.action, record.caller, record.detail or record.outcome)
+        said = (record.detail or record.outcome)[:MAX_DETAIL_CHARS]
+        logger.info("%s by %s: %s", record.action, record.caller, said)
 
 
 def unwritable(problem: StoreError) -> GatewayError:

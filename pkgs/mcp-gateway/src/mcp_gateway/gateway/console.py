@@ -1,7 +1,7 @@
 """The one-time code: what the console printed, or the 0600 file in the state directory holds.
 
-Who knows it may administer. It works once; then another one is in the file. Guessing is slowed down for
-everybody at once: the code is short enough to be typed, and nobody needs many attempts.
+Who knows it may administer. It works once; then another one is in the file. Wrong ones are told to wait after
+a few, and noted, so that somebody who tries can be seen.
 """
 
 import asyncio
@@ -19,8 +19,9 @@ from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway.actions import Actions
 
 FILE_NAME: Final = "one-time-code"
-# 40 bit, typed by a person: at ten wrong ones a minute, a hundred thousand years to try half of them.
-_CODE_BYTES: Final = 5
+# 64 bit, typed by a person now and then. The right one is taken however many wrong ones others send, or they
+# could lock its owner out; so it must outlast guessing at full speed (10,000 a second: 30 million years).
+_CODE_BYTES: Final = 8
 MAX_WRONG: Final = 10
 WRONG_PER_S: Final = MAX_WRONG / 60
 

@@ -25,6 +25,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from mcp_gateway.errors import GatewayError
 from mcp_gateway.gateway.calls import Journal
 from mcp_gateway.gateway.events import Events
 from mcp_gateway.gateway.servers import Servers
@@ -67,6 +68,7 @@ class Metrics(Collector):
         self._lost_records = lost_records
         self.sessions: Callable[[], int] = lambda: 0  # the face that has them puts itself here
         self._tallies: dict[str, _Tally] = {}
+        self._turned_away: dict[str, int] = {}  # by code
         self._lives: WeakKeyDictionary[Upstream, Life] = WeakKeyDictionary()
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -85,6 +87,10 @@ class Metrics(Collector):
         if record.duration_s:  # one that was refused took no time, and would only flatter the others
             tally.buckets[bisect_left(BUCKETS_S, record.duration_s)] += 1
             tally.seconds += record.duration_s
+
+    def turned_away(self, problem: GatewayError) -> None:
+        """A request was not let in, so it was no call of anybody."""
+        self._turned_away[problem.kind.value] = self._turned_away.get(problem.kind.value, 0) + 1
 
     def changed(self, upstream: Upstream) -> None:
         """Heard whenever the state of a server has changed."""
@@ -141,6 +147,14 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "mcp_gateway_event_feeds", "Open live feeds, those of MCP sessions included", self._events.readers
         )
+        turned_away = CounterMetricFamily(
+            "mcp_gateway_requests_turned_away",
+            "Requests that were not let in, and are in no activity",
+            labels=["code"],
+        )
+        for code, count in sorted(self._turned_away.items()):
+            turned_away.add_metric([code], count)
+        yield turned_away
         yield CounterMetricFamily(
             "mcp_gateway_activity_lost_records",
             "Call records that could not be written",

@@ -36,11 +36,20 @@ from mcp_gateway.store.calls import (
     call_id_text,
     parse_call_id,
 )
-from mcp_gateway.store.database import FILE_NAME, Database, StoreClosed, StoreError, is_damage
+from mcp_gateway.store.database import (
+    FILE_NAME,
+    Database,
+    StoreClosed,
+    StoreError,
+    StoreInUse,
+    is_damage,
+    is_in_use,
+)
 from mcp_gateway.store.keys import KeyRow
 from mcp_gateway.store.payloads import Capture, Captured
 
 __all__ = [
+    "FILE_NAME",
     "CallPage",
     "CallQuery",
     "CallRecord",
@@ -51,8 +60,10 @@ __all__ = [
     "Store",
     "StoreClosed",
     "StoreError",
+    "StoreInUse",
     "call_id_text",
     "has_keys",
+    "is_in_use",
     "parse_call_id",
 ]
 

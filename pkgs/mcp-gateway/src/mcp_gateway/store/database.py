@@ -32,6 +32,10 @@ class StoreError(Exception):
     """Something about the state directory or its database that the operator has to know."""
 
 
+class StoreInUse(StoreError):
+    """Another process has the state directory open."""
+
+
 class StoreClosed(StoreError):
     """The store was closed; nothing can be written or read any more."""
 
@@ -173,11 +177,29 @@ def _lock_directory(state_dir: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise StoreError(f"Another gateway runs on {state_dir}") from None
+        raise StoreInUse(f"Another gateway runs on {state_dir}") from None
     except OSError:
         os.close(lock)
         raise
     return lock
+
+
+def is_in_use(state_dir: Path) -> bool:
+    """Whether another process has the state directory open; makes nothing there.
+
+    Raises: OSError.
+    """
+    try:
+        lock = os.open(state_dir / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

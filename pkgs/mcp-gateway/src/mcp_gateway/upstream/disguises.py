@@ -1,4 +1,4 @@
-"""The forms in which the value of a secret comes back: in JSON, in a URL, in base64, in HTML, as hex.
+"""The forms in which the value of a secret comes back: in JSON, a URL, base64, HTML, hex, or Python's own.
 
 Pure. A server that tells its environment seldom tells it plainly: a tool answers JSON inside of JSON text,
 a header holds base64. What is not here (encrypted, cut in pieces, reversed) is not recognised, so payloads go
@@ -8,10 +8,14 @@ to the disk for those alone who ask for it (docs/decisions/0018-payloads.md).
 import base64
 import html
 import json
+import re
 from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
 
 MIN_CHARS = 6  # a shorter form is found in innocent text
+# A result is JSON, its content is a text of JSON, and that may hold one again.
+JSON_LEVELS = 3
+_ESCAPE = re.compile("%[0-9A-F]{2}")
 
 
 def disguises(secret: str) -> set[str]:
@@ -21,17 +25,22 @@ def disguises(secret: str) -> set[str]:
 
 def _forms(secret: str) -> Iterator[str]:
     raw = secret.encode("utf-8", "surrogateescape")
-    yield secret
-    for as_ascii in (True, False):
-        in_json = json.dumps(secret, ensure_ascii=as_ascii)[1:-1]
-        yield in_json
-        yield json.dumps(in_json, ensure_ascii=as_ascii)[1:-1]  # JSON that is a text of JSON
-    yield quote(raw, safe="")
-    yield quote_plus(raw)
-    yield html.escape(secret)
+    # As a crash of a Python program shows its environment, repr and ascii.
+    for form in (secret, html.escape(secret), repr(secret)[1:-1], ascii(secret)[1:-1]):
+        yield from _in_json(form, JSON_LEVELS)
+    for in_url in (quote(raw, safe=""), quote_plus(raw)):
+        yield in_url
+        yield _ESCAPE.sub(lambda escape: escape[0].lower(), in_url)
     yield raw.hex()
     yield raw.hex().upper()
     yield from _in_base64(raw)
+
+
+def _in_json(form: str, levels: int) -> Iterator[str]:
+    yield form
+    if levels:
+        for in_json in {json.dumps(form, ensure_ascii=as_ascii)[1:-1] for as_ascii in (True, False)}:
+            yield from _in_json(in_json, levels - 1)
 
 
 def _in_base64(raw: bytes) -> Iterator[str]:

@@ -1,12 +1,12 @@
 """The last words of a server: its stderr, and stdout lines that were no messages.
 
 Bounded in bytes, safe to show: control characters and terminal sequences are made visible, known
-secrets of the server are replaced, lines are cut. Never on the call path.
+secrets of the server are replaced in the forms of `disguises.py`, lines are cut. Never on the call path.
 """
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -20,6 +20,8 @@ OVERHEAD_BYTES: Final = 200  # of one entry in memory; a flood of short lines co
 # Shorter values are words that happen to be configured ("true", "8080"), not secrets.
 SECRET_MIN_CHARS: Final = 6
 REDACTED: Final = "•••"
+# Values that are looked for, those of now and of before: each line costs a search for each of their forms.
+GUARDED_MAX: Final = 50
 
 # C0 and C1 controls except tab, and the marks that reorder text on a screen (Trojan Source).
 _UNSAFE: Final = {
@@ -46,24 +48,44 @@ class LogLine:
     text: str
 
 
+class _Kept:
+    """A line as it came, and once somebody has looked at it, as it is shown."""
+
+    __slots__ = ("at", "limit", "line", "number", "source", "text")
+
+    def __init__(self, number: int, at: float, source: str, text: str, limit: int) -> None:
+        self.number = number
+        self.at = at
+        self.source = source
+        self.text = text
+        self.limit = limit
+        self.line: LogLine | None = None
+
+
 class LogRing:
+    """Lines are made safe when they are looked at: of a flood, nearly all are gone before that."""
+
     def __init__(self) -> None:
-        self._lines: deque[LogLine] = deque()
+        self._lines: deque[_Kept] = deque()
         self._bytes = 0
         self._partial = b""
         self._skipping = 0
-        self._secrets: tuple[str, ...] = ()
-        self._disguised: tuple[str, ...] = ()
+        self._guarded: tuple[str, ...] = ()
+        self._forms: tuple[str, ...] = ()
         self._passing: Counter[str] = Counter()
         self._listeners: set[Callable[[LogLine], None]] = set()
         self.count = 0
 
     def guard(self, secrets: Iterable[str]) -> None:
-        """From now on these values are not shown; longest first, since one may hold another."""
-        values = {s for s in secrets if len(s) >= SECRET_MIN_CHARS}
-        self._secrets = tuple(sorted(values, key=len, reverse=True))
-        forms = {form for value in values for form in disguises(value)}
-        self._disguised = tuple(sorted(forms, key=len, reverse=True))
+        """From now on these values are not shown, whole or line by line, and the ones before not either.
+
+        A token that was exchanged may still be good, and stand in what was said before.
+        """
+        values = {line for s in secrets for line in (s, *s.splitlines()) if len(line) >= SECRET_MIN_CHARS}
+        self._guarded = tuple(dict.fromkeys((*values, *self._guarded)))[: max(len(values), GUARDED_MAX)]
+        # Longest first, since one may hold another.
+        forms = {form for value in self._guarded for form in disguises(value)}
+        self._forms = tuple(sorted(forms, key=len, reverse=True))
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Nor are these shown, until `unhide` is told the same: what a call brings along, while it runs."""
@@ -102,21 +124,23 @@ class LogRing:
             self.add("gateway", b"(%d more bytes of that line)" % (len(line) - LINE_BYTES))
 
     def redact(self, text: str) -> str:
-        """A text of the server, safe to show: printable, its secrets replaced."""
-        for secret in self._secrets:
-            text = text.replace(secret, REDACTED)
-        for secret in sorted(self._passing, key=len, reverse=True):
-            text = text.replace(secret, REDACTED)
-        return printable(text)
+        """A text of the server, safe to show: printable, its secrets replaced in all their forms."""
+        return printable(self._replaced(self._without_passing(text)))
 
     def redact_payload(self, text: str) -> str:
-        """A request or response, safe to show: as `redact`, with its lines, and the disguises of secrets too.
+        """A request or response, safe to show: as `redact`, with its lines. May be called from any thread."""
+        return "\n".join(map(printable, self._replaced(text).split("\n")))
 
-        Ten times the work of `redact`, so not for every line. May be called from any thread.
-        """
-        for form in self._disguised:
+    def _without_passing(self, text: str) -> str:
+        for secret in sorted(self._passing, key=len, reverse=True):
+            for form in sorted(disguises(secret), key=len, reverse=True):
+                text = text.replace(form, REDACTED)
+        return text
+
+    def _replaced(self, text: str) -> str:
+        for form in self._forms:
             text = text.replace(form, REDACTED)
-        return "\n".join(map(printable, text.split("\n")))
+        return text
 
     def add(self, source: str, line: bytes, limit: int = LINE_BYTES) -> None:
         """Keeps one line, of which `limit` bytes are shown.
@@ -126,22 +150,28 @@ class LogRing:
         if not line.strip():
             return
         whole = line[: limit + OVERLAP_BYTES].rstrip(b"\r").decode("utf-8", "replace")
-        self._keep(clock.wall_s(), source, self.redact(whole)[:limit])
+        # When somebody looks at the line, the call that brought these along may be over.
+        whole = self._without_passing(whole)
+        self._keep(_Kept(self.count + 1, clock.wall_s(), source, whole, limit))
 
-    def _keep(self, at: float, source: str, text: str) -> None:
-        """Keeps a line that is safe to show."""
-        self.count += 1
-        entry = LogLine(self.count, at, source, text)
-        self._lines.append(entry)
-        self._bytes += len(entry.text) + OVERHEAD_BYTES
+    def _keep(self, kept: _Kept) -> None:
+        self.count = kept.number
+        self._lines.append(kept)
+        self._bytes += len(kept.text) + OVERHEAD_BYTES
         while self._bytes > RING_BYTES:
             self._bytes -= len(self._lines.popleft().text) + OVERHEAD_BYTES
         for listener in tuple(self._listeners):
-            listener(entry)
+            listener(self._shown(kept))
+
+    def _shown(self, kept: _Kept) -> LogLine:
+        if kept.line is None:
+            text = self.redact(kept.text)[: kept.limit]
+            kept.line = LogLine(kept.number, kept.at, kept.source, text)
+        return kept.line
 
     def tail(self, limit: int) -> list[LogLine]:
         """The last lines, oldest first."""
-        return list(islice(reversed(self._lines), limit))[::-1]
+        return [self._shown(kept) for kept in islice(reversed(self._lines), limit)][::-1]
 
     def listen(self, listener: Callable[[LogLine], None]) -> Callable[[], None]:
         """Calls `listener` with every new line until the answered function is called."""
@@ -154,7 +184,9 @@ class LogRing:
 
         Each ring keeps to its own process, whose half lines and secrets the other does not know.
         """
-        own = tuple(self._lines)
+        own = self.tail(len(self._lines))
+        for kept in before._lines:
+            before._shown(kept)
         self._lines, self._bytes = before._lines, before._bytes
         self.count = before.count
         self._listeners = before._listeners
@@ -163,4 +195,7 @@ class LogRing:
             self._adopt(line)
 
     def _adopt(self, line: LogLine) -> None:
-        self._keep(line.at, line.source, line.text)
+        """Keeps a line that is safe to show."""
+        kept = _Kept(self.count + 1, line.at, line.source, line.text, len(line.text))
+        kept.line = replace(line, number=kept.number)
+        self._keep(kept)

@@ -12,7 +12,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -47,8 +47,9 @@ from mcp_gateway.upstream.lifecycle import (
     advance,
 )
 from mcp_gateway.upstream.link import Link
-from mcp_gateway.upstream.listing import read_tools
+from mcp_gateway.upstream.listing import MAX_REMARKS, read_tools
 from mcp_gateway.upstream.logring import LogRing, printable
+from mcp_gateway.upstream.offered import Offered, fetched
 from mcp_gateway.upstream.opening import NotUnderstood, open_server
 from mcp_gateway.upstream.opening import Opened as Opening
 from mcp_gateway.upstream.process import NOT_EXECUTABLE, NOT_FOUND, Exit, Nursery, SpawnError
@@ -135,6 +136,7 @@ class Upstream:
         self.id = config.id
         self.life = Life()
         self.logs = LogRing()
+        self._offered = Offered()
         self.requests = Requests(
             config.id, config.concurrency, config.queue, config.max_result_bytes, self.logs, self
         )
@@ -337,7 +339,7 @@ class Upstream:
                 raise
             self.transport = Transport.SSE
             opened = await self._open_server(None)
-        self.opened = opened
+        self.opened = replace(opened, instructions=self._offered.text(opened.instructions))
         self.requests.speak(modern_meta(self._around.client_info) if opened.era is Era.MODERN else {})
         if not remembered:
             words = {*opened.eras, *({Transport.SSE} & {self.transport})}
@@ -404,6 +406,8 @@ class Upstream:
         await self._around.nursery.started.wait()
         resolved = await self._around.resolve(self.config)
         self.logs.guard(_secrets(resolved))
+        headers, url = resolved.headers.values(), resolved.url or ""
+        self._offered = Offered(fetched(self.config, resolved.env, headers, url))
         self.requests.link = link = self._make_link(resolved)
         self.requests.speak({})
         await link.open()
@@ -495,7 +499,8 @@ class Upstream:
         assert self.opened is not None, "tools are read after opening"
         if "tools" in self.opened.capabilities:
             tools, remarks = await read_tools(self._ask_for_tools)
-            for remark in remarks:
+            tools, more = self._offered.tools(tools)
+            for remark in (*remarks, *more[:MAX_REMARKS]):
                 self.logs.add("gateway", remark.encode())
             self.tools = tools if self.requests.link is None else self.requests.link.learn(tools)
         else:

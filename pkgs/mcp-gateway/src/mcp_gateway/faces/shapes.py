@@ -1,0 +1,381 @@
+"""The shapes that REST answers with and takes, as JSON Schema, and the words for its tags and parameters.
+
+Data only. `openapi.py` puts them into the document; `tests/faces` holds every answer against them.
+"""
+
+from typing import Any, Final
+
+from mcp_gateway.access.caller import Right
+from mcp_gateway.config.model import PATTERN_CHARS_MAX, PATTERNS_MAX
+from mcp_gateway.errors import Kind
+
+Shape = dict[str, Any]
+
+
+def ref(name: str) -> Shape:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+PROBLEM: Final[Shape] = {
+    "type": "object",
+    "description": "RFC 9457 problem details",
+    "required": ["type", "title", "status", "detail", "code", "retryable"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "A sentence for a person"},
+        "code": {"type": "string", "enum": [kind.value for kind in Kind]},
+        "retryable": {"type": "boolean", "description": "Trying again cannot do a thing twice"},
+        "server": {"type": "string"},
+        "callId": {"type": "string"},
+        "retryAfter": {"type": "integer", "description": "Seconds"},
+        "inputRequests": {"type": "object", "description": "What the tool asks for (input_required)"},
+        "problems": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/ConfigProblem"},
+            "description": "Everything that is wrong with the configuration (reload)",
+        },
+        "rpcError": {"type": "object", "description": "The server's own JSON-RPC error, unchanged"},
+    },
+}
+RESULT: Final[Shape] = {
+    "type": "object",
+    "description": "The MCP result as the server sent it, unknown members included. In place of one beyond "
+    "10 MiB: its first part, a `resource_link`, and where all of it is in `_meta`, `mcp-gateway/artifact`.",
+    "properties": {
+        "content": {"type": "array", "items": {"type": "object"}},
+        "structuredContent": {},
+        "isError": {"type": "boolean", "description": "The tool itself reports failure"},
+    },
+}
+CONFIG_PROBLEM: Final[Shape] = {
+    "type": "object",
+    "required": ["file", "line", "place", "message"],
+    "properties": {
+        "file": {"type": "string"},
+        "line": {"type": ["integer", "null"]},
+        "place": {"type": ["string", "null"], "description": "As in `mcpServers.git.command`"},
+        "message": {"type": "string"},
+        "nearest": {"type": ["string", "null"], "description": "The key that was probably meant"},
+    },
+}
+_NAMES: Final[Shape] = {"type": "array", "items": {"type": "string"}}
+RELOAD: Final[Shape] = {
+    "type": "object",
+    "description": "What moved; also the event `config`, where `ok` may be false",
+    "required": ["ok", "added", "removed", "changed", "gateway", "problems", "warnings"],
+    "properties": {
+        "ok": {"type": "boolean"},
+        "added": _NAMES,
+        "removed": _NAMES,
+        "changed": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["server", "keys", "replaced"],
+                "properties": {
+                    "server": {"type": "string"},
+                    "keys": _NAMES,
+                    "replaced": {"type": "boolean", "description": "It gets a new process or connection"},
+                },
+            },
+        },
+        "gateway": {**_NAMES, "description": "Settings of the gateway that changed and hold now"},
+        "problems": {"type": "array", "items": {"$ref": "#/components/schemas/ConfigProblem"}},
+        "warnings": {**_NAMES, "description": "Such as settings that hold after a restart"},
+    },
+}
+SERVER: Final[Shape] = {
+    "type": "object",
+    "required": ["id", "title", "state", "enabled", "tools"],
+    "properties": {
+        "id": {"type": "string"},
+        "title": {"type": "string"},
+        "state": {
+            "type": "string",
+            "enum": ["off", "starting", "ready", "waiting", "needs login", "stopping", "failed", "idle"],
+        },
+        "reason": {"type": ["string", "null"]},
+        "attempt": {"type": "integer", "description": "Failures in a row"},
+        "since": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "nextRetry": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "enabled": {"type": "boolean"},
+        "declared": {"type": "boolean", "description": "What the configuration says"},
+        "override": {"type": ["boolean", "null"], "description": "What was switched at run time"},
+        "transport": {"type": "string"},
+        "protocolRevision": {"type": ["string", "null"]},
+        "instructions": {"type": ["string", "null"]},
+        "pid": {"type": ["integer", "null"]},
+        "successor": {
+            "type": ["object", "null"],
+            "description": "What a changed configuration has started, while the one before still serves",
+            "properties": {
+                "state": {"type": "string"},
+                "reason": {"type": ["string", "null"]},
+                "pid": {"type": ["integer", "null"]},
+            },
+        },
+        "tools": {"type": "integer"},
+        "calls": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "lastError": {"type": ["string", "null"]},
+        "exit": {"type": ["object", "null"], "description": "How the last process ended"},
+        "counters": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "stderr": {"type": "array", "items": {"type": "string"}},
+    },
+}
+TOOL: Final[Shape] = {
+    "type": "object",
+    "description": "The server's own definition, plus where it belongs",
+    "required": ["server", "name", "exposedName", "enabled", "inputSchema"],
+    "properties": {
+        "server": {"type": "string"},
+        "name": {"type": "string", "description": "Native name"},
+        "exposedName": {"type": "string"},
+        "enabled": {"type": "boolean"},
+        "inputSchema": {"type": "object"},
+    },
+}
+_KEPT: Final[Shape] = {
+    "anyOf": [{"$ref": "#/components/schemas/Payload"}, {"type": "null"}],
+    "description": "Of one call: the arguments, and the result or the server's error, while they are kept",
+}
+PAYLOAD: Final[Shape] = {
+    "type": "object",
+    "description": "What was said, with the secrets of the server replaced",
+    "required": ["bytes", "truncated", "text"],
+    "properties": {
+        "bytes": {"type": "integer", "description": "Of the whole"},
+        "truncated": {"type": "boolean", "description": "`text` is only the beginning"},
+        "text": {"type": "string", "description": "The JSON as it was sent"},
+    },
+}
+CALL: Final[Shape] = {
+    "type": "object",
+    "required": ["id", "started", "caller", "face", "server", "tool", "outcome"],
+    "properties": {
+        "id": {"type": "string"},
+        "started": {"type": "number", "description": "Seconds since 1970"},
+        "caller": {"type": "string"},
+        "face": {"type": "string"},
+        "right": {"type": ["string", "null"], "description": "Which right it took"},
+        "action": {"type": ["string", "null"], "description": "Of what is no call, such as `key.create`"},
+        "server": {"type": "string"},
+        "tool": {"type": "string"},
+        "outcome": {
+            "type": "string",
+            "enum": [
+                "running",
+                "ok",
+                "tool_error",
+                "cancelled",
+                "interrupted",
+                *(kind.value for kind in Kind),
+            ],
+        },
+        "durationMs": {"type": ["number", "null"]},
+        "requestBytes": {"type": "integer"},
+        "responseBytes": {"type": "integer"},
+        "detail": {"type": ["string", "null"]},
+        "arguments": {"description": "The shape of the arguments, never their values"},
+        "request": _KEPT,
+        "response": _KEPT,
+        "result": {"$ref": "#/components/schemas/Result"},
+        "problem": {"$ref": "#/components/schemas/Problem"},
+    },
+}
+
+READY: Final[Shape] = {
+    "type": "object",
+    "required": ["status", "servers"],
+    "properties": {
+        "status": {"enum": ["serving", "stopping"], "description": "`stopping` comes with status 503"},
+        "servers": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "finishing": {"type": "integer", "description": "Calls that still run, while stopping"},
+        "warnings": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What is wrong with the gateway itself, while calls go on",
+        },
+    },
+}
+
+
+PATTERNS: Final[Shape] = {
+    "type": ["array", "null"],
+    "items": {"type": "string", "minLength": 1, "maxLength": PATTERN_CHARS_MAX},
+    "maxItems": PATTERNS_MAX,
+}
+SCOPES: Final[Shape] = {
+    "type": "object",
+    "description": "What a key may do; `servers` and `tools` are patterns, and absent is all of them",
+    "properties": {
+        "rights": {"type": "array", "items": {"enum": [right.value for right in Right]}, "minItems": 1},
+        "servers": PATTERNS,
+        "tools": {
+            **PATTERNS,
+            "description": "Native names, `read_*` of any server or `git/git_*` of one",
+        },
+        "readOnly": {"type": "boolean", "description": "Only tools annotated as read-only"},
+    },
+}
+KEY: Final[Shape] = {
+    "type": "object",
+    "required": ["id", "name", "caller", "scopes", "declared", "expired"],
+    "properties": {
+        "id": {"type": "string"},
+        "name": {"type": "string"},
+        "caller": {"type": "string", "description": "As activity names who holds it"},
+        "scopes": ref("Scopes"),
+        "declared": {"type": "boolean", "description": "In the configuration, which is where it ends"},
+        "created": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "createdBy": {"type": ["string", "null"]},
+        "expires": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "expired": {"type": "boolean"},
+        "lastUsed": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "key": {
+            "type": "string",
+            "description": "The key itself: in the answer that makes it, and never again",
+        },
+    },
+}
+NEW_KEY: Final[Shape] = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 100, "description": "Plain text, one line"},
+        "scopes": {
+            "description": "Without any: to read and to call, everywhere. `exec` is for people alone",
+            **SCOPES,
+            "additionalProperties": False,
+        },
+        "expires": {
+            "type": ["string", "number", "null"],
+            "description": "A day, a time, or seconds since 1970; in the future",
+        },
+    },
+    "additionalProperties": False,
+    "examples": [{"name": "laptop"}, {"name": "reader", "scopes": {"rights": ["read"], "servers": ["git"]}}],
+}
+SESSION: Final[Shape] = {
+    "type": "object",
+    "required": [
+        *("id", "client", "clientVersion", "revision", "transport", "endpoint", "caller"),
+        *("begun", "seen", "streams", "calls"),
+    ],
+    "properties": {
+        "id": {"type": "string", "description": "To close it with; not the id the client uses"},
+        "client": {"type": "string", "description": "What the client calls itself; empty if it does not say"},
+        "clientVersion": {"type": "string"},
+        "revision": {"type": "string", "description": "Of MCP, such as 2025-11-25"},
+        "transport": {"enum": ["streamable-http", "sse"]},
+        "endpoint": {"type": "string", "description": "Such as `/mcp` or `/servers/git/mcp`"},
+        "caller": {"type": "string", "description": "As activity names it"},
+        "begun": {"type": "number", "description": "Seconds since 1970"},
+        "seen": {"type": "number", "description": "When it asked something last; seconds since 1970"},
+        "streams": {"type": "integer", "description": "Event streams that are open"},
+        "calls": {"type": "integer", "description": "Calls that are running"},
+    },
+}
+ME: Final[Shape] = {
+    "type": "object",
+    "required": ["caller", "name", "rights", "scopes", "signedInUntil", "elevatedUntil"],
+    "properties": {
+        "caller": {"type": "string", "description": "As activity names it"},
+        "name": {"type": ["string", "null"]},
+        "rights": {"type": "array", "items": {"enum": [right.value for right in Right]}},
+        "scopes": {"type": "array", "items": ref("Scopes")},
+        "signedInUntil": {
+            "type": ["number", "null"],
+            "description": "Seconds since 1970, if nothing is asked until then; null for who has no cookie",
+        },
+        "elevatedUntil": {
+            "type": ["number", "null"],
+            "description": "Seconds since 1970; until then a sign-in has `exec` and `admin`, too",
+        },
+    },
+}
+SIGN_IN: Final[Shape] = {
+    "type": "object",
+    "description": "Exactly one of them",
+    "properties": {
+        "password": {"type": "string", "maxLength": 1024},
+        "code": {"type": "string", "maxLength": 1024, "description": "The one-time code of the console"},
+    },
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
+}
+LOG_LINE: Final[Shape] = {
+    "type": "object",
+    "required": ["number", "at", "source", "text"],
+    "properties": {
+        "number": {"type": "integer", "description": "Counts up, from the start of the gateway"},
+        "at": {"type": "number", "description": "Seconds since 1970"},
+        "source": {"enum": ["stderr", "stdout", "gateway"]},
+        "text": {"type": "string"},
+    },
+}
+CATALOG_CHANGE: Final[Shape] = {
+    "type": "object",
+    "required": ["version"],
+    "properties": {"version": {"type": "integer", "description": "Of the list of all tools"}},
+}
+CALL_RUNNING: Final[Shape] = {
+    "type": "object",
+    "required": ["id", "state"],
+    "properties": {"id": {"type": "string"}, "state": {"const": "running"}},
+}
+
+SCHEMAS: Final[dict[str, Shape]] = {
+    "Call": CALL,
+    "CallRunning": CALL_RUNNING,
+    "CatalogChange": CATALOG_CHANGE,
+    "ConfigProblem": CONFIG_PROBLEM,
+    "Key": KEY,
+    "LogLine": LOG_LINE,
+    "Me": ME,
+    "NewKey": NEW_KEY,
+    "Payload": PAYLOAD,
+    "Problem": PROBLEM,
+    "Ready": READY,
+    "Reload": RELOAD,
+    "Result": RESULT,
+    "Scopes": SCOPES,
+    "Server": SERVER,
+    "Session": SESSION,
+    "SignIn": SIGN_IN,
+    "Tool": TOOL,
+}
+
+TAGS: Final = {
+    "servers": "What runs behind the gateway: states, switches, logs",
+    "tools": "What the servers offer, and calling it",
+    "calls": "Activity: what was called, by whom, how it ended; and large results",
+    "events": "What changes, as it happens",
+    "callers": "Who is asking, and with which rights: API keys, signing in",
+    "sessions": "Connected MCP clients",
+    "gateway": "The gateway itself",
+    "probes": "For supervisors and monitoring",
+}
+
+# A name means the same wherever it stands.
+PARAMETERS: Final = {
+    "server": "The server's id",
+    "tool": "The tool's native name",
+    "id": "The id, as an earlier answer gave it",
+    "search": "Words that name or description hold",
+    "caller": "Who called, such as `local`",
+    "face": "The way in, such as `rest` or `mcp`",
+    "outcome": "How the call ended, such as `ok`, `tool_error` or the `code` of a problem",
+    "action": "What was done that is no call, such as `key.create`",
+    "since": "Begun then or later; seconds since 1970",
+    "until": "Begun before then; seconds since 1970",
+    "cursor": "Where to go on: `cursor` of the page before, unchanged",
+    "limit": "How many at most, the newest first",
+    "format": "One JSON object a line, or a table",
+    "tail": "How many of the last lines",
+    "timeout": "Seconds without an answer or progress, before the call is given up",
+    "Prefer": "`respond-async` answers at once and leaves the call running (RFC 7240)",
+    "Range": "One range of bytes (RFC 9110)",
+}

@@ -1,0 +1,14 @@
+"""What holds for every test: no secret of a gateway that lived in it is anywhere it must not be."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import leaks
+
+
+@pytest.fixture(autouse=True)
+def secrets_never_leave() -> Iterator[None]:
+    """Set up before everything else, so that it looks when all else of the test is over."""
+    yield
+    leaks.check()
