@@ -16,9 +16,9 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.access.policy import require
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, rest
+from mcp_gateway.faces.edge import Edge
 from mcp_gateway.faces.http import (
     MISTAKE,
-    Edge,
     Receive,
     Scope,
     Send,
