@@ -12,6 +12,7 @@ from typing import Final
 from mcp_gateway.access.caller import Caller, Grant
 
 PREFIX: Final = "mgk_"
+CALLER_PREFIX: Final = "key:"  # of the ids of callers
 MAX_CHARS: Final = 1_024  # of what is looked at; more is no key
 HASH_PREFIX: Final = "sha256:"
 _ID_BYTES: Final = 5
@@ -38,7 +39,7 @@ class Key:
         return self.created is None
 
     def caller(self) -> Caller:
-        return Caller(f"key:{self.id}", (self.grant,), self.name)
+        return Caller(CALLER_PREFIX + self.id, (self.grant,), self.name)
 
     def is_expired(self, now: float) -> bool:
         return self.expires is not None and self.expires <= now

@@ -39,14 +39,12 @@ def require_everywhere(caller: Caller, right: Right) -> None:
 
 
 def require_on_server(caller: Caller, right: Right, server: str) -> None:
-    """The right over a server that the caller sees.
+    """The right over a server that the caller sees, and all of its tools.
 
     Raises:
         GatewayError: `refused`.
     """
-    if right in caller.everywhere:
-        return
-    if not any(right in grant.rights and covers_server(grant, server) for grant in caller.grants):
+    if not has_whole_server(caller, right, server):
         raise _missing((right,), f" for the server `{server}`")
 
 
@@ -79,6 +77,19 @@ def covers_server(grant: Grant, server: str) -> bool:
     if grant.servers is not None and not _is_named(server, grant.servers):
         return False
     return grant.tools is None or any(_is_of(pattern, server) for pattern in grant.tools)
+
+
+def has_whole_server(caller: Caller, right: Right, server: str) -> bool:
+    """Whether the caller has a right over a server itself: who may use some tools of it does not own it."""
+    return right in caller.everywhere or any(
+        right in grant.rights
+        and covers_server(grant, server)
+        and not grant.read_only
+        and (
+            grant.tools is None or any(_is_of(one, server) and _tool_part(one) == "*" for one in grant.tools)
+        )
+        for grant in caller.grants
+    )
 
 
 def covers_tool(grant: Grant, server: str, tool: str, is_read_only: bool) -> bool:

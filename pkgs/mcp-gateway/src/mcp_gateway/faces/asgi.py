@@ -16,9 +16,9 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.access.policy import require
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, rest
+from mcp_gateway.faces.edge import Edge
 from mcp_gateway.faces.http import (
     MISTAKE,
-    Edge,
     Receive,
     Scope,
     Send,
@@ -87,9 +87,8 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # no lifespan is used and no websocket is offered
-        origins = self._edge.rules().cors
-        if origins and any(name == b"origin" and value in origins for name, value in scope["headers"]):
-            await self._for_pages(origins)(scope, receive, send)
+        if self._edge.is_named_page(scope):
+            await self._for_pages(self._edge.rules().cors)(scope, receive, send)
         else:
             await self._serve(scope, receive, send)
 

@@ -17,13 +17,23 @@ ARRIVE_S: Final = 30.0  # from the first byte of a request to the last of its bo
 READ_S: Final = 30.0  # an answer of which the client takes nothing for so long is not wanted
 
 
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Fields after a body, which nobody reads: they are no headers (RFC 9110, section 6.5.1).
+
+    uvicorn would put them among the headers of the request, past whatever a proxy takes out of those.
+    """
+
+    def append(self, _field: tuple[bytes, bytes]) -> None:
+        return
+
+
 class Connection(HttpToolsProtocol):
     """Closes itself beyond its limits; `check` is called now and then with the time."""
 
     _arriving_since: float | None = None
     _stuck_since: float | None = None
-    _head_bytes: int | None = None  # of a head that is still arriving
-    _another_ended = False  # in the bytes that came last
+    _head_bytes: int | None = None  # of a head that is still arriving, or of fields after a body
+    _another_ended = False  # in the bytes that came last; or a chunk began
     _peer: Peer
 
     def connection_made(self, transport: Any) -> None:
@@ -41,6 +51,15 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_bytes = None
         super().on_headers_complete()
+        self.headers = _Trailers()
+
+    def on_chunk_header(self) -> None:
+        self._head_bytes = 0  # it may be the last chunk, and what follows be fields
+        self._another_ended = True
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = None
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._arriving_since = None
@@ -55,6 +74,12 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        if self.cycle is not None:  # of a request before, in the same bytes: nobody hears its answer
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def pause_writing(self) -> None:
         self._stuck_since = now_s()

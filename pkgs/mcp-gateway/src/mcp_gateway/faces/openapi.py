@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 
 from mcp_gateway.access.caller import Right
 from mcp_gateway.errors import TABLE
-from mcp_gateway.faces import http
+from mcp_gateway.faces import edge
 from mcp_gateway.faces.calls import TIMEOUT_BELOW_S
 from mcp_gateway.faces.shapes import PARAMETERS, SCHEMAS, TAGS, Shape, ref
 
@@ -290,7 +290,7 @@ def _complete_operation(place: Place, operation: Operation, rights: Sequence[Rig
 
 def _is_public(place: Place) -> bool:
     path, method = place
-    return (method.upper(), path.encode()) in http.PUBLIC
+    return (method.upper(), path.encode()) in edge.PUBLIC
 
 
 def _security(place: Place, rights: Sequence[Right]) -> list[Shape]:

@@ -241,7 +241,7 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
         if gateway.is_stopping:
             facts |= {"status": "stopping", "finishing": gateway.running_calls}
         # They name files of this machine.
-        if Right.OPERATE in visit.caller.rights and (warnings := gateway.warnings()):
+        if Right.OPERATE in visit.caller.everywhere and (warnings := gateway.warnings()):
             facts["warnings"] = warnings
         return json_response(facts, 503 if gateway.is_stopping else 200)
 
@@ -346,7 +346,8 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
                             yield sse.KEEP_ALIVE
                             quiet_s = 0.0
                     else:
-                        yield sse.event(encode(line), "log")
+                        if not end.is_over:  # it may have ended while a line was waited for
+                            yield sse.event(encode(line), "log")
             finally:
                 stop()
                 gateway.close_feed(end)
@@ -562,4 +563,6 @@ async def _bytes(request: Request, limit: int) -> bytes:
         parts += part
         if len(parts) > limit:
             raise GatewayError(Kind.INVALID, f"The body is larger than {limit} bytes", status=413)
+    visit = visit_of(request)
+    visit.require_current(visit.caller)
     return bytes(parts)

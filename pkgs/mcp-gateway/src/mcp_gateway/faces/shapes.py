@@ -6,7 +6,7 @@ Data only. `openapi.py` puts them into the document; `tests/faces` holds every a
 from typing import Any, Final
 
 from mcp_gateway.access.caller import Right
-from mcp_gateway.config.model import PATTERN_CHARS_MAX, PATTERNS_MAX
+from mcp_gateway.config.model import PATTERNS_MAX
 from mcp_gateway.errors import Kind
 
 Shape = dict[str, Any]
@@ -203,8 +203,8 @@ READY: Final[Shape] = {
 
 PATTERNS: Final[Shape] = {
     "type": ["array", "null"],
-    "items": {"type": "string", "minLength": 1, "maxLength": PATTERN_CHARS_MAX},
-    "maxItems": PATTERNS_MAX,
+    "items": {"type": "string", "minLength": 1},
+    "description": f"At most {PATTERNS_MAX}",
 }
 SCOPES: Final[Shape] = {
     "type": "object",
@@ -214,7 +214,7 @@ SCOPES: Final[Shape] = {
         "servers": PATTERNS,
         "tools": {
             **PATTERNS,
-            "description": "Native names, `read_*` of any server or `git/git_*` of one",
+            "description": f"`read_*` of any server, `git/git_*` of one; at most {PATTERNS_MAX}",
         },
         "readOnly": {"type": "boolean", "description": "Only tools annotated as read-only"},
     },

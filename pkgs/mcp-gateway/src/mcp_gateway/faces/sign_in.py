@@ -15,11 +15,10 @@ from mcp_gateway import clock
 from mcp_gateway.access.caller import NOBODY, Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import cookies, status
+from mcp_gateway.faces.edge import CODE_HEADER, is_loopback_host
 from mcp_gateway.faces.http import (
-    CODE_HEADER,
     Visit,
     error_headers,
-    is_loopback_host,
     unauthenticated,
 )
 from mcp_gateway.gateway import Gateway
@@ -173,8 +172,8 @@ def _page(
     # Who may not operate has nothing to add administration to.
     may_rise = Right.OPERATE in _known(visit).everywhere or visit.sign_in is not None
     body = status.page(
-        gateway.list_servers(caller),
-        gateway.warnings() if Right.OPERATE in caller.rights else (),
+        gateway.list_servers(caller) if Right.READ in caller.rights else None,
+        gateway.warnings() if Right.OPERATE in caller.everywhere else (),
         _person(gateway, visit),
         desk if may_rise else None,
     )

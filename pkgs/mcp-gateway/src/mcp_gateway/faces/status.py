@@ -82,17 +82,21 @@ class Person:
     way: str | None = None
 
 
-def page(servers: list[dict[str, Any]], warnings: Sequence[str], person: Person, desk: Desk | None) -> str:
+def page(
+    servers: list[dict[str, Any]] | None, warnings: Sequence[str], person: Person, desk: Desk | None
+) -> str:
     """The whole page from the views of the servers and what is wrong with the gateway itself.
 
-    Without a `desk` nothing is said of administration.
+    `servers` is None for who may not read them. Without a `desk` nothing is said of administration.
     """
     banner = "".join(f'<p class="warning" role="alert">{escape(warning)}</p>' for warning in warnings)
-    rows = "".join(_row(server) for server in servers)
+    rows = "".join(_row(server) for server in servers or ())
     table = (
         '<div class="table"><table><thead><tr><th>Server</th><th>State</th><th>Tools</th><th>Speaks</th></tr>'
         f"</thead><tbody>{rows}</tbody></table></div>"
         if servers
+        else "<p>Which servers there are is for who has the right <code>read</code>.</p>"
+        if servers is None
         else "<p>No servers are configured. Add some under <code>mcpServers</code> in the configuration "
         "file, then start the gateway with <code>--config</code>.</p>"
     )

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_gateway import clock
-from mcp_gateway.access.caller import Caller, Right
+from mcp_gateway.access.caller import LOCAL_OPERATOR, Caller, Right
 from mcp_gateway.access.policy import (
-    covers_server,
+    has_whole_server,
     require,
     require_everywhere,
     require_on_server,
@@ -43,7 +43,7 @@ from mcp_gateway.gateway.artifacts import Artifact, Artifacts, Reading
 from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.console import Console
 from mcp_gateway.gateway.events import Events, Feed, Shown
-from mcp_gateway.gateway.keys import FLUSH_S, Keys
+from mcp_gateway.gateway.keys import FLUSH_S, LOOK_S, Keys
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
 from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
 from mcp_gateway.gateway.reloading import Reloading
@@ -124,7 +124,7 @@ class Gateway:
         self.sign_ins = SignIns(config, self.actions, self.console)
         self.sign_ins.gone, self.sign_ins.left = self.end_of, self._left
         self.at_end_of: list[Callable[[str], None]] = []  # what faces do when a caller may not go on
-        self._key_uses: asyncio.Task[None] | None = None
+        self._minding_keys: asyncio.Task[None] | None = None
 
     async def start(self, spool_dir: Path, artifacts_dir: Path) -> None:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
@@ -145,13 +145,17 @@ class Gateway:
         self.servers.start()
         await self._nursery.start()
         self.reloading.start()
-        self._key_uses = asyncio.create_task(self._write_key_uses(), name="key uses")
+        self._minding_keys = asyncio.create_task(self._mind_keys(), name="keys")
 
-    async def _write_key_uses(self) -> None:
+    async def _mind_keys(self) -> None:
+        written_at = clock.now_s()
         while True:
-            await asyncio.sleep(FLUSH_S)
-            self.sign_ins.sweep()
-            await self.keys.write_uses()
+            await asyncio.sleep(LOOK_S)
+            self.keys.end_expired()
+            if clock.now_s() - written_at >= FLUSH_S:
+                written_at = clock.now_s()
+                self.sign_ins.sweep()
+                await self.keys.write_uses()
 
     def _changed(self, upstream: Upstream) -> None:
         self.metrics.changed(upstream)
@@ -173,8 +177,8 @@ class Gateway:
         self.end_feeds()
         self.end_calls()
         await self.reloading.stop()
-        if self._key_uses is not None:
-            self._key_uses.cancel()
+        if self._minding_keys is not None:
+            self._minding_keys.cancel()
         await self.keys.write_uses()
         await self.servers.stop()
         self.artifacts.close()
@@ -229,6 +233,35 @@ class Gateway:
         self.servers.apply(config.servers.values())
         self.keys.configure(config)
         self.sign_ins.configure(config)
+        self._end_unproven(config)
+
+    def _end_unproven(self, config: Config) -> None:
+        """Ends what is open for callers whom another configuration would not let in as it did.
+
+        Keys and sign-ins look after their own. Here it is not known who would still be let in, and with what
+        rights: who is, connects again.
+        """
+        before, after = self.config.gateway, config.gateway
+        gone = [
+            prefix
+            for prefix, has_moved in (
+                (LOCAL_OPERATOR.id, after.is_guarded and not before.is_guarded),
+                ("tailscale:", after.tailscale != before.tailscale),
+                ("proxy:", after.trusted_proxy != before.trusted_proxy or config.texts != self.config.texts),
+            )
+            if has_moved
+        ]
+        for caller_id in self.calls.callers() | self.events.owners():
+            if caller_id.startswith(tuple(gone)):
+                self.end_of(caller_id)
+
+    def require_current(self, caller: Caller) -> None:
+        """That who was let in before may go on; asked when a request has waited for its body.
+
+        Raises:
+            GatewayError: `unauthenticated`.
+        """
+        self.keys.require_current(caller)
 
     def end_of(self, caller_id: str) -> None:
         """A caller may not go on: their calls, kept results, feeds and sessions end."""
@@ -486,7 +519,7 @@ class Gateway:
     # Feeds and the end
 
     def open_feed(self, caller: Caller, kinds: frozenset[str] | None = None) -> Feed:
-        require(caller, Right.READ, Right.CALL)
+        require(caller, Right.READ, Right.CALL, Right.OPERATE)
         shown = None if _operates(caller) else self._shown_to(caller)
         feed = self.events.open_feed(kinds, caller.id, shown)
         if feed is None:
@@ -525,7 +558,7 @@ def _trimmed(caller: Caller, view: dict[str, Any], tools: int) -> dict[str, Any]
     """A server as a caller may see it; `tools` of them are theirs."""
     if _operates(caller):
         return view
-    if any(Right.OPERATE in grant.rights and covers_server(grant, view["id"]) for grant in caller.grants):
+    if has_whole_server(caller, Right.OPERATE, view["id"]):
         return view | {"tools": tools}
     return {key: value for key, value in view.items() if key not in _FOR_OPERATORS} | {"tools": tools}
 

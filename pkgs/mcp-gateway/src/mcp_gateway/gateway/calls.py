@@ -5,7 +5,7 @@ refused ones included, leaves exactly one record with one outcome, written when 
 matter whether the face that opened it is still there. Knows no HTTP and no SQL.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
@@ -307,6 +307,10 @@ class Calls:
         else:
             self._under_way.pop(caller_id, None)
 
+    def callers(self) -> set[str]:
+        """Whose calls run or are kept."""
+        return {call.caller.id for call in (*self.running.values(), *self._kept.values())}
+
     def end_of(self, caller_id: str, reason: str) -> None:
         """Cancels the calls of a caller who may not go on, and forgets what was kept for them."""
         for call in [call for call in self.running.values() if call.caller.id == caller_id]:
@@ -373,7 +377,16 @@ class Calls:
             expired = oldest.kept_until is not None and oldest.kept_until <= now
             if not (over or expired):
                 return
-            self._forget_kept(oldest.id)
+            self._forget_kept(oldest.id if expired else self._least_fair())
+
+    def _least_fair(self) -> int:
+        """The oldest of the caller who holds the most: nobody's results make way for another's many."""
+        newest = next(reversed(self._kept.values()))
+        held: Counter[str] = Counter()
+        for call in self._kept.values():
+            held[call.caller.id] += 1 if len(self._kept) > KEEP_COUNT else call.held_bytes
+        older = [call for call in self._kept.values() if call is not newest]
+        return max(older, key=lambda call: held[call.caller.id]).id  # the first of equals is the oldest
 
     def _forget_kept(self, call_id: int) -> None:
         call = self._kept.pop(call_id)

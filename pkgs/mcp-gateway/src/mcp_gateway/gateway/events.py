@@ -14,6 +14,7 @@ from mcp_gateway.wire.envelope import encode
 
 MAX_UNREAD: Final = 1_000
 MAX_FEEDS: Final = 4_096  # every MCP session may hold one
+MAX_OF_ONE: Final = 2_048  # of one caller, so that others find room; its sessions and some readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +108,17 @@ class Events:
         self, kinds: frozenset[str] | None = None, owner: str = "", shown: Shown | None = None
     ) -> Feed | None:
         """A new reader's feed of these kinds (None: all), or None when there are too many."""
-        if len(self._feeds) >= MAX_FEEDS:
+        if len(self._feeds) >= MAX_FEEDS or sum(feed.owner == owner for feed in self._feeds) >= MAX_OF_ONE:
             return None
         feed = Feed(kinds, owner, shown)
         if self.is_over:
             feed.end()
         self._feeds.add(feed)
         return feed
+
+    def owners(self) -> set[str]:
+        """Whose feeds are open."""
+        return {feed.owner for feed in self._feeds}
 
     def end_of(self, owner: str) -> None:
         """Ends the feeds of a caller who may not read on."""

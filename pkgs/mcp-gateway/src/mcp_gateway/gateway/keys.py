@@ -6,6 +6,7 @@ who was not in before. A key that goes takes what its holder has open along (`go
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 from mcp_gateway import clock
 from mcp_gateway.access import keys
 from mcp_gateway.access.caller import Caller, Grant, Right
-from mcp_gateway.access.keys import Key
+from mcp_gateway.access.keys import CALLER_PREFIX, Key
 from mcp_gateway.access.policy import may_hand_on, require_everywhere
 from mcp_gateway.access.proven import grant_of
 from mcp_gateway.config.model import Config, DeclaredKey, Scopes, key_place, slug
@@ -22,6 +23,7 @@ from mcp_gateway.gateway.actions import Actions, unwritable
 from mcp_gateway.store import KeyRow, Store, StoreError
 
 MAX_KEYS: Final = 10_000
+LOOK_S: Final = 1.0  # how late what an expired key has open may end
 FLUSH_S: Final = 60.0  # how late the disk may know when a key was last used
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,9 @@ class Keys:
         self._unwritten: dict[str, float] = {}
         self._declared: dict[str, Key] = {}
         self._by_digest: dict[bytes, tuple[Key, Caller]] = {}
+        self._by_caller: dict[str, tuple[Key, Caller]] = {}
+        self._looked_at = clock.wall_s()
+        self._next_expiry = math.inf
         self.gone: Callable[[str], None] = lambda _caller_id: None
         self.configure(config)
 
@@ -51,6 +56,12 @@ class Keys:
     def _index(self) -> None:
         both = (*self._made.values(), *self._declared.values())
         self._by_digest = {key.digest: (key, key.caller()) for key in both}
+        self._by_caller = {caller.id: (key, caller) for key, caller in self._by_digest.values()}
+        self._foresee()
+
+    def _foresee(self) -> None:
+        times = (key.expires for key, _ in self._by_caller.values() if key.expires is not None)
+        self._next_expiry = min((at for at in times if at > self._looked_at), default=math.inf)
 
     def __len__(self) -> int:
         return len(self._by_digest)
@@ -64,12 +75,33 @@ class Keys:
         found = self._by_digest.get(keys.digest(text)) if len(text) <= keys.MAX_CHARS else None
         now = clock.wall_s()
         if found is None or found[0].is_expired(now):
-            raise GatewayError(
-                Kind.UNAUTHENTICATED, "This API key is not known here: it may have expired or been revoked"
-            )
+            raise unknown_key()
         key_id = found[0].id
         self._used[key_id] = self._unwritten[key_id] = now
         return found[1]
+
+    def require_current(self, caller: Caller) -> None:
+        """That the key of a caller who was let in before still is what it was; others have none.
+
+        Raises:
+            GatewayError: `unauthenticated`.
+        """
+        if not caller.id.startswith(CALLER_PREFIX):
+            return
+        key, current = self._by_caller.get(caller.id, (None, None))
+        if key is None or current != caller or key.is_expired(clock.wall_s()):
+            raise unknown_key()
+
+    def end_expired(self) -> None:
+        """Ends what holders of keys have open that have expired since the last look; asked every second."""
+        now = clock.wall_s()
+        if now < self._next_expiry:
+            return
+        before, self._looked_at = self._looked_at, now
+        for key, caller in list(self._by_caller.values()):
+            if key.expires is not None and before < key.expires <= now:
+                self.gone(caller.id)
+        self._foresee()
 
     # Administration
 
@@ -90,6 +122,12 @@ class Keys:
         grant = grant_of(scopes)
         if not may_hand_on(caller, grant):
             raise GatewayError(Kind.REFUSED, "A key cannot have rights that you do not have yourself")
+        own = self._by_caller.get(caller.id)
+        until = math.inf if own is None or own[0].expires is None else own[0].expires
+        if (math.inf if expires is None else expires) > until:
+            raise GatewayError(
+                Kind.REFUSED, "A key cannot outlive the one that it is made with; `expires` must be earlier"
+            )
         if expires is not None and expires <= clock.wall_s():
             raise GatewayError(Kind.INVALID, "`expires` is in the past")
         if len(self._made) >= MAX_KEYS:
@@ -164,6 +202,12 @@ class Keys:
             "expired": key.is_expired(clock.wall_s()),
             "lastUsed": self._used.get(key.id),
         }
+
+
+def unknown_key() -> GatewayError:
+    return GatewayError(
+        Kind.UNAUTHENTICATED, "This API key is not known here: it may have expired or been revoked"
+    )
 
 
 def declared(config: Config) -> dict[str, Key]:

@@ -24,6 +24,7 @@ _ENVELOPE_KEYS: Final = frozenset({"jsonrpc", "id", "method", "params", "result"
 # Members that some room decides on. A case variant of one of these could be read by a lenient server
 # in place of the one that was authorised (GHSA-4gph-2hhr-5mwg), so it is refused.
 _ROUTED_KEYS: Final = frozenset({"name", "arguments", "_meta", "uri", "ref", "cursor"})
+_TRIMMED: Final = "\ufeff \t\r\n\v\f"
 
 
 class Head(msgspec.Struct, gc=False):
@@ -167,9 +168,10 @@ def read_batch(body: bytes, most: int) -> list[tuple[Message, int]]:
 
 def _refuse_case_variants(members: dict[str, Any], known: frozenset[str]) -> None:
     for key in members:
-        # casefold, not lower: lenient parsers also take letters such as U+017F for an s.
-        if key not in known and key.casefold() in known:
-            raise _bad_request(f"`{key[:40]}` differs only by case from `{key.casefold()}`")
+        # casefold, not lower: lenient parsers also take letters such as U+017F for an s. Those that keep
+        # strings as C does end a key at a NUL, and some trim it.
+        if key not in known and (meant := key.partition("\0")[0].strip(_TRIMMED).casefold()) in known:
+            raise _bad_request(f"`{key[:40]}` differs only by case or blanks from `{meant}`")
 
 
 def _bad_request(detail: str) -> GatewayError:
