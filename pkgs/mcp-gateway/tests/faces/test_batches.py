@@ -15,8 +15,10 @@ from tests.harness import Gateway, hostile, until
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway({"good": hostile("good")}, tmp_path_factory.mktemp("batches")) as gateway:
-        gateway.wait_for_state("good", "ready")
+    servers = {"good": hostile("good"), "exact": exact()}
+    with Gateway(servers, tmp_path_factory.mktemp("batches")) as gateway:
+        for server in servers:
+            gateway.wait_for_state(server, "ready")
         yield gateway
         check_log(gateway)
 
@@ -177,23 +179,27 @@ def test_a_batch_needs_a_session(gateway: Gateway) -> None:
     check_rpc_error(answer.json(), -32600, "invalid", "Mcp-Session-Id")
 
 
-def test_a_large_resource_is_one_answer_of_a_batch(tmp_path: Path) -> None:
-    with Gateway({"good": hostile("good"), "exact": exact()}, tmp_path) as gateway:
-        for server in ("good", "exact"):
-            gateway.wait_for_state(server, "ready")
+def test_a_batch_counts_as_many_requests_as_it_holds(tmp_path: Path) -> None:
+    with Gateway({}, tmp_path, {"limits": {"rate": 4}}) as gateway:  # 40 at once
         session = Mcp(gateway, revision="2025-03-26")
-        session.call("exact__huge", {"units": SMALL_UNITS})
-        (resource,) = session.ask("resources/list")["result"]["resources"]
-        read = Mcp.message("resources/read", {"uri": resource["uri"]}, 1)
-        for accept, sent in (
-            ("application/json", batch(read, Mcp.message("ping", None, 2))),
-            ("*/*", batch(read, call("progress", 2, "p", steps=2, ms=100))),
-        ):
-            answer = session.post(sent, Accept=accept)
-            if answer.headers["content-type"] == "application/json":
-                answers = answer.json()
-            else:
-                answers = [json.loads(data) for _, data in frames(answer.body)]
-            (whole,) = (one for one in answers if one.get("id") == 1)
-            assert len(json_bytes(whole)) > 10 * 1024 * 1024
-    check_log(gateway)
+        body = batch(*(Mcp.message("ping", None, number) for number in range(1, 26)))
+        assert session.post(body).status == 200
+        answer = session.post(body)
+        assert answer.status == 429
+        check_rpc_error(answer.json(), -32000, "busy", "4 requests")
+
+
+def test_a_large_resource_is_one_answer_of_a_batch(session: Mcp) -> None:
+    uri = session.call("exact__huge", {"units": SMALL_UNITS})["result"]["content"][1]["uri"]
+    read = Mcp.message("resources/read", {"uri": uri}, 1)
+    for accept, sent in (
+        ("application/json", batch(read, Mcp.message("ping", None, 2))),
+        ("*/*", batch(read, call("progress", 2, "p", steps=2, ms=100))),
+    ):
+        answer = session.post(sent, Accept=accept)
+        if answer.headers["content-type"] == "application/json":
+            answers = answer.json()
+        else:
+            answers = [json.loads(data) for _, data in frames(answer.body)]
+        (whole,) = (one for one in answers if one.get("id") == 1)
+        assert len(json_bytes(whole)) > 10 * 1024 * 1024

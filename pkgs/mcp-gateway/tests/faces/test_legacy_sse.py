@@ -16,7 +16,7 @@ from mcp.client.sse import sse_client
 from tests.faces.knocking import Mcp, check_log, check_problem, check_rpc_error, exact
 from tests.faces.test_artifacts import SMALL_UNITS
 from tests.faces.test_mcp_clients import text_of
-from tests.harness import Answer, Gateway, free_port, hostile, until
+from tests.harness import Answer, Gateway, hostile, until
 
 WAIT_S = 20
 LONG_MS = 60_000
@@ -306,15 +306,6 @@ def test_other_methods_are_told_which_one_is_meant(gateway: Gateway) -> None:
         check_problem(gateway.get(path), 404, "unknown")
 
 
-def test_mcp_that_is_switched_off_closes_these_urls_too(tmp_path: Path) -> None:
-    with Gateway({"good": hostile("good")}, tmp_path, {"mcp": {"enabled": False}}) as gateway:
-        gateway.wait_for_state("good", "ready")
-        for path in ("/mcp/sse", "/servers/good/sse", "/mcp/message", "/servers/good/message"):
-            for method in ("GET", "POST"):
-                check_problem(gateway.request(method, path), 404, "unknown")
-        assert gateway.get("/api/sessions").json() == {"sessions": []}
-
-
 def test_a_stop_lets_the_last_answer_out_and_ends_the_stream(tmp_path: Path) -> None:
     with Gateway({"good": hostile("good")}, tmp_path) as gateway:
         gateway.wait_for_state("good", "ready")
@@ -356,20 +347,3 @@ async def test_the_sdk_speaks_it(gateway: Gateway) -> None:
         done = await client.call_tool("good__progress", arguments, progress_callback=on_progress)
         assert text_of(done) == "3 steps"
     assert heard == [1, 2, 3]
-
-
-async def test_the_sdk_begins_again_after_a_restart(tmp_path: Path) -> None:
-    with Gateway({"good": hostile("good")}, tmp_path, wanted_port=free_port()) as gateway:
-        url = f"http://127.0.0.1:{gateway.port}/servers/good/sse"
-        for again in (False, True):
-            if again:
-                await asyncio.to_thread(gateway.stop)
-                await asyncio.to_thread(gateway.start)
-            await asyncio.to_thread(gateway.wait_for_state, "good", "ready")
-            async with (
-                asyncio.timeout(WAIT_S),
-                sse_client(url) as (read, write),
-                ClientSession(read, write) as client,
-            ):
-                await client.initialize()
-                assert text_of(await client.call_tool("echo", {"text": "x"})) == "x"

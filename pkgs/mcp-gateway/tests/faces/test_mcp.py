@@ -597,16 +597,18 @@ def test_the_stream_is_for_who_takes_event_streams(gateway: Gateway, session: Mc
 # -- switched off ---------------------------------------------------------------------------------------
 
 
-def test_mcp_that_is_switched_off_closes_both_urls_and_nothing_else(tmp_path: Path) -> None:
+def test_mcp_that_is_switched_off_closes_its_urls_and_nothing_else(tmp_path: Path) -> None:
     with Gateway({"good": hostile("good")}, tmp_path, {"mcp": {"enabled": False}}) as gateway:
         gateway.wait_for_state("good", "ready")
         asked = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}}
         body = json_bytes({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": asked})
-        for path in ("/mcp", "/servers/good/mcp"):
+        ways = ("/mcp", "/servers/good/mcp", "/mcp/sse", "/mcp/message", "/servers/good/sse")
+        for path in (*ways, "/servers/good/message"):
             for method in ("POST", "GET", "DELETE"):
                 sent = body if method == "POST" else None
                 answer = gateway.request(method, path, sent, {"Accept": BOTH_KINDS})
                 check_problem(answer, 404, "unknown")
+        assert gateway.get("/api/sessions").json() == {"sessions": []}
         assert gateway.call("good", "echo", text="x").text == "x"
         for path in ("/", "/health", "/ready", "/api/servers", "/api/tools", "/api/calls", "/openapi.json"):
             assert gateway.get(path).status == 200

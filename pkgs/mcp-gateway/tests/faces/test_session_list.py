@@ -143,26 +143,11 @@ def test_a_session_is_its_callers_and_operators_see_all(tmp_path: Path) -> None:
 # -- a restart of the gateway ---------------------------------------------------------------------------
 
 
-def test_after_a_restart_a_session_is_unknown_and_another_one_goes_on(tmp_path: Path) -> None:
+async def test_after_a_restart_a_session_is_unknown_and_another_one_goes_on(tmp_path: Path) -> None:
     with Gateway({"good": hostile("good")}, tmp_path, wanted_port=free_port()) as gateway:
         gateway.wait_for_state("good", "ready")
         before = Mcp(gateway)
         assert before.call("good__echo", {"text": "x"})["result"]
-        gateway.stop()
-        gateway.start()
-        for method, body in (("POST", Mcp.message("ping", None, 1)), ("GET", None), ("DELETE", None)):
-            answer = gateway.request(method, "/mcp", body, before.headers)
-            assert answer.status == 404
-            check_rpc_error(answer.json(), -32600, "unknown", "initialize")
-        gateway.wait_for_state("good", "ready")
-        after = Mcp(gateway)
-        assert after.id != before.id
-        assert after.call("good__echo", {"text": "again"})["result"]["content"][0]["text"] == "again"
-
-
-async def test_the_sdk_hears_that_its_session_is_gone_and_begins_another(tmp_path: Path) -> None:
-    with Gateway({"good": hostile("good")}, tmp_path, wanted_port=free_port()) as gateway:
-        gateway.wait_for_state("good", "ready")
         url = f"http://127.0.0.1:{gateway.port}/mcp"
         async with asyncio.timeout(WAIT_S), Client(url, mode="legacy") as client:
             await client.call_tool("good__echo", {"text": "x"})
@@ -170,6 +155,13 @@ async def test_the_sdk_hears_that_its_session_is_gone_and_begins_another(tmp_pat
             await asyncio.to_thread(gateway.start)
             with pytest.raises(MCPError, match=r"[Ss]ession"):
                 await client.call_tool("good__echo", {"text": "x"})
+        for method, body in (("POST", Mcp.message("ping", None, 1)), ("GET", None), ("DELETE", None)):
+            answer = gateway.request(method, "/mcp", body, before.headers)
+            assert answer.status == 404
+            check_rpc_error(answer.json(), -32600, "unknown", "initialize")
         await asyncio.to_thread(gateway.wait_for_state, "good", "ready")
+        after = Mcp(gateway)
+        assert after.id != before.id
+        assert after.call("good__echo", {"text": "again"})["result"]["content"][0]["text"] == "again"
         async with asyncio.timeout(WAIT_S), Client(url, mode="legacy") as client:
             assert (await client.call_tool("good__echo", {"text": "again"})).content

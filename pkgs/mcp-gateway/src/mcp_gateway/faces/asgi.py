@@ -75,7 +75,7 @@ class Application:
         sessions = Sessions()
         self._mcp: dict[str, Callable[[str, Visit, Receive, Send], Awaitable[None]]] = {}
         if gateway.config.gateway.mcp.enabled:
-            messages = Messages(gateway)
+            messages = Messages(gateway, self._edge.charge)
             legacy = LegacySse(gateway, sessions, messages)
             self._mcp["mcp"] = StreamableHttp(gateway, sessions, messages).serve
             self._mcp["sse"], self._mcp["message"] = legacy.serve_stream, legacy.serve_message

@@ -133,15 +133,24 @@ class Edge:
         if visit.caller is NOBODY:
             visit = await self._identify(visit, scope, rules)
         # Nobody in particular shares no bucket: one stranger must not make a probe fail for another.
-        rate = None if visit.caller is NOBODY else rate_of(rules.settings.limits, visit.caller)
+        if visit.caller is not NOBODY:
+            self.charge(visit.caller)
+        return visit
+
+    def charge(self, caller: Caller, requests: int = 1) -> None:
+        """Counts what a caller sends against their rate; a request may turn out to hold several.
+
+        Raises:
+            GatewayError: `busy`.
+        """
+        rate = rate_of(self.rules().settings.limits, caller)
         if rate is not None:
-            wait_s = self._buckets.take(visit.caller.id, rate, rate * BURST_S, clock.now_s())
+            wait_s = self._buckets.take(caller.id, rate, rate * BURST_S, clock.now_s(), requests)
             if wait_s:
                 detail = (
                     f"You send more than {rate} requests a second, which is as many as one caller may send"
                 )
                 raise GatewayError(Kind.BUSY, detail, retry_after_s=wait_s)
-        return visit
 
     def _admit(self, scope: Scope, rules: _Rules) -> Visit:
         """What can be told at once; `NOBODY` where it takes more."""

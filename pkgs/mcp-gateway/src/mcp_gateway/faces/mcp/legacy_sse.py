@@ -23,7 +23,7 @@ from mcp_gateway.faces.http import (
     require_json,
     respond,
 )
-from mcp_gateway.faces.mcp.messages import Asked, Messages, error_body, read_messages, unreadable
+from mcp_gateway.faces.mcp.messages import Asked, Messages, error_body, unreadable
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, LEGACY_SSE, Session, Sessions, expire
 from mcp_gateway.faces.mcp.streams import Said, Stream
 from mcp_gateway.faces.mcp.telling import open_feed, tell_changes
@@ -106,7 +106,7 @@ class LegacySse:
         require_json(visit.headers)
         session = self._session(endpoint, visit)
         body = await read_body(visit, receive, self._gateway.config.gateway.limits.body_bytes)
-        messages = read_messages(session, body)
+        messages = self._messages.read(session, body)
         if len(session.tasks) + len(messages) > MAX_UNDER_WAY:
             detail = f"{MAX_UNDER_WAY} requests of this session are under way, and that is as many as may be"
             raise GatewayError(Kind.BUSY, detail, retry_after_s=1.0)

@@ -84,10 +84,11 @@ class Introduction:
 
 
 class Messages:
-    """One instance for all transports."""
+    """One instance for all transports. `charge` counts more requests of a caller, or raises `busy`."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, charge: Callable[[Caller, int], None]) -> None:
         self._gateway = gateway
+        self._charge = charge
         self._at_once: dict[str, Callable[[Session, Message], bytes]] = {
             "ping": lambda _session, _message: b"{}",
             "tools/list": _one_page(self._tools),
@@ -134,6 +135,21 @@ class Messages:
         return Introduction(revision, client_info(asked.clientInfo), response(message.id_raw, result))
 
     # Messages
+
+    def read(self, session: Session, body: bytes) -> list[tuple[Message, int]]:
+        """One message, or several where the session's revision has batches; each with its size in bytes.
+
+        Raises:
+            GatewayError: `invalid`, or `busy` for more than the caller may send; none may be acted on.
+        """
+        if not (is_array(body) and REVISIONS[session.revision].batches):
+            return [(read_message(body), len(body))]
+        messages = read_batch(body, MAX_BATCH)
+        if any(message.method == "initialize" for message, _ in messages):
+            detail = "`initialize` is no part of a batch: nothing may be sent before its answer"
+            raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+        self._charge(session.caller, len(messages) - 1)  # the first came with the request
+        return messages
 
     def note(self, session: Session, message: Message) -> None:
         """Notifications and stray responses; only a cancellation means anything yet."""
@@ -258,21 +274,6 @@ class _Cancelled(msgspec.Struct):
 
 def is_array(body: bytes) -> bool:
     return body.lstrip()[:1] == b"["
-
-
-def read_messages(session: Session, body: bytes) -> list[tuple[Message, int]]:
-    """One message, or several where the session's revision has batches; each with its size in bytes.
-
-    Raises:
-        GatewayError: `invalid`, and none of them may be acted on.
-    """
-    if not (is_array(body) and REVISIONS[session.revision].batches):
-        return [(read_message(body), len(body))]
-    messages = read_batch(body, MAX_BATCH)
-    if any(message.method == "initialize" for message, _ in messages):
-        detail = "`initialize` is no part of a batch: nothing may be sent before its answer"
-        raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
-    return messages
 
 
 def _one_page(made: Callable[[Session], bytes]) -> Callable[[Session, Message], bytes]:

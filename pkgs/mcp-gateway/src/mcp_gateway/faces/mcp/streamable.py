@@ -31,7 +31,6 @@ from mcp_gateway.faces.mcp.messages import (
     Messages,
     error_body,
     is_array,
-    read_messages,
     unreadable,
 )
 from mcp_gateway.faces.mcp.sessions import Session, Sessions, expire
@@ -113,7 +112,7 @@ class StreamableHttp:
 
     async def _batch(self, session: Session, visit: Visit, body: bytes, send: Send) -> None:
         """Several messages (2025-03-26): all are read before any is acted on, then all run at once."""
-        messages = read_messages(session, body)
+        messages = self._messages.read(session, body)
         reply = _BatchReply(session, visit, send)
         try:
             async with asyncio.TaskGroup() as running:
