@@ -12,6 +12,7 @@ import pytest
 from msgspec import Raw
 
 from mcp_gateway import clock
+from mcp_gateway.faces.http import send_event
 from mcp_gateway.faces.mcp import streams as streams_module
 from mcp_gateway.faces.mcp.streams import (
     KEPT_S,
@@ -272,3 +273,10 @@ async def test_a_quiet_connection_is_kept_alive(kept: Kept, monkeypatch: pytest.
         await task
     assert connection.sent.startswith(b": keep-alive\n\n")
     assert connection.sent.endswith(b"data: 1\n\n")
+
+
+async def test_line_ends_within_a_large_result_do_not_end_its_event_on_rest_either() -> None:
+    result = Raw(b'{\r\n"x":\n"' + b"y" * 2_000_000 + b'"}')
+    connection = Connection()
+    await send_event(connection.send, "result", b"", result, b"")
+    assert frames(connection.sent) == [("result", bytes(result).replace(b"\r", b" ").replace(b"\n", b" "))]

@@ -160,7 +160,7 @@ async def send_event(send: Send, name: str, before: bytes, result: Raw, after: b
         return
     await send_part(send, b"event: %b\ndata: %b" % (name.encode(), before))
     for part in slices(result):
-        await send_part(send, part.replace(b"\r", b" "))
+        await send_part(send, part.replace(b"\r", b" ").replace(b"\n", b" "))
     await send_part(send, after + b"\n\n")
 
 

@@ -6,6 +6,7 @@ when that ends so does the session, with its calls. What messages mean is the bu
 """
 
 import asyncio
+import logging
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qs
@@ -15,6 +16,7 @@ from mcp_gateway.errors import INVALID_REQUEST, GatewayError, Kind
 from mcp_gateway.faces.calls import until_gone
 from mcp_gateway.faces.http import (
     JSON_TYPE,
+    MISTAKE,
     Receive,
     Send,
     Visit,
@@ -35,6 +37,8 @@ from mcp_gateway.wire.envelope import Message
 OLDEST: Final = "2024-11-05"  # until `initialize` says more
 MAX_UNDER_WAY: Final = 256  # requests of one session: a POST is answered at once, so only this holds them up
 _KEY: Final = "sessionId"
+
+logger = logging.getLogger(__name__)
 
 
 class LegacySse:
@@ -133,10 +137,14 @@ class LegacySse:
         session, message = asked.session, asked.message
         assert session.own is not None, "a session of this transport has its stream from the begin"
         outlet = _Outlet(session.own)
-        if message.method == "initialize":
-            await outlet.answer(self._introduced(session, message))
-        else:
-            await self._messages.answer(asked, outlet)
+        try:
+            if message.method == "initialize":
+                await outlet.answer(self._introduced(session, message))
+            else:
+                await self._messages.answer(asked, outlet)
+        except Exception:  # the POST was answered long ago: who waits hears of it here or never
+            logger.exception("a request over HTTP+SSE failed")
+            await outlet.answer(error_body(message.id_raw, GatewayError(Kind.INTERNAL, MISTAKE)))
 
     def _introduced(self, session: Session, message: Message) -> bytes:
         try:
