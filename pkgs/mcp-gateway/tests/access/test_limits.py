@@ -177,6 +177,15 @@ def test_a_bucket_gives_what_flowed_in_and_says_when_there_is_more() -> None:
     ]  # never above its size
 
 
+def test_a_bucket_gives_several_at_once_and_a_full_one_to_who_wants_more() -> None:
+    buckets = Buckets()
+    assert buckets.take("a", 2.0, 10.0, now=0.0, count=8) == 0
+    assert buckets.take("a", 2.0, 10.0, now=0.0, count=4) == 1.0
+    assert buckets.take("a", 2.0, 10.0, now=1.0, count=4) == 0
+    assert buckets.take("a", 2.0, 10.0, now=1.0, count=50) == 5.0
+    assert buckets.take("a", 2.0, 10.0, now=6.0, count=50) == 0
+
+
 def test_buckets_are_bounded_and_forget_who_was_not_seen_for_longest() -> None:
     buckets = Buckets()
     assert buckets.take("first", 1.0, 1.0, now=0.0) == 0

@@ -114,7 +114,7 @@ async def events(parts: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, str]]:
                     event = value
                 elif name == "data":
                     data.append(value)
-            if data:
+            if any(data):  # without any it only gives an id to come back with
                 yield event, "\n".join(data)
     if pending:
         raise Wrong(f"the stream broke off inside an event: {pending[:200]!r}")

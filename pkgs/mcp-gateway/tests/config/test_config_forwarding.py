@@ -9,7 +9,7 @@ from mcp_gateway.config import load
 from mcp_gateway.config.changes import compare, with_link_of
 from mcp_gateway.config.forwarding import FORWARD_MAX, why_never
 from mcp_gateway.config.model import Config, ServerConfig
-from mcp_gateway.faces import http
+from mcp_gateway.faces import edge
 
 NEVER = (
     *("Authorization", "Proxy-Authorization", "Proxy-Connection", "Cookie", "Set-Cookie", "WWW-Authenticate"),
@@ -50,7 +50,7 @@ def test_what_must_never_be_passed_on_cannot_be_named(name: str) -> None:
 
 
 def test_every_mark_by_which_the_edge_knows_a_proxy_is_among_them() -> None:
-    marks = [mark.decode() for mark in (*http._PROXY_MARKS, http._PROXY_FAMILY)]
+    marks = [mark.decode() for mark in (*edge._PROXY_MARKS, edge._PROXY_FAMILY)]
     assert [mark for mark in marks if why_never(mark) is None] == []
 
 

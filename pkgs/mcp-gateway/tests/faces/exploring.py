@@ -27,6 +27,7 @@ TRIM: Final = "PATCH /api/tools/{server}/{tool}"
 SWITCH: Final = "PATCH /api/servers/{server}"
 RESTART: Final = "POST /api/servers/{server}/restart"
 MAKE: Final = "POST /api/keys"
+CLOSE: Final = "DELETE /api/sessions/{id}"
 REVOKE: Final = "DELETE /api/keys/{id}"
 READ: Final = "GET /api/resources/{server}"
 GET: Final = "POST /api/prompts/{server}/{prompt}"
@@ -48,6 +49,7 @@ class Known:
     shelves: tuple[str, ...]  # servers with resources and prompts
     uris: tuple[str, ...]
     prompts: tuple[str, ...]
+    sessions: tuple[str, ...]
     share: float = 0.7
 
 
@@ -85,7 +87,7 @@ def config(
     Nothing is left to chance, kept on disk or learnt. With `credentials` it makes up some.
     """
     names: tuple[str, ...] = ("servers", "switched", "trimmed", "tools", "calls", "artifacts", "keys")
-    names += ("shelves", "uris", "prompts")
+    names += ("sessions", "shelves", "uris", "prompts")
 
     def drawn(name: str) -> dict[str, Any]:
         return {"dictionary": name, "probability": known.share}
@@ -138,6 +140,7 @@ def config(
             },
             drawing("artifacts", *ARTIFACTS, parameter="path.id"),
             drawing("keys", REVOKE, parameter="path.id"),
+            drawing("sessions", CLOSE, parameter="path.id"),
             # A cursor is whatever an earlier page gave; no schema says what that is.
             expecting("positive_data_acceptance", "GET /api/calls"),
             # Which name, pattern or day makes sense is more than a schema can say.

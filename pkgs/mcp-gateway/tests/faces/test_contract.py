@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 
 from tests.faces.exploring import CALL, MAKE, REVOKE, SIGN_IN, STREAM, Known, bustle, config, explore
-from tests.faces.knocking import check_log, shelf
+from tests.faces.knocking import BOTH_KINDS, Mcp, check_log, shelf
 from tests.harness import Gateway, hostile, until
 
 FEW: Final = 12  # examples of each operation, beside those at its edges; enough to meet what there is
@@ -102,6 +102,11 @@ def known(gateway: Gateway, who: str, *servers: str) -> Known:
     if "admin" in RIGHTS[who]:
         made = [gateway.request("POST", "/api/keys", {"name": f"key {n}"}, headers).json() for n in range(9)]
         keys = (*keys, *(key["id"] for key in made))
+    introduction = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}}
+    for _ in range(9):  # each can be closed once
+        body = Mcp.message("initialize", introduction, 1)
+        assert gateway.request("POST", "/mcp", body, {**headers, "Accept": BOTH_KINDS}).status == 200
+    listed = gateway.request("GET", "/api/sessions", headers=headers).json()["sessions"]
     return Known(
         servers=servers or ("good", "off"),
         switched=("spare",),
@@ -113,6 +118,7 @@ def known(gateway: Gateway, who: str, *servers: str) -> Known:
         shelves=("shelf", "off"),
         uris=("x://known", "x://missing"),
         prompts=("known",),
+        sessions=tuple(session["id"] for session in listed),
     )
 
 

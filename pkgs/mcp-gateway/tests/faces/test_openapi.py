@@ -15,6 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from mcp_gateway.config import load
 from mcp_gateway.faces import rest
 from mcp_gateway.faces.asgi import Application
+from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.store import Store
 from mcp_gateway.upstream.process import Nursery
@@ -46,6 +47,8 @@ PROMISED = {
     ("POST", "/api/reload"),
     ("GET", "/health"),
     ("GET", "/ready"),
+    ("GET", "/api/sessions"),
+    ("DELETE", "/api/sessions/{id}"),
     ("GET", "/api/me"),
     ("POST", "/api/sign-in"),
     ("POST", "/api/sign-out"),
@@ -140,7 +143,11 @@ async def test_everything_promised_is_described_and_nothing_else(gateway: Gatewa
 
 async def test_every_route_there_is_is_described(gateway: Gateway) -> None:
     known = set(operations(await described(gateway)))
-    routes = [route for route in rest.build(gateway).routes if getattr(route, "path", "") != "/openapi.json"]
+    routes = [
+        route
+        for route in rest.build(gateway, Sessions()).routes
+        if getattr(route, "path", "") != "/openapi.json"
+    ]
     for route in routes:
         assert isinstance(route, APIRoute), f"a route that no description knows: {route}"
         for method in route.methods or ():

@@ -230,7 +230,7 @@ def test_reading_tells_its_progress_and_is_taken_back(directory: Path, session: 
     ) as response:
         assert response.getheader("content-type", "").startswith("text/event-stream")
         line = response.readline()
-        while not line.startswith(b"data:"):
+        while not line.startswith(b"data: {"):  # the stream begins with an event without data
             line = response.readline()
         assert json.loads(line[5:])["params"] == {"progressToken": "mine", "progress": 1}
         session.post(Mcp.message("notifications/cancelled", {"requestId": 77}))

@@ -2,12 +2,21 @@
 
 from typing import Any, cast
 
+import msgspec
 import pytest
 
-from mcp_gateway.access.caller import LOCAL_OPERATOR, Caller
+from mcp_gateway.access.caller import LOCAL_OPERATOR, Caller, Grant, Right
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.mcp import sessions as sessions_module
-from mcp_gateway.faces.mcp.sessions import IDLE_S, Session, Sessions
+from mcp_gateway.faces.mcp.sessions import (
+    CLIENT_CHARS,
+    IDLE_S,
+    LIFE_S,
+    ClientInfo,
+    Session,
+    Sessions,
+    client_info,
+)
 from mcp_gateway.gateway import Call
 
 STRANGER = Caller("stranger", LOCAL_OPERATOR.grants)
@@ -95,3 +104,72 @@ def test_there_are_only_so_many_sessions_and_room_comes_back(monkeypatch: pytest
     assert refused.value.retry_after_s
     sessions.close(some[0])
     assert is_there(sessions, opened(sessions), 0.0)
+
+
+def test_a_session_that_is_used_all_the_time_ends_all_the_same() -> None:
+    sessions = Sessions()
+    session = opened(sessions)
+    running = RecordedCall()
+    session.calls[int, 1] = cast(Call, running)
+    for minute in range(0, int(LIFE_S), 600):
+        assert is_there(sessions, session, minute)
+    assert not is_there(sessions, session, LIFE_S + 1)
+    assert running.reasons
+    assert len(sessions) == 0
+
+
+def test_one_that_nobody_asks_for_ends_when_others_are_looked_at() -> None:
+    sessions = Sessions()
+    old = opened(sessions)
+    old.calls[int, 1] = cast(Call, RecordedCall())  # so it is not idle
+    young = opened(sessions, now=LIFE_S - 1)
+    assert sessions.shown_to(LOCAL_OPERATOR, LIFE_S) == [old, young]
+    assert sessions.shown_to(LOCAL_OPERATOR, LIFE_S + 1) == [young]
+
+
+def test_a_session_is_shown_to_its_caller_and_to_operators_by_a_handle_that_opens_nothing() -> None:
+    sessions = Sessions()
+    user = Caller("user", (Grant(frozenset({Right.READ, Right.CALL})),))
+    some = Caller("some", (Grant(frozenset(Right), servers=("git",)),))  # operates one server, not everything
+    session = sessions.open(user, "git", "2025-11-25", 0.0, ClientInfo("editor", "1.2"))
+    (view,) = (one.view() for one in sessions.shown_to(user, 5.0))
+    assert view["id"] == session.handle
+    assert session.id not in str(view)
+    assert sessions.find(session.handle, user, "git", 0.0) is None
+    assert (view["client"], view["clientVersion"], view["endpoint"]) == ("editor", "1.2", "/servers/git/mcp")
+    assert sessions.shown_to(LOCAL_OPERATOR, 5.0) == [session]
+    assert sessions.by_handle(LOCAL_OPERATOR, session.handle) is session
+    for stranger in (some, Caller("other", user.grants)):
+        assert sessions.shown_to(stranger, 5.0) == []
+        told = set()
+        for handle in (session.handle, "0" * 16, session.id, ""):
+            with pytest.raises(GatewayError) as refused:
+                sessions.by_handle(stranger, handle)
+            assert refused.value.kind is Kind.UNKNOWN
+            told.add(refused.value.detail)
+        assert len(told) == 1
+    sessions.close(session)
+    assert sessions.shown_to(LOCAL_OPERATOR, 5.0) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "version"),
+    [
+        (b'{"name":"editor","version":"1.0","title":"Editor"}', "editor", "1.0"),
+        ('{"name":"Größe 😀"}'.encode(), "Größe 😀", ""),
+        (rb'{"name":"a\u001b[31mb\u202ec\nd","version":"\u200b"}', "a\\x1b[31mb\\u202ec\\nd", "\\u200b"),
+        (rb'{"name":"\ud800"}', "", ""),  # half a character
+        (b'{"name":7,"version":null}', "", ""),
+        (b"[]", "", ""),
+        (b"", "", ""),
+        (b"[" * 5_000 + b"]" * 5_000, "", ""),
+    ],
+)
+def test_what_a_client_calls_itself_is_fit_to_be_shown(said: bytes, name: str, version: str) -> None:
+    assert client_info(said) == ClientInfo(name, version)
+
+
+def test_a_client_does_not_talk_of_itself_for_long() -> None:
+    for letter in ("x", "\u202e"):
+        told = client_info(msgspec.json.encode({"name": letter * 10_000, "version": letter * 10_000}))
+        assert len(told.name) == len(told.version) == CLIENT_CHARS

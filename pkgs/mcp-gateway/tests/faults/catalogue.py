@@ -566,11 +566,13 @@ E = (
     Entry(
         "F087",
         "they leave during a call",
-        "over REST, plain or streamed, the call is `cancelled` and the server told; over MCP of the "
-        "handshake era it goes on, as that revision says",
+        "over REST, plain or streamed, and over HTTP+SSE the call is `cancelled` and the server told; over "
+        "Streamable HTTP it goes on, as the revisions say, and a client may come back for it",
         (
             "faces/test_rest.py::test_hanging_up_cancels_the_call_and_the_server_hears_of_it",
             "faces/test_mcp.py::test_hanging_up_is_not_a_cancellation",
+            "faces/test_resuming.py::test_a_call_goes_on_and_its_rest_is_told_to_who_comes_back",
+            "faces/test_legacy_sse.py::test_the_end_of_the_stream_ends_the_session_and_its_calls",
             "faces/test_bad_input.py::test_a_client_that_leaves_within_its_body_leaves_nothing",
         ),
         later=MODERN_FACE,

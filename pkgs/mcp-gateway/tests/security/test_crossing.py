@@ -30,7 +30,7 @@ def request_of(gateway: Guarded, session: Mcp, number: int) -> bytes:
 
 def events_of(answer: bytes) -> list[dict[str, object]]:
     """The messages of an event stream, whatever its chunks."""
-    return [json.loads(line[6:]) for line in answer.split(b"\n") if line.startswith(b"data: ")]
+    return [json.loads(line[6:]) for line in answer.split(b"\n") if line.startswith(b"data: {")]
 
 
 async def ask(port: int, request: bytes) -> bytes:

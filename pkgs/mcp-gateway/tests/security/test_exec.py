@@ -144,7 +144,7 @@ def test_CVE_2025_49596_no_address_takes_a_command(gateway: Guarded, trap: Path)
         with gateway.open("GET", asked) as response:
             assert response.status in (200, 400, 404), asked
             if response.status == 200:
-                assert path in ("/api/events", "/api/servers/good/logs")
+                assert path in ("/mcp/sse", "/api/events", "/api/servers/good/logs")
     with gateway.open("POST", f"/mcp?command={run}", Mcp.message("ping", None, 1)) as response:
         assert response.status == 400
 

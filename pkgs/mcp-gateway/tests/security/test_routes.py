@@ -17,6 +17,7 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.config import load
 from mcp_gateway.faces import rest
 from mcp_gateway.faces.asgi import HOT
+from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.gateway import Gateway as Inside
 from mcp_gateway.store import Store
 from mcp_gateway.upstream.process import Nursery
@@ -100,7 +101,7 @@ async def inside(tmp_path: Path) -> AsyncIterator[Inside]:
 
 @pytest.fixture
 def routes(inside: Inside) -> Routes:
-    return table(rest.build(inside))
+    return table(rest.build(inside, Sessions()))
 
 
 def table(app: FastAPI) -> Routes:
@@ -131,7 +132,7 @@ def test_S01_no_route_is_without_a_policy(inside: Inside, routes: Routes) -> Non
         lambda app: app.mount("/static", StaticFiles(directory=Path(__file__).parent)),
     ]
     for add in ways:
-        app = rest.build(inside)
+        app = rest.build(inside, Sessions())
         add(app)
         with pytest.raises(LookupError, match="policy"):
             rest.policies(app)

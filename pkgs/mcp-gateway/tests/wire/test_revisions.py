@@ -22,6 +22,10 @@ def test_batches_belong_to_the_two_oldest_revisions() -> None:
     assert [date for date, row in REVISIONS.items() if row.batches] == ["2024-11-05", "2025-03-26"]
 
 
+def test_streams_are_primed_from_the_revision_on_that_says_so() -> None:
+    assert [date for date, row in REVISIONS.items() if row.primes] == ["2025-11-25"]
+
+
 @pytest.mark.parametrize("date", ["2026-07-28", "2025-11-26", "", "latest", "2025-11-25 "])
 def test_no_other_date_opens_by_handshake(date: str) -> None:
     assert not is_handshake(date)

@@ -1,4 +1,4 @@
-"""Who is asking. Made by the edge (`faces/http.py`) from proof, never from a name in a request."""
+"""Who is asking. Made by the edge (`faces/edge.py`) from proof, never from a name in a request."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

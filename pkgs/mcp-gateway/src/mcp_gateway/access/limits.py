@@ -88,12 +88,13 @@ class Buckets:
     def __init__(self) -> None:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, at which time
 
-    def take(self, name: str, per_s: float, burst: float, now: float) -> float:
-        """Takes one; 0, or in how many seconds there is one."""
+    def take(self, name: str, per_s: float, burst: float, now: float, count: int = 1) -> float:
+        """Takes so many; 0, or in how many seconds there are as many. Never more than a full bucket's."""
+        wanted = min(count, burst)
         tokens, at = self._left.get(name, (burst, now))
         tokens = min(burst, tokens + (now - at) * per_s)
-        wait_s = 0.0 if tokens >= 1 else (1 - tokens) / per_s
-        self._left[name] = (tokens if wait_s else tokens - 1, now)
+        wait_s = 0.0 if tokens >= wanted else (wanted - tokens) / per_s
+        self._left[name] = (tokens if wait_s else tokens - wanted, now)
         self._left.move_to_end(name)
         if len(self._left) > MAX_BUCKETS:
             self._left.popitem(last=False)

@@ -4,7 +4,7 @@ Only click is imported here. A command is imported when it is run, so `--help` a
 fast, and `serve` carries neither the client's HTTP library nor its tables.
 
     serve, config, importing    on this machine, without a running gateway
-    servers, tools, call, logs, activity, reload, me    over REST, from any machine
+    servers, tools, call, logs, activity, sessions, reload, me    over REST, from any machine
     keys, state                 over REST, or on the state directory of this machine
     options, client, failures   what these share: --url, --key-file, --json, the connection, the exit codes
     screen, result, flags       pure: text of servers made safe to show; flags from a schema
@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "call": ("call", "Call a tool; its parameters are flags."),
     "logs": ("logs", "Show what a server wrote to stderr."),
     "reload": ("reload", "Let the gateway read its configuration again."),
+    "sessions": ("sessions", "List connected MCP clients, close a session."),
     "keys": ("keys", "Make API keys, list and revoke them; hash a password or a key."),
     "me": ("me", "Show who you are to a gateway, and what you may do there."),
     "activity": ("activity", "Show calls: who, what, how long, with which outcome."),

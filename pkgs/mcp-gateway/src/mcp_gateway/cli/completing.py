@@ -26,6 +26,10 @@ def complete_tool(ctx: click.Context, _parameter: click.Parameter, incomplete: s
     return _starting(incomplete, (f"{row.get('server')}/{row.get('name')}" for row in rows))
 
 
+def complete_session(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    return _starting(incomplete, (row.get("id") for row in _rows(ctx, "/api/sessions", "sessions")))
+
+
 def _starting(incomplete: str, names: Any) -> list[str]:
     return [name for name in names if _PLAIN.fullmatch(str(name)) and name.startswith(incomplete)]
 

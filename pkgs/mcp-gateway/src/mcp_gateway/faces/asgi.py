@@ -16,22 +16,26 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.access.policy import require
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, rest
+from mcp_gateway.faces.edge import Edge
 from mcp_gateway.faces.http import (
     MISTAKE,
-    Edge,
     Receive,
     Scope,
     Send,
     Visit,
     respond_problem,
 )
-from mcp_gateway.faces.mcp.streamable import ALL_SERVERS, StreamableHttp
+from mcp_gateway.faces.mcp.legacy_sse import LegacySse
+from mcp_gateway.faces.mcp.messages import Messages
+from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Sessions
+from mcp_gateway.faces.mcp.streamable import StreamableHttp
 from mcp_gateway.gateway import Gateway
 
 logger = logging.getLogger(__name__)
 
 _SERVERS: Final = b"/servers/"
-_MCP: Final = b"/mcp"
+_MCP_PATHS: Final = {b"/mcp": "mcp", b"/mcp/sse": "sse", b"/mcp/message": "message"}
+_SERVER_PATHS: Final = {b"mcp": "mcp", b"sse": "sse", b"message": "message"}
 _VIA: Final = b"mcp-gateway-via"  # what `upstream/remote.py` sends
 # Who has none of these rights gets nowhere. Calls are refused by the call path, which records it.
 HOT: Final = {
@@ -40,6 +44,11 @@ HOT: Final = {
         (method, path): (Right.READ, Right.CALL)
         for method in ("POST", "GET", "DELETE")
         for path in ("/mcp", "/servers/{server}/mcp")
+    },
+    **{
+        (method, f"{parent}/{name}"): (Right.READ, Right.CALL)
+        for method, name in (("GET", "sse"), ("POST", "message"))
+        for parent in ("/mcp", "/servers/{server}")
     },
 }
 _MCP_RIGHTS: Final = HOT["POST", "/mcp"]
@@ -63,11 +72,16 @@ class Application:
         self._gateway = gateway
         self._edge = Edge(gateway)
         self._instance = gateway.instance.encode()
-        self._mcp = StreamableHttp(gateway) if gateway.config.gateway.mcp.enabled else None
-        if self._mcp is not None:
-            gateway.metrics.sessions = self._mcp.sessions.__len__
-            gateway.at_end_of.append(self._mcp.sessions.end_of)
-        self._rest: Any = rest.build(gateway)
+        sessions = Sessions()
+        self._mcp: dict[str, Callable[[str, Visit, Receive, Send], Awaitable[None]]] = {}
+        if gateway.config.gateway.mcp.enabled:
+            messages = Messages(gateway, self._edge.charge)
+            legacy = LegacySse(gateway, sessions, messages)
+            self._mcp["mcp"] = StreamableHttp(gateway, sessions, messages).serve
+            self._mcp["sse"], self._mcp["message"] = legacy.serve_stream, legacy.serve_message
+        gateway.metrics.sessions = sessions.__len__
+        gateway.at_end_of.append(sessions.end_of)
+        self._rest: Any = rest.build(gateway, sessions)
         self._cors: tuple[frozenset[bytes], _App] = (frozenset(), self._serve)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,10 +135,11 @@ class Application:
         if visit.method == "POST" and path.startswith(calls.PREFIX):
             await calls.serve_call(self._gateway, visit, receive, send)
             return
-        endpoint = _mcp_endpoint(path)
-        if endpoint is not None and self._mcp is not None:
+        found = _mcp_endpoint(path)
+        if found is not None and self._mcp:
             require(visit.caller, *_MCP_RIGHTS)
-            await self._mcp.serve(endpoint, visit, receive, send)
+            endpoint, way = found
+            await self._mcp[way](endpoint, visit, receive, send)
             return
         scope["mcp_gateway.visit"] = visit
         try:
@@ -133,12 +148,14 @@ class Application:
             logger.exception("a request to %s failed", scope["raw_path"])
 
 
-def _mcp_endpoint(path: bytes) -> str | None:
-    """Which MCP endpoint a path is: `ALL_SERVERS`, a server id, or None."""
-    if path == _MCP:
-        return ALL_SERVERS
-    if path.startswith(_SERVERS) and path.endswith(_MCP):
-        server = path[len(_SERVERS) : -len(_MCP)]
-        if server and b"/" not in server:
-            return server.decode("ascii", "replace")
+def _mcp_endpoint(path: bytes) -> tuple[str, str] | None:
+    """Which MCP endpoint a path is, `ALL_SERVERS` or a server id, and which way in it is; or None."""
+    way = _MCP_PATHS.get(path)
+    if way is not None:
+        return ALL_SERVERS, way
+    if path.startswith(_SERVERS):
+        server, _, rest = path[len(_SERVERS) :].partition(b"/")
+        way = _SERVER_PATHS.get(rest)
+        if server and way is not None:
+            return server.decode("ascii", "replace"), way
     return None

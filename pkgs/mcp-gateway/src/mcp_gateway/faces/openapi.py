@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 
 from mcp_gateway.access.caller import Right
 from mcp_gateway.errors import TABLE
-from mcp_gateway.faces import http
+from mcp_gateway.faces import edge
 from mcp_gateway.faces.calls import TIMEOUT_BELOW_S
 from mcp_gateway.faces.shapes import PARAMETERS, SCHEMAS, TAGS, Shape, ref
 
@@ -164,6 +164,8 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/calls/{id}", "delete"): _json(ref("Call")),
     ("/api/artifacts/{id}", "get"): _json(ref("Result")),
     ("/api/artifacts/{id}", "head"): {},
+    ("/api/sessions", "get"): _json(_list_of("sessions", "Session")),
+    ("/api/sessions/{id}", "delete"): {},
     ("/api/me", "get"): _json(ref("Me")),
     ("/api/keys", "get"): _json(_list_of("keys", "Key")),
     ("/api/keys", "post"): _json(ref("Key")),
@@ -313,7 +315,7 @@ def _complete_operation(place: Place, operation: Operation, rights: Sequence[Rig
 
 def _is_public(place: Place) -> bool:
     path, method = place
-    return (method.upper(), path.encode()) in http.PUBLIC
+    return (method.upper(), path.encode()) in edge.PUBLIC
 
 
 def _security(place: Place, rights: Sequence[Right]) -> list[Shape]:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from mcp_gateway import clock
 from mcp_gateway.access.caller import Right
 from mcp_gateway.access.policy import require
 from mcp_gateway.catalog import api_list
@@ -25,6 +26,7 @@ from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.http import MISTAKE, Visit, error_headers, problem_document, require_json
+from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
 from mcp_gateway.gateway import CallQuery, Gateway
 from mcp_gateway.gateway.events import changes
@@ -162,8 +164,8 @@ def event_stream(events: AsyncIterator[bytes]) -> StreamingResponse:
     return StreamingResponse(events, headers=headers)
 
 
-def build(gateway: Gateway) -> FastAPI:
-    """The application; `gateway` need not be started yet."""
+def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
+    """The application; `gateway` need not be started yet. `sessions` are those of MCP clients."""
     app = Described(
         title="MCP Gateway",
         version=VERSION,
@@ -180,6 +182,7 @@ def build(gateway: Gateway) -> FastAPI:
     _add_resources_and_prompts(app, gateway)
     _add_calls(app, gateway)
     _add_artifacts(app, gateway)
+    _add_sessions(app, gateway, sessions)
     _add_sign_in(app, gateway)
     _add_keys(app, gateway)
     app.rights = policies(app)
@@ -491,6 +494,33 @@ def _add_artifacts(app: FastAPI, gateway: Gateway) -> None:
     )
     async def size_artifact(visit: Let, id: str) -> Response:
         return ArtifactResponse(gateway.read_artifact(visit.caller, id), visit.headers, is_head=True)
+
+
+def _add_sessions(app: FastAPI, gateway: Gateway, sessions: Sessions) -> None:
+    @app.get(
+        "/api/sessions",
+        dependencies=[MINE],
+        tags=["sessions"],
+        summary="Connected MCP clients: yours, or all for operators",
+    )
+    async def list_sessions(visit: Let) -> Response:
+        shown = sessions.shown_to(visit.caller, clock.now_s())
+        return json_response({"sessions": [session.view() for session in shown]})
+
+    @app.delete(
+        "/api/sessions/{id}",
+        dependencies=[MINE],
+        status_code=204,
+        tags=["sessions"],
+        summary="Close a session: its calls are cancelled and its streams end",
+    )
+    async def close_session(visit: Let, id: str) -> Response:
+        session = sessions.by_handle(visit.caller, id)
+        if session.caller.id != visit.caller.id:
+            detail = f"{id} of {session.caller.id}"
+            gateway.actions.note(visit.caller, Right.OPERATE, "session.close", detail=detail)
+        sessions.close(session)
+        return Response(status_code=204)
 
 
 def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:

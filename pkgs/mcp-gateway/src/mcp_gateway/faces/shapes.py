@@ -295,6 +295,26 @@ NEW_KEY: Final[Shape] = {
     "additionalProperties": False,
     "examples": [{"name": "laptop"}, {"name": "reader", "scopes": {"rights": ["read"], "servers": ["git"]}}],
 }
+SESSION: Final[Shape] = {
+    "type": "object",
+    "required": [
+        *("id", "client", "clientVersion", "revision", "transport", "endpoint", "caller"),
+        *("begun", "seen", "streams", "calls"),
+    ],
+    "properties": {
+        "id": {"type": "string", "description": "To close it with; not the id the client uses"},
+        "client": {"type": "string", "description": "What the client calls itself; empty if it does not say"},
+        "clientVersion": {"type": "string"},
+        "revision": {"type": "string", "description": "Of MCP, such as 2025-11-25"},
+        "transport": {"enum": ["streamable-http", "sse"]},
+        "endpoint": {"type": "string", "description": "Such as `/mcp` or `/servers/git/mcp`"},
+        "caller": {"type": "string", "description": "As activity names it"},
+        "begun": {"type": "number", "description": "Seconds since 1970"},
+        "seen": {"type": "number", "description": "When it asked something last; seconds since 1970"},
+        "streams": {"type": "integer", "description": "Event streams that are open"},
+        "calls": {"type": "integer", "description": "Calls that are running"},
+    },
+}
 ME: Final[Shape] = {
     "type": "object",
     "required": ["caller", "name", "rights", "scopes", "signedInUntil", "elevatedUntil"],
@@ -365,6 +385,7 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "Result": RESULT,
     "Scopes": SCOPES,
     "Server": SERVER,
+    "Session": SESSION,
     "SignIn": SIGN_IN,
     "Tool": TOOL,
 }
@@ -377,6 +398,7 @@ TAGS: Final = {
     "calls": "Activity: what was called, by whom, how it ended; and large results",
     "events": "What changes, as it happens",
     "callers": "Who is asking, and with which rights: API keys, signing in",
+    "sessions": "Connected MCP clients",
     "gateway": "The gateway itself",
     "probes": "For supervisors and monitoring",
 }

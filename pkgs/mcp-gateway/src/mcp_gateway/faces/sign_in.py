@@ -15,11 +15,10 @@ from mcp_gateway import clock
 from mcp_gateway.access.caller import NOBODY, Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import cookies, status
+from mcp_gateway.faces.edge import CODE_HEADER, is_loopback_host
 from mcp_gateway.faces.http import (
-    CODE_HEADER,
     Visit,
     error_headers,
-    is_loopback_host,
     unauthenticated,
 )
 from mcp_gateway.gateway import Gateway

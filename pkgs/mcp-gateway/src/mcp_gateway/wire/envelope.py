@@ -66,6 +66,7 @@ class Message(msgspec.Struct, gc=False):
 
 _read_head = msgspec.json.Decoder(Head).decode
 _read_slices = msgspec.json.Decoder(_Slices).decode
+_read_array = msgspec.json.Decoder(list[Raw]).decode
 _read_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _read_error = msgspec.json.Decoder(RpcError).decode
 encode = msgspec.json.Encoder().encode
@@ -129,6 +130,40 @@ def read_message(body: bytes) -> Message:
     slices = _read_slices(body)
     members = _read_members(slices.params) if params else {}
     return Message(request_id, bytes(slices.id), method, members, params.get("name"), meta)
+
+
+def read_batch(body: bytes, most: int) -> list[tuple[Message, int]]:
+    """Reads an array of messages of a caller, each by the rules of `read_message`, with its size in bytes.
+
+    All or nothing: one that cannot be read, or an id that comes twice, refuses all of them.
+
+    Raises:
+        GatewayError: `invalid`, with the JSON-RPC code -32700 or -32600.
+    """
+    try:
+        slices = _read_array(body)
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        detail = f"The body is not valid JSON: {problem}"
+        raise GatewayError(Kind.INVALID, detail, rpc_code=PARSE_ERROR) from None
+    if not 1 <= len(slices) <= most:
+        raise _bad_request(f"a batch holds 1 to {most} messages, and this one {len(slices)}")
+    messages: list[tuple[Message, int]] = []
+    ids: set[tuple[type, RequestId]] = set()
+    for number, part in enumerate(map(bytes, slices), 1):
+        try:
+            message = read_message(part)
+        except GatewayError as problem:
+            problem.detail = f"Message {number} of the batch: {problem.detail}"
+            raise
+        if message.id is not None and message.method is not None:
+            key = (type(message.id), message.id)
+            if key in ids:
+                raise _bad_request(
+                    f"two requests of the batch have the id {message.id_raw[:80].decode('utf-8', 'replace')}"
+                )
+            ids.add(key)
+        messages.append((message, len(part)))
+    return messages
 
 
 def _refuse_case_variants(members: dict[str, Any], known: frozenset[str]) -> None:

@@ -16,11 +16,16 @@ class Era(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One dated revision: its era, and whether a POST may carry a batch array."""
+    """One dated revision: its era, and what sets it apart on the wire.
+
+    `batches`: an array of messages may be sent. `primes`: an event stream begins with an event that has an id
+    and no data, so that it can be resumed from its begin; clients of earlier ones choke on it.
+    """
 
     date: str
     era: Era
     batches: bool = False
+    primes: bool = False
 
 
 REVISIONS: Final = {
@@ -29,7 +34,7 @@ REVISIONS: Final = {
         Revision("2024-11-05", Era.HANDSHAKE, batches=True),
         Revision("2025-03-26", Era.HANDSHAKE, batches=True),
         Revision("2025-06-18", Era.HANDSHAKE),
-        Revision("2025-11-25", Era.HANDSHAKE),
+        Revision("2025-11-25", Era.HANDSHAKE, primes=True),
         Revision("2026-07-28", Era.MODERN),
     )
 }

@@ -4,6 +4,7 @@ At `/mcp` a request names a tool, a prompt or a resource as all servers' lists s
 the catalog. At `/servers/{id}/mcp` names and URIs are the server's own and pass as they are.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +12,6 @@ from msgspec import Raw
 
 from mcp_gateway.access.caller import Caller
 from mcp_gateway.errors import METHOD_NOT_FOUND, RESOURCE_NOT_FOUND, GatewayError, Kind, UpstreamAnswered
-from mcp_gateway.faces.http import Visit
 from mcp_gateway.gateway import (
     CALL_TOOL,
     GET_PROMPT,
@@ -54,7 +54,7 @@ def list_prompts(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
     return catalog.native_prompts.get(server, b'{"prompts":[]}')
 
 
-class Asked:
+class Wish:
     """One request on its way through an endpoint; `server` None is that of all servers."""
 
     __slots__ = ("_caller", "_gateway", "_message", "_server", "_uri", "method")
@@ -67,14 +67,14 @@ class Asked:
         self._uri = ""  # of a resource that is read, as the caller wrote it
         self.method = message.method or ""
 
-    def open(self, visit: Visit, request_bytes: int) -> Call:
+    def open(self, headers: Mapping[bytes, bytes], request_bytes: int) -> Call:
         """Sends it to its server.
 
         Raises:
             GatewayError: nothing was sent; the record is written.
         """
         try:
-            request = self._request(visit, request_bytes)
+            request = self._request(headers, request_bytes)
         except GatewayError as error:
             self.refuse(request_bytes, error)
             raise
@@ -122,7 +122,7 @@ class Asked:
 
     # What goes to the server
 
-    def _request(self, visit: Visit, request_bytes: int) -> Request:
+    def _request(self, headers: Mapping[bytes, bytes], request_bytes: int) -> Request:
         tool = target = ""
         is_prompt = False
         match self.method:
@@ -143,7 +143,7 @@ class Asked:
             self._message.params,
             arguments,
             request_bytes,
-            headers=visit.headers,
+            headers=headers,
             method=self.method,
             target=target,
             is_prompt=is_prompt,

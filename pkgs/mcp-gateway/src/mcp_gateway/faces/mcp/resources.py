@@ -7,13 +7,15 @@ part never ends within a character, so the parts joined are the result.
 
 import codecs
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.errors import RESOURCE_NOT_FOUND, GatewayError, Kind
-from mcp_gateway.faces.http import JSON_TYPE, SEND_SLICE_BYTES, Send, send_part
+from mcp_gateway.faces.http import SEND_SLICE_BYTES
+from mcp_gateway.faces.mcp.streams import Flowing
 from mcp_gateway.gateway import Gateway, Reading
 from mcp_gateway.gateway.artifacts import META, MIME_TYPE, URI_PREFIX
 from mcp_gateway.shelves import RESOURCES
@@ -66,40 +68,41 @@ def is_ours(gateway: Gateway, caller: Caller, server: str | None, message: Messa
     return any(uri.partition("?")[0] == one.uri for one in gateway.list_artifacts(caller))
 
 
-async def read_resource(
-    gateway: Gateway, caller: Caller, server: str | None, message: Message, send: Send
-) -> None:
-    """Answers `resources/read` over HTTP.
+def read_resource(gateway: Gateway, caller: Caller, server: str | None, message: Message) -> Flowing:
+    """The response to `resources/read`, read while it is sent.
 
     Raises:
-        GatewayError: `unknown` or `invalid`; nothing was sent.
+        GatewayError: `unknown` or `invalid`.
     """
     uri, artifact_id, offset, length = _asked(message.params.get("uri"))
     reading = _opened(gateway, caller, server, artifact_id)
     try:
-        size = reading.artifact.size
         start, end = _span(reading, offset, length)
-        is_part = (start, end) != (0, size)
-        about: dict[str, Any] = {"size": size, "offset": start, "length": end - start}
-        if end < size:
-            asked_for = "" if length is None else f"&length={length}"
-            about["next"] = f"{reading.artifact.uri}?offset={end}{asked_for}"
-        content = encode({"uri": uri, "mimeType": PART_TYPE if is_part else MIME_TYPE})[:-1]
-        head = b'{"jsonrpc":"2.0","id":%b,"result":{"_meta":%b,"contents":[%b,"text":"' % (
-            message.id_raw,
-            encode({META: about}),
-            content,
-        )
-        headers = [(b"content-type", JSON_TYPE)]  # its length is known only once it is escaped
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send_part(send, head)
-        decode = codecs.getincrementaldecoder("utf-8")().decode
-        for at in range(start, end, SEND_SLICE_BYTES):
-            text = decode(reading.read(at, min(SEND_SLICE_BYTES, end - at)))
-            await send_part(send, encode(text)[1:-1])
-        await send({"type": "http.response.body", "body": b'"}]}}'})
-    finally:
+    except BaseException:
         reading.close()
+        raise
+    size = reading.artifact.size
+    is_part = (start, end) != (0, size)
+    about: dict[str, Any] = {"size": size, "offset": start, "length": end - start}
+    if end < size:
+        asked_for = "" if length is None else f"&length={length}"
+        about["next"] = f"{reading.artifact.uri}?offset={end}{asked_for}"
+    content = encode({"uri": uri, "mimeType": PART_TYPE if is_part else MIME_TYPE})[:-1]
+    head = b'{"jsonrpc":"2.0","id":%b,"result":{"_meta":%b,"contents":[%b,"text":"' % (
+        message.id_raw,
+        encode({META: about}),
+        content,
+    )
+    return Flowing(_response(reading, head, start, end), reading.close)
+
+
+def _response(reading: Reading, head: bytes, start: int, end: int) -> Iterator[bytes]:
+    yield head
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    for at in range(start, end, SEND_SLICE_BYTES):
+        text = decode(reading.read(at, min(SEND_SLICE_BYTES, end - at)))
+        yield encode(text)[1:-1]
+    yield b'"}]}}'
 
 
 def _asked(raw: Any) -> tuple[str, str, int, int | None]:

@@ -1,29 +1,19 @@
-"""MCP over Streamable HTTP (2025-03-26 to 2025-11-25), plain ASGI.
+"""MCP over Streamable HTTP (2025-03-26 to 2025-11-25), plain ASGI: how messages are carried.
 
-`/mcp` offers the tools, prompts and resources of all servers under exposed names, `/servers/{id}/mcp` those
-of one under their own. `initialize` and the lists are answered from the catalog; a call is relayed with its
-id, name and progress token exchanged and nothing else touched. An answer is JSON unless something has to be
-said before it: only then the reply becomes an event stream.
+`/mcp` offers the tools of all servers under exposed names, `/servers/{id}/mcp` those of one under
+their own. What a message means is the business of `messages.py`. An answer is JSON unless something has to
+be said before it: only then the reply becomes an event stream, which a client may go on reading elsewhere
+(`streams.py`). A call goes on while nobody listens: leaving is no cancellation in this era.
 """
 
 import asyncio
-import contextlib
+import re
+from functools import partial
 from typing import Any, Final
 
-import msgspec
-from msgspec import Raw
-
 from mcp_gateway import clock
-from mcp_gateway.errors import (
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-    CallCancelled,
-    GatewayError,
-    Kind,
-    UpstreamAnswered,
-)
-from mcp_gateway.faces.calls import cancelled_problem, until_gone
+from mcp_gateway.errors import INVALID_REQUEST, GatewayError, Kind
+from mcp_gateway.faces.calls import until_gone
 from mcp_gateway.faces.http import (
     JSON_TYPE,
     LARGE_BYTES,
@@ -34,75 +24,76 @@ from mcp_gateway.faces.http import (
     read_body,
     require_json,
     respond,
-    respond_in_slices,
-    send_event,
     send_part,
 )
-from mcp_gateway.faces.mcp import primitives, resources
-from mcp_gateway.faces.mcp.sessions import Session, Sessions
-from mcp_gateway.gateway import LISTS, METHODS, READ_RESOURCE, Call, Gateway, call_id_text, stopping
-from mcp_gateway.gateway.events import changes
-from mcp_gateway.version import CLIENT_INFO
+from mcp_gateway.faces.mcp.messages import (
+    Asked,
+    Messages,
+    error_body,
+    is_array,
+    unreadable,
+)
+from mcp_gateway.faces.mcp.sessions import Session, Sessions, expire
+from mcp_gateway.faces.mcp.streams import (
+    KEEP_ALIVE_S,
+    Flowing,
+    Large,
+    Said,
+    Stream,
+    parts_of,
+    size_of,
+)
+from mcp_gateway.faces.mcp.telling import LIST_CHANGED, open_feed, tell_changes
+from mcp_gateway.gateway import Call, Gateway, call_id_text
+from mcp_gateway.gateway.events import Feed
 from mcp_gateway.wire import sse
-from mcp_gateway.wire.envelope import (
-    Message,
-    Params,
-    encode,
-    error_response,
-    notification,
-    read_members,
-    read_message,
-    response,
-)
-from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, REVISIONS, Era, is_handshake
+from mcp_gateway.wire.envelope import Message, read_message
+from mcp_gateway.wire.revisions import REVISIONS, is_handshake
 
-# A revision whose batches are not served is not offered either.
-OFFERED: Final = frozenset(
-    revision.date for revision in REVISIONS.values() if revision.era is Era.HANDSHAKE and not revision.batches
-)
-ALL_SERVERS: Final = ""  # the endpoint of `/mcp`; any other endpoint is a server id
-KEEP_ALIVE_S: Final = 15.0
-LIST_CHANGED_AFTER_S: Final = 0.5  # servers come up and go down in bursts
+# From here on the answer to a client that can come back for it is a stream: one that breaks loses nothing.
+RESUMABLE_AFTER_S: Final = 2.0
 _SESSION: Final = b"mcp-session-id"
 _REVISION: Final = b"mcp-protocol-version"
-_NULL: Final = b"null"
-_LIST_CHANGED: Final = {kind: notification(f"notifications/{kind}/list_changed") for kind in LISTS}
+_OWN, _POST = "g", "p"  # kinds of streams, in the ids of their events
+_EVENT_ID: Final = re.compile(rb"(([gp])\d{1,15})-(\d{1,15})")
 
 
 class StreamableHttp:
     """The endpoint; one instance serves `/mcp` and every `/servers/{id}/mcp`."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, sessions: Sessions, messages: Messages) -> None:
         self._gateway = gateway
-        self.sessions = Sessions()
+        self._sessions = sessions
+        self._messages = messages
 
     async def serve(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
         """Answers one HTTP request to an endpoint."""
         try:
-            if endpoint != ALL_SERVERS and not self._gateway.has_server(visit.caller, endpoint):
-                raise GatewayError(Kind.UNKNOWN, f"There is no server `{endpoint[:200]}`")
+            self._messages.require_endpoint(visit.caller, endpoint)
             if visit.method == "POST":
                 await self._post(endpoint, visit, receive, send)
             elif visit.method == "GET":
                 await self._listen(self._session(endpoint, visit), visit, receive, send)
             elif visit.method == "DELETE":
-                self.sessions.close(self._session(endpoint, visit))
+                self._sessions.close(self._session(endpoint, visit))
                 await send({"type": "http.response.start", "status": 204, "headers": []})
                 await send({"type": "http.response.body", "body": b""})
             else:
                 error = GatewayError(Kind.INVALID, "MCP is spoken with POST, GET and DELETE", status=405)
-                body = _error_body(b"", error)
-                await respond(send, 405, body, JSON_TYPE, (b"allow", b"POST, GET, DELETE"))
+                await respond(send, 405, unreadable(error), JSON_TYPE, (b"allow", b"POST, GET, DELETE"))
         except GatewayError as error:
-            # Nothing could be read of a JSON-RPC message: the answer has no id (JSON-RPC 2.0 section 5).
-            if error.rpc_code == INVALID_PARAMS:
-                error.rpc_code = INVALID_REQUEST
-            await respond(send, error.status, _error_body(b"", error), JSON_TYPE, *error_headers(error))
+            await respond(send, error.status, unreadable(error), JSON_TYPE, *error_headers(error))
 
     async def _post(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
         require_json(visit.headers)
         _require_acceptable(visit)
         body = await read_body(visit, receive, self._gateway.config.gateway.limits.body_bytes)
+        if is_array(body):
+            _require_known_revision(visit)
+            session = self._session(endpoint, visit)
+            if REVISIONS[session.revision].batches:
+                await self._batch(session, visit, body, send)
+                return
         message = read_message(body)
         if message.method == "initialize" and message.id is not None:
             await self._initialize(endpoint, visit, message, send)
@@ -110,14 +101,30 @@ class StreamableHttp:
         _require_known_revision(visit)
         session = self._session(endpoint, visit)
         if message.id is None or message.method is None:
-            self._note(session, message)
+            self._messages.note(session, message)
             await respond(send, 202, b"", JSON_TYPE)
-        elif message.method == READ_RESOURCE and self._is_artifact(session, message):
-            await self._read(session, message, send)
-        elif message.method in METHODS:
-            await self._call(session, visit, message, len(body), send)
-        else:
-            await respond(send, 200, self._answer(session, message), JSON_TYPE)
+            return
+        reply = _Reply(session, visit, send)
+        try:
+            await self._messages.answer(Asked(session, message, len(body), visit.headers), reply)
+        finally:
+            reply.close()
+
+    async def _batch(self, session: Session, visit: Visit, body: bytes, send: Send) -> None:
+        """Several messages (2025-03-26): all are read before any is acted on, then all run at once."""
+        messages = self._messages.read(session, body)
+        reply = _BatchReply(session, visit, send)
+        try:
+            async with asyncio.TaskGroup() as running:
+                for message, size in messages:
+                    if message.id is None or message.method is None:
+                        self._messages.note(session, message)
+                    else:
+                        asked = Asked(session, message, size, visit.headers)
+                        running.create_task(self._messages.answer(asked, reply))
+            await reply.end()
+        finally:
+            reply.close()
 
     # Sessions
 
@@ -130,7 +137,7 @@ class StreamableHttp:
                 rpc_code=INVALID_REQUEST,
             )
         now = clock.now_s()
-        session = self.sessions.find(session_id.decode("latin-1"), visit.caller, endpoint, now)
+        session = self._sessions.find(session_id.decode("latin-1"), visit.caller, endpoint, now)
         if session is None:
             raise GatewayError(
                 Kind.UNKNOWN,
@@ -140,238 +147,193 @@ class StreamableHttp:
         return session
 
     async def _initialize(self, endpoint: str, visit: Visit, message: Message, send: Send) -> None:
-        if self._gateway.is_stopping:  # a session would be lost before it is of use
-            error = stopping("it opens no more sessions")
-            await respond(
-                send, error.status, _error_body(message.id_raw, error), JSON_TYPE, *error_headers(error)
-            )
-            return
         try:
-            asked = msgspec.json.decode(encode(message.params), type=_Initialize)
-        except msgspec.MsgspecError as problem:
-            error = GatewayError(
-                Kind.INVALID, f"`initialize` is not valid: {problem}", rpc_code=INVALID_PARAMS
-            )
-            await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
-            return
-        revision = asked.protocolVersion if asked.protocolVersion in OFFERED else LATEST_HANDSHAKE
-        session = self.sessions.open(visit.caller, endpoint, revision, clock.now_s())
-        told = self._gateway.instructions(visit.caller, endpoint or None)
-        result = encode(
-            {
-                "protocolVersion": revision,
-                "capabilities": primitives.capabilities(self._gateway, visit.caller, endpoint or None),
-                "serverInfo": CLIENT_INFO,
-                **({"instructions": told} if told else {}),
-            }
-        )
-        headers = (_SESSION, session.id.encode())
-        await respond(send, 200, response(message.id_raw, result), JSON_TYPE, headers)
-
-    # Messages
-
-    def _note(self, session: Session, message: Message) -> None:
-        """Notifications and stray responses; only a cancellation means anything yet."""
-        if message.method == "notifications/cancelled":
-            with contextlib.suppress(msgspec.MsgspecError):
-                request_id = msgspec.json.decode(encode(message.params), type=_Cancelled).requestId
-                call = session.calls.get((type(request_id), request_id))
-                if call is not None:
-                    call.cancel("cancelled by the client", answered=False)
-
-    def _answer(self, session: Session, message: Message) -> bytes:
-        """The answer to a request that needs no server."""
-        if message.method == "ping":
-            return response(message.id_raw, b"{}")
-        result = self._list(session, message.method)
-        if result is not None:
-            if bytes(message.params.get("cursor", _NULL)) != _NULL:
-                problem = GatewayError(Kind.INVALID, "This cursor is not one of ours: the list has one page")
-                return _error_body(message.id_raw, problem)
-            return response(message.id_raw, result)
-        detail = f"The method `{(message.method or '')[:80]}` is not offered"
-        return _error_body(message.id_raw, GatewayError(Kind.UNKNOWN, detail, rpc_code=METHOD_NOT_FOUND))
-
-    def _list(self, session: Session, method: str | None) -> bytes | None:
-        match method:
-            case "tools/list":
-                return self._tools(session)
-            case "resources/list":
-                return resources.list_resources(self._gateway, session.caller, session.endpoint or None)
-            case "resources/templates/list":
-                return resources.list_templates(self._gateway, session.caller, session.endpoint or None)
-            case "prompts/list":
-                return primitives.list_prompts(self._gateway, session.caller, session.endpoint or None)
-        return None
-
-    def _tools(self, session: Session) -> bytes:
-        catalog = self._gateway.catalog(session.caller)
-        if session.endpoint == ALL_SERVERS:
-            return catalog.exposed_list
-        return catalog.native_lists.get(session.endpoint, b'{"tools":[]}')
-
-    def _is_artifact(self, session: Session, message: Message) -> bool:
-        return resources.is_ours(self._gateway, session.caller, session.endpoint or None, message)
-
-    async def _read(self, session: Session, message: Message, send: Send) -> None:
-        server = session.endpoint or None
-        try:
-            await resources.read_resource(self._gateway, session.caller, server, message, send)
+            said = self._messages.introduce(visit.caller, endpoint, message)
         except GatewayError as error:
-            await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
-
-    # Calls
-
-    async def _call(
-        self, session: Session, visit: Visit, message: Message, request_bytes: int, send: Send
-    ) -> None:
-        assert message.id is not None, "a call is a request"
-        key = (type(message.id), message.id)
-        asked = primitives.Asked(self._gateway, session.caller, session.endpoint or None, message)
-        try:
-            if key in session.calls:
-                detail = "A request with this id is still running in this session"
-                error = GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
-                asked.refuse(request_bytes, error)
-                raise error
-            call = asked.open(visit, request_bytes)
-        except GatewayError as error:
-            await respond(send, 200, _error_body(message.id_raw, error), JSON_TYPE)
+            status = 200 if error.kind is Kind.INVALID else error.status
+            body = error_body(message.id_raw, error)
+            await respond(send, status, body, JSON_TYPE, *error_headers(error))
             return
-        session.calls[key] = call
-        try:
-            await _Reply(call, asked, message, visit, send).run()
-        finally:
-            del session.calls[key]
+        session = self._sessions.open(visit.caller, endpoint, said.revision, clock.now_s(), said.client)
+        await respond(send, 200, said.answer, JSON_TYPE, (_SESSION, session.id.encode()))
 
-    # The client's own stream
+    # The session's own stream, and those that a client comes back to
 
     async def _listen(self, session: Session, visit: Visit, receive: Receive, send: Send) -> None:
-        """The GET stream: tells that lists have changed, and keeps the line warm."""
+        """The GET stream: tells that lists have changed, or what is left of a stream that broke."""
         if b"text/event-stream" not in visit.headers.get(b"accept", b"*/*").lower():
             raise GatewayError(Kind.INVALID, "This stream is text/event-stream", status=406)
-        feed = self._gateway.open_feed(session.caller, LISTS)
-        if session.stream is not None:
-            session.stream.end()  # of a connection that is likely dead: the client came back
-        session.stream = feed
+        first = sse.KEEP_ALIVE
+        stream, after = self._broken(session, visit.headers.get(b"last-event-id"))
+        if stream is None:
+            stream = session.own or self._open_own(session)
+            if after is not None:  # of a stream that is forgotten: there may have been news on it
+                for changed in LIST_CHANGED.values():
+                    stream.put(changed)
+                after = None
+            if REVISIONS[session.revision].primes:
+                first = stream.priming()
+        reader = stream.attach(after)
         left = asyncio.create_task(until_gone(receive))
-        left.add_done_callback(lambda _: feed.end())
+        left.add_done_callback(lambda _: reader.drop())
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": sse.HEADERS})
-            await send_part(send, sse.KEEP_ALIVE)
-            async for change in changes(feed, KEEP_ALIVE_S):
-                if change is None:
-                    await send_part(send, sse.KEEP_ALIVE)
-                    continue
-                await asyncio.sleep(LIST_CHANGED_AFTER_S)
-                for kind in sorted({change.kind, *feed.skip()}):
-                    await send_part(send, sse.event(_LIST_CHANGED[kind], "message"))
-            await send({"type": "http.response.body", "body": b""})
+            await stream.carry(reader, send, [], first, partial(expire, self._sessions))
         finally:
             left.cancel()
-            if session.stream is feed:
-                session.stream = None
+
+    def _broken(self, session: Session, last: bytes | None) -> tuple[Stream | None, int | None]:
+        """The stream that an event's id names, and that event's number."""
+        if last is None:
+            return None, None
+        named = _EVENT_ID.fullmatch(last)
+        if named is None:
+            raise GatewayError(
+                Kind.INVALID, "The header Last-Event-ID names no event of ours", rpc_code=INVALID_REQUEST
+            )
+        stream = session.kept.streams.get(named[1].decode())
+        if stream is None and named[2] == _POST.encode():
+            detail = "What was said on this stream is not kept any more; ask again"
+            raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+        return stream, int(named[3])
+
+    def _open_own(self, session: Session) -> Stream:
+        feed = open_feed(self._gateway, session.caller)
+        stream = session.own = session.kept.open(_OWN)
+        session.feed = feed
+        session.keep(asyncio.create_task(self._tell(session, stream, feed), name="list changes"))
+        return stream
+
+    async def _tell(self, session: Session, stream: Stream, feed: Feed) -> None:
+        try:
+            await tell_changes(stream, feed)
+        finally:
+            if session.own is stream:
+                session.own = session.feed = None
             self._gateway.close_feed(feed)
-
-
-class _Initialize(msgspec.Struct):
-    protocolVersion: str
-    capabilities: dict[str, Raw] = {}
-
-
-class _Cancelled(msgspec.Struct):
-    requestId: int | str
+            stream.finish()
 
 
 class _Reply:
-    """The answer to one call: JSON, or an event stream from the first thing said before it."""
+    """The answer to one POST: JSON, or an event stream from the first thing said before it."""
 
-    def __init__(
-        self, call: Call, asked: primitives.Asked, message: Message, visit: Visit, send: Send
-    ) -> None:
-        self._call = call
-        self._asked = asked
-        self._id_raw = message.id_raw
+    def __init__(self, session: Session, visit: Visit, send: Send) -> None:
+        self._session = session
         self._send = send
-        self._token: Any = message.meta.get("progressToken")
         accept = visit.headers.get(b"accept", b"*/*").lower()
         self._may_stream = b"text/event-stream" in accept or b"*/*" in accept
-        self._is_stream = False
-        self._spoke_at = clock.now_s()
+        self._primes = REVISIONS[session.revision].primes
+        self._asked_at = clock.now_s()
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._stream: Stream | None = None
+        self._carrying: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        call, mailbox = self._call, self._call.mailbox
-        try:
-            # A client that leaves does not cancel in this era (2025-11-25, transports): nobody looks.
-            while not call.ended:
-                await mailbox.wait()
-                for note in mailbox.take():
-                    await self._tell(note.kind, note.data)
-        finally:
-            call.cancel("the gateway is stopping")  # only when this task itself was ended
-        await self._end()
+    def about(self, call: Call) -> None:
+        self._headers = [(b"mcp-gateway-call", call_id_text(call.id).encode())]
 
-    async def _tell(self, kind: str, data: bytes) -> None:
-        if not self._may_stream:
+    async def tell(self, message: bytes) -> None:
+        if self._may_stream:
+            await self._put(self._stream or self._begin(), message)
+
+    async def still(self) -> None:
+        patience_s = RESUMABLE_AFTER_S if self._primes else KEEP_ALIVE_S
+        if self._stream is None and self._may_stream and clock.now_s() - self._asked_at >= patience_s:
+            self._begin()
+
+    async def answer(self, said: Said | None) -> None:
+        if self._stream is None:
+            await self._respond(said)
             return
-        now = clock.now_s()
-        if kind == "progress" and self._token is not None:
-            params: Params = read_members(data)
-            params["progressToken"] = self._token
-            await self._say(sse.event(notification("notifications/progress", params), "message"))
-        elif now - self._spoke_at >= KEEP_ALIVE_S:
-            await self._say(sse.KEEP_ALIVE)
+        if said is not None:
+            await self._put(self._stream, said)
+        await self._finish(self._stream)
+
+    def close(self) -> None:
+        """For the end of its request, however it came: then nothing more is said."""
+        if self._stream is not None and not self._stream.is_over:
+            self._stream.finish()
+
+    def _begin(self) -> Stream:
+        """From here on it is a stream, which goes on when this connection does not."""
+        stream = self._stream = self._session.kept.open(_POST)
+        first = stream.priming() if self._primes else sse.KEEP_ALIVE
+        reader = stream.attach()
+        self._carrying = asyncio.create_task(stream.carry(reader, self._send, self._headers, first))
+        return stream
+
+    async def _put(self, stream: Stream, said: Said) -> None:
+        await stream.room()
+        stream.put(said)
+
+    async def _finish(self, stream: Stream) -> None:
+        stream.finish()
+        assert self._carrying is not None, "a stream is carried from its begin"
+        await self._carrying
+
+    async def _respond(self, said: Said | None) -> None:
+        if isinstance(said, Large):
+            await self._respond_in_parts(said, [(b"content-length", b"%d" % said.size)])
+        elif isinstance(said, Flowing):
+            await self._respond_in_parts(said, [])  # its length is known only once it is escaped
         else:
-            return
-        self._spoke_at = now
+            await respond(self._send, 202 if said is None else 200, said or b"", JSON_TYPE, *self._headers)
 
-    async def _say(self, part: bytes) -> None:
-        if not self._is_stream:
-            self._is_stream = True
-            headers = [*sse.HEADERS, self._header()]
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send_part(self._send, part)
-
-    def _header(self) -> tuple[bytes, bytes]:
-        return (b"mcp-gateway-call", call_id_text(self._call.id).encode())
-
-    async def _end(self) -> None:
-        try:
-            result = self._call.result()
-        except UpstreamAnswered as error:
-            await self._finish(error_response(self._id_raw, error.error))
-        except GatewayError as error:
-            await self._finish(_error_body(self._id_raw, error))
-        except CallCancelled as cancelled:
-            if cancelled.answered:
-                await self._finish(_error_body(self._id_raw, cancelled_problem(self._call, cancelled)))
-            else:  # who cancelled wants no answer (utilities/cancellation)
-                await self._finish(b"")
-        else:
-            await self._finish_with(self._asked.show(self._call, result))
-
-    async def _finish_with(self, result: Raw) -> None:
-        head = b'{"jsonrpc":"2.0","id":' + self._id_raw + b',"result":'
-        if self._is_stream:
-            await send_event(self._send, "message", head, result, b"}")
-            await self._send({"type": "http.response.body", "body": b""})
-        elif memoryview(result).nbytes > LARGE_BYTES:
-            await respond_in_slices(self._send, head, result, b"}", JSON_TYPE, self._header())
-        else:
-            await self._finish(response(self._id_raw, result))
-
-    async def _finish(self, body: bytes) -> None:
-        if not self._is_stream:
-            await respond(self._send, 200 if body else 202, body, JSON_TYPE, self._header())
-            return
-        if body:
-            await send_part(self._send, sse.event(body, "message"))
+    async def _respond_in_parts(self, said: Large | Flowing, length: list[tuple[bytes, bytes]]) -> None:
+        headers = [(b"content-type", JSON_TYPE), *length, *self._headers]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        for part in said.parts():
+            await send_part(self._send, part)
         await self._send({"type": "http.response.body", "body": b""})
 
 
-def _error_body(id_raw: bytes, error: GatewayError) -> bytes:
-    facts = error.facts()
-    return error_response(id_raw, encode({"code": error.rpc_code, "message": error.detail, "data": facts}))
+class _BatchReply(_Reply):
+    """The answers to a batch: an array, or each as an event once something is said before the last."""
+
+    def __init__(self, session: Session, visit: Visit, send: Send) -> None:
+        super().__init__(session, visit, send)
+        self._answers: list[Said] = []
+        self._size = 0
+
+    def about(self, call: Call) -> None:
+        """A batch is no single call."""
+
+    async def answer(self, said: Said | None) -> None:
+        if said is None:
+            return
+        if self._stream is not None:
+            await self._put(self._stream, said)
+            return
+        self._answers.append(said)
+        self._size += size_of(said)
+        if self._size > LARGE_BYTES and self._may_stream:
+            self._begin()  # rather than wait for the last with all of them in memory
+
+    def _begin(self) -> Stream:
+        stream = super()._begin()
+        answers, self._answers = self._answers, []
+        for said in answers:
+            stream.put(said)
+        return stream
+
+    async def end(self) -> None:
+        """Every message of the batch is through."""
+        if self._stream is not None:
+            await self._finish(self._stream)
+        elif self._answers:
+            headers: list[Any] = [(b"content-type", JSON_TYPE)]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            for number, said in enumerate(self._answers):
+                await send_part(self._send, b"," if number else b"[")
+                for part in parts_of(said):
+                    await send_part(self._send, part)
+            await self._send({"type": "http.response.body", "body": b"]"})
+        else:
+            await self._respond(None)
+
+    def close(self) -> None:
+        super().close()
+        for said in self._answers:
+            if isinstance(said, Flowing):
+                said.close()
 
 
 def _require_acceptable(visit: Visit) -> None:

@@ -1,0 +1,297 @@
+"""What a message of a handshake client means, however it is carried: `streamable.py` and `legacy_sse.py` do.
+
+`initialize` and the lists are answered from the catalog; a call is relayed with its id, name and progress
+token exchanged and nothing else touched. Every method that is offered stands in one of the two tables of
+`Messages`: those answered at once, and those that take their time and may say something before the answer.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+from msgspec import Raw
+
+from mcp_gateway.access.caller import Caller
+from mcp_gateway.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    CallCancelled,
+    GatewayError,
+    Kind,
+    UpstreamAnswered,
+)
+from mcp_gateway.faces.calls import cancelled_problem
+from mcp_gateway.faces.http import LARGE_BYTES
+from mcp_gateway.faces.mcp import primitives, resources
+from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, ClientInfo, Session, client_info
+from mcp_gateway.faces.mcp.streams import Large, Said
+from mcp_gateway.gateway import Call, Gateway, stopping
+from mcp_gateway.version import CLIENT_INFO
+from mcp_gateway.wire.envelope import (
+    Message,
+    Params,
+    encode,
+    error_response,
+    notification,
+    read_batch,
+    read_members,
+    read_message,
+    response,
+)
+from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, REVISIONS, Era
+
+OFFERED: Final = frozenset(revision.date for revision in REVISIONS.values() if revision.era is Era.HANDSHAKE)
+MAX_BATCH: Final = 50  # messages of one POST; what sends more at once is no person and no model
+_NULL: Final = b"null"
+
+
+class Outlet(Protocol):
+    """Where what belongs to one request goes; what the client cannot take is not said."""
+
+    def about(self, call: Call) -> None:
+        """The request is this call; told once, first."""
+
+    async def tell(self, message: bytes) -> None:
+        """A notification before the answer."""
+
+    async def still(self) -> None:
+        """It takes its time: the connection may need a sign of life."""
+
+    async def answer(self, said: Said | None) -> None:
+        """The answer, the last of it; None when the client wants none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request of a client: `size` is that of its message, `headers` those it came with."""
+
+    session: Session
+    message: Message
+    size: int
+    headers: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What an `initialize` asked for and is answered."""
+
+    revision: str
+    client: ClientInfo
+    answer: bytes
+
+
+class Messages:
+    """One instance for all transports. `charge` counts more requests of a caller, or raises `busy`."""
+
+    def __init__(self, gateway: Gateway, charge: Callable[[Caller, int], None]) -> None:
+        self._gateway = gateway
+        self._charge = charge
+        self._at_once: dict[str, Callable[[Session, Message], bytes]] = {
+            "ping": lambda _session, _message: b"{}",
+            "tools/list": _one_page(self._tools),
+            "resources/list": _one_page(self._resources),
+            "resources/templates/list": _one_page(self._templates),
+            "prompts/list": _one_page(self._prompts),
+        }
+        self._in_time: dict[str, Callable[[Asked, Outlet], Awaitable[None]]] = {
+            "tools/call": self._call,
+            "resources/read": self._read,
+            "prompts/get": self._call,
+            "completion/complete": self._call,
+        }
+
+    # Beginnings
+
+    def require_endpoint(self, caller: Caller, endpoint: str) -> None:
+        """Raises:
+        GatewayError: `unknown`, there is no such server for this caller.
+        """
+        if endpoint != ALL_SERVERS and not self._gateway.has_server(caller, endpoint):
+            raise GatewayError(Kind.UNKNOWN, f"There is no server `{endpoint[:200]}`")
+
+    def introduce(self, caller: Caller, endpoint: str, message: Message) -> Introduction:
+        """Answers an `initialize`, for whoever then opens the session.
+
+        Raises:
+            GatewayError: `unavailable` when the gateway is stopping; `invalid`.
+        """
+        if self._gateway.is_stopping:  # a session would be lost before it is of use
+            raise stopping("it opens no more sessions")
+        try:
+            asked = msgspec.json.decode(encode(message.params), type=_Initialize)
+        except msgspec.MsgspecError as problem:
+            detail = f"`initialize` is not valid: {problem}"
+            raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_PARAMS) from None
+        revision = asked.protocolVersion if asked.protocolVersion in OFFERED else LATEST_HANDSHAKE
+        told = self._gateway.instructions(caller, endpoint or None)
+        result = encode(
+            {
+                "protocolVersion": revision,
+                "capabilities": primitives.capabilities(self._gateway, caller, endpoint or None),
+                "serverInfo": CLIENT_INFO,
+                **({"instructions": told} if told else {}),
+            }
+        )
+        return Introduction(revision, client_info(asked.clientInfo), response(message.id_raw, result))
+
+    # Messages
+
+    def read(self, session: Session, body: bytes) -> list[tuple[Message, int]]:
+        """One message, or several where the session's revision has batches; each with its size in bytes.
+
+        Raises:
+            GatewayError: `invalid`, or `busy` for more than the caller may send; none may be acted on.
+        """
+        if not (is_array(body) and REVISIONS[session.revision].batches):
+            return [(read_message(body), len(body))]
+        messages = read_batch(body, MAX_BATCH)
+        if any(message.method == "initialize" for message, _ in messages):
+            detail = "`initialize` is no part of a batch: nothing may be sent before its answer"
+            raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+        self._charge(session.caller, len(messages) - 1)  # the first came with the request
+        return messages
+
+    def note(self, session: Session, message: Message) -> None:
+        """Notifications and stray responses; only a cancellation means anything yet."""
+        if message.method == "notifications/cancelled":
+            with contextlib.suppress(msgspec.MsgspecError):
+                request_id = msgspec.json.decode(encode(message.params), type=_Cancelled).requestId
+                call = session.calls.get((type(request_id), request_id))
+                if call is not None:
+                    call.cancel("cancelled by the client", answered=False)
+
+    async def answer(self, asked: Asked, outlet: Outlet) -> None:
+        """Answers a request, whatever it is; its outlet gets the answer exactly once."""
+        message = asked.message
+        in_time = self._in_time.get(message.method or "")
+        try:
+            if in_time is not None:
+                await in_time(asked, outlet)
+                return
+            said = self._said_at_once(asked.session, message)
+        except GatewayError as error:
+            said = error_body(message.id_raw, error)
+        await outlet.answer(said)
+
+    def _said_at_once(self, session: Session, message: Message) -> bytes:
+        at_once = self._at_once.get(message.method or "")
+        if at_once is None:
+            detail = f"The method `{(message.method or '')[:80]}` is not offered"
+            raise GatewayError(Kind.UNKNOWN, detail, rpc_code=METHOD_NOT_FOUND)
+        return response(message.id_raw, at_once(session, message))
+
+    def _tools(self, session: Session) -> bytes:
+        catalog = self._gateway.catalog(session.caller)
+        if session.endpoint == ALL_SERVERS:
+            return catalog.exposed_list
+        return catalog.native_lists.get(session.endpoint, b'{"tools":[]}')
+
+    def _resources(self, session: Session) -> bytes:
+        return resources.list_resources(self._gateway, session.caller, session.endpoint or None)
+
+    def _templates(self, session: Session) -> bytes:
+        return resources.list_templates(self._gateway, session.caller, session.endpoint or None)
+
+    def _prompts(self, session: Session) -> bytes:
+        return primitives.list_prompts(self._gateway, session.caller, session.endpoint or None)
+
+    async def _read(self, asked: Asked, outlet: Outlet) -> None:
+        server = asked.session.endpoint or None
+        if not resources.is_ours(self._gateway, asked.session.caller, server, asked.message):
+            await self._call(asked, outlet)
+            return
+        await outlet.answer(
+            resources.read_resource(self._gateway, asked.session.caller, server, asked.message)
+        )
+
+    # Calls
+
+    async def _call(self, asked: Asked, outlet: Outlet) -> None:
+        session, message = asked.session, asked.message
+        assert message.id is not None, "a call is a request"
+        key = (type(message.id), message.id)
+        wish = primitives.Wish(self._gateway, session.caller, session.endpoint or None, message)
+        if key in session.calls:
+            detail = "A request with this id is still running in this session"
+            error = GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+            wish.refuse(asked.size, error)
+            raise error
+        call = wish.open(asked.headers, asked.size)
+        session.calls[key] = call
+        outlet.about(call)
+        token = message.meta.get("progressToken")
+        try:
+            # A client that leaves does not cancel in this era (2025-11-25, transports): nobody looks.
+            while True:
+                await call.mailbox.wait()
+                notes = call.mailbox.take()
+                if call.ended and not notes:  # what was said before the end is told before it
+                    break
+                for note in notes:
+                    if note.kind == "progress" and token is not None:
+                        params: Params = read_members(note.data)
+                        params["progressToken"] = token
+                        await outlet.tell(notification("notifications/progress", params))
+                    else:
+                        await outlet.still()
+        finally:
+            del session.calls[key]
+            call.cancel("the gateway is stopping")  # only when this task itself was ended
+        await outlet.answer(_answer(call, wish, message.id_raw))
+
+
+class _Initialize(msgspec.Struct):
+    protocolVersion: str
+    capabilities: dict[str, Raw] = {}
+    clientInfo: Raw = Raw(b"{}")
+
+
+class _Cancelled(msgspec.Struct):
+    requestId: int | str
+
+
+def is_array(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"["
+
+
+def _one_page(made: Callable[[Session], bytes]) -> Callable[[Session, Message], bytes]:
+    """A list that comes whole: it has no cursors."""
+
+    def listed(session: Session, message: Message) -> bytes:
+        if bytes(message.params.get("cursor", _NULL)) != _NULL:
+            raise GatewayError(Kind.INVALID, "This cursor is not one of ours: the list has one page")
+        return made(session)
+
+    return listed
+
+
+def _answer(call: Call, wish: primitives.Wish, id_raw: bytes) -> Said | None:
+    """What is said of a call that has ended."""
+    try:
+        result = wish.show(call, call.result())
+    except UpstreamAnswered as error:
+        return error_response(id_raw, error.error)
+    except GatewayError as error:
+        return error_body(id_raw, error)
+    except CallCancelled as cancelled:
+        # Who cancelled wants no answer (utilities/cancellation).
+        return error_body(id_raw, cancelled_problem(call, cancelled)) if cancelled.answered else None
+    if memoryview(result).nbytes > LARGE_BYTES:
+        return Large(b'{"jsonrpc":"2.0","id":' + id_raw + b',"result":', result, b"}")
+    return response(id_raw, result)
+
+
+def error_body(id_raw: bytes, error: GatewayError) -> bytes:
+    """A JSON-RPC error with the facts of the table; `id_raw` is empty where no id could be read."""
+    facts = error.facts()
+    return error_response(id_raw, encode({"code": error.rpc_code, "message": error.detail, "data": facts}))
+
+
+def unreadable(error: GatewayError) -> bytes:
+    """The answer where no message could be read of what was sent: it has no id (JSON-RPC 2.0 section 5)."""
+    if error.rpc_code == INVALID_PARAMS:
+        error.rpc_code = INVALID_REQUEST
+    return error_body(b"", error)
