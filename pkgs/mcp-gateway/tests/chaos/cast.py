@@ -91,6 +91,12 @@ ODD_MODES: Final[Mapping[str, bool]] = {
     "schema-huge": True,
     "schema-deep": False,
     "schema-pattern": True,
+    "others-many": True,
+    "others-cursor": True,
+    "others-error": True,
+    "others-silent": True,
+    "others-not-array": True,
+    "others-odd": True,
 }
 # What a remote server turns into for a while. Left out is what ends its process or its port (it is killed
 # anyhow), what asks for a log-in, which nobody gives here, and what needs a gigabyte to mean anything.

@@ -492,7 +492,7 @@ def shown(answer: Answer) -> Page:
     assert "form-action 'self'" in policy
     found = Page(answer.body.decode())
     assert found.scripts == 0
-    # With no-referrer, which every answer says, browsers send `Origin: null` with a form; that is refused.
+    # With no-referrer, which its header says, browsers send `Origin: null` with a form; that is refused.
     assert found.referrer == "same-origin"
     assert all(form["method"] == "post" and str(form["action"]).startswith("/ui/") for form in found.forms)
     assert found.labels >= found.fields.keys()

@@ -34,10 +34,11 @@ def _is_current(_caller: Caller) -> None:
     """Of who needs no key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for every request, and a frozen one takes a microsecond more
 class Visit:
-    """A request that was let in. `path` is as sent, percent-encoded; `caller` is `NOBODY` on public routes.
+    """A request that was let in; never changed.
 
+    `path` is as sent, percent-encoded; `caller` is `NOBODY` on public routes.
     `is_secure`: the browser sees https. `sign_in`: by which of them the caller is who they are, and `known`
     who they would be without it. `require_current` is asked when the body has come, which the caller can have
     delayed: meanwhile a key can have been revoked.

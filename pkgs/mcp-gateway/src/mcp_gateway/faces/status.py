@@ -15,6 +15,10 @@ HEADERS: Final = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
     "cache-control": "no-store",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
 }
 
 _STYLE: Final = """
@@ -53,7 +57,7 @@ button.plain { background: none; color: inherit; border-color: #8889; padding: .
 """.strip()
 
 # A page without a referrer posts its forms with `Origin: null` (Fetch, "append a request Origin header"),
-# which the edge refuses; the header on every answer says `no-referrer`.
+# which the edge refuses; the header says `no-referrer`.
 _REFERRER: Final = '<meta name="referrer" content="same-origin">'
 
 

@@ -64,7 +64,7 @@ class Outlet(Protocol):
         """The answer, the last of it; None when the client wants none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """One request of a client: `size` is that of its message, `headers` those it came with."""
 
