@@ -445,6 +445,11 @@ class Gateway:
 
     # -- HTTP ---------------------------------------------------------------------------------------
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """The headers that say who asks, of every request; none where the gateway is open."""
+        return {}
+
     @contextmanager
     def open(
         self,
@@ -457,6 +462,7 @@ class Gateway:
         """Sends one request on a connection of its own; leaving before the end hangs up."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = {"Content-Type": "application/json"} if data is not None else {}
+        sent |= self.identity
         connection = leaks.Connection("127.0.0.1", self.port, timeout=timeout_s)
         try:
             connection.request(method, path, data, sent | dict(headers or {}))

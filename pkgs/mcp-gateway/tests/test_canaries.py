@@ -1,5 +1,7 @@
-"""The search for secrets can fail: a leak is found in every place, in every encoding. Then the real gateway,
-with a server that tells all it knows wherever it can say anything."""
+"""The search for secrets (S38) can fail: a leak is found in every place, in every encoding.
+
+Then the real gateway, with a server that tells all it knows wherever it can say anything.
+"""
 
 import http.server
 import json

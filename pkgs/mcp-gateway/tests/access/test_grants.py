@@ -75,6 +75,7 @@ def test_a_server_is_seen_when_any_of_its_tools_could_be() -> None:
 
 
 def test_read_only_believes_the_server_and_nothing_less_than_its_word() -> None:
+    """S53: an annotation narrows what a key may do; it never widens it."""
     who = with_tools(read_only=True)
     assert sees_tool(who, "git", "status", is_read_only=True)
     assert not sees_tool(who, "git", "commit", is_read_only=False)

@@ -4,10 +4,8 @@ What servers say is written down here and said by `tests/shelf.py`; real servers
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +15,7 @@ from msgspec import Raw
 from msgspec import json as msgspec_json
 
 from tests.faces.knocking import Api, Mcp, check_log, check_problem, check_rpc_error, fold, shelf
-from tests.harness import ANSWER_TIMEOUT_S, Gateway, hostile, until
+from tests.harness import Gateway, hostile, until
 
 ALL: dict[str, Any] = {"tools": {}, "resources": {}, "prompts": {}, "completions": {}}
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("link", "announce")]
@@ -492,18 +490,9 @@ class Guarded(Gateway):
 
     key: str = field(default="a" * 43)
 
-    @contextmanager
-    def open(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = ANSWER_TIMEOUT_S,
-    ) -> Iterator[HTTPResponse]:
-        shown = {"Authorization": f"Bearer {self.key}"} | dict(headers or {})
-        with super().open(method, path, body, shown, timeout_s) as response:
-            yield response
+    @property
+    def identity(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
 
 
 def test_who_was_granted_tools_only_knows_of_no_resource_and_no_prompt(

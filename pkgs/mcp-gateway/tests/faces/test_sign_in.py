@@ -1,4 +1,4 @@
-"""Signing in on the page and as JSON, at the real gateway (security.md S09-S11).
+"""Signing in on the page and as JSON, at the real gateway (security.md S09, S10, S11, S31).
 
 What a browser gets by it, how long that holds, and what a page of somebody else cannot make it do.
 """

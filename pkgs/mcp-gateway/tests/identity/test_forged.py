@@ -1,4 +1,4 @@
-"""Headers that name a user, from whoever is not the proxy: every user of this machine, our own servers first.
+"""Headers that name a user, from whoever is not the proxy (S06): every user of this machine, ours first.
 
 The bytes are those that count when the proxy sends them (`test_tailscale.py`, `test_proxy.py`); only who
 opened the connection differs.

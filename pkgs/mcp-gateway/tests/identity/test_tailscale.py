@@ -1,4 +1,4 @@
-"""Users of the tailnet: who `tailscale serve` says is asking, the five cases of S07, and what they may do.
+"""Users of the tailnet: who `tailscale serve` says is asking (the cases of S07), and what they may do (S08).
 
 The process that plays tailscaled is of another user, and the gateway is told which. What it says counts; how
 it can be imitated is in `test_forged.py`.

@@ -10,15 +10,12 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, Self
 
 from tests.faces.knocking import Line
-from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway, hostile, until
+from tests.harness import Answer, Gateway, hostile, until
 
 RIGHTS = ("read", "call", "operate", "admin")
 ALL = {"rights": list(RIGHTS)}
@@ -63,18 +60,6 @@ class Guarded(Gateway):
     @property
     def identity(self) -> dict[str, str]:
         return {} if self.key is None else {"Authorization": f"Bearer {self.texts[self.key]}"}
-
-    @contextmanager
-    def open(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = ANSWER_TIMEOUT_S,
-    ) -> Iterator[HTTPResponse]:
-        with super().open(method, path, body, self.identity | dict(headers or {}), timeout_s) as response:
-            yield response
 
     def make_key(self, name: str, **scopes: Any) -> tuple[str, Self]:
         """A key made at run time: its id, and the gateway for who has it."""

@@ -14,6 +14,9 @@ import click
 
 from mcp_gateway.cli.failures import Failure
 
+# What the gateway writes into its state directory when its port answers; the host first.
+HOST_NAME: Final = "host"
+PORT_NAME: Final = "port"
 URL_VARIABLE: Final = "MCP_GATEWAY_URL"
 KEY_VARIABLE: Final = "MCP_GATEWAY_KEY"
 KEY_FILE_BYTES_MAX: Final = 4_096  # a key has a few dozen; more is a file that was named by mistake
@@ -96,7 +99,7 @@ def port_file() -> Path | None:
     from mcp_gateway.config.model import ConfigError
 
     try:
-        return load.state_dir(None, load.environment()) / "port"
+        return load.state_dir(None, load.environment()) / PORT_NAME
     except ConfigError:
         return None
 

@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 
 import click
 
+from mcp_gateway.cli.options import HOST_NAME, PORT_NAME
 from mcp_gateway.cli.unix_socket import CannotListen, listening_at
 from mcp_gateway.config import load
 from mcp_gateway.config.model import Config, ConfigError, is_loopback
@@ -106,6 +107,8 @@ def _serve(settings: Config, bound: list[socket.socket], state_dir: Path, env: M
     import uvloop
 
     from mcp_gateway.app import run
+    from mcp_gateway.gateway.console import FILE_NAME as CODE_NAME
+    from mcp_gateway.gateway.console import write_private
     from mcp_gateway.store import Store, StoreError
 
     try:
@@ -116,15 +119,15 @@ def _serve(settings: Config, bound: list[socket.socket], state_dir: Path, env: M
     if store.notice:
         click.echo(f"warning: {store.notice}", err=True)
     # That of an earlier life: who reads a port here sends the one-time code to whatever answers at it.
-    (state_dir / "port").unlink(missing_ok=True)
+    (state_dir / PORT_NAME).unlink(missing_ok=True)
 
     def announce(code: str) -> None:
         host, port = bound[0].getsockname()[:2]
-        _write_private(state_dir / "host", host)
-        _write_private(state_dir / "port", str(port))
+        write_private(state_dir / HOST_NAME, host)
+        write_private(state_dir / PORT_NAME, str(port))
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"Open http://{shown}:{port}")
-        click.echo(f"One-time code for administration: {code} (also in {state_dir / 'one-time-code'})")
+        click.echo(f"One-time code for administration: {code} (also in {state_dir / CODE_NAME})")
         if settings.gateway.socket is not None:
             click.echo(f"Listening on the socket {settings.gateway.socket} as well")
 
@@ -150,12 +153,6 @@ def _require_a_way_in(host: str, settings: Config, state_dir: Path) -> None:
         f"{host} is not a loopback address, and there is no way to tell who is asking. Make an API key first "
         "(mcp-gateway keys create NAME), declare one or a password under `gateway.auth`, or bind 127.0.0.1.",
     )
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(text + "\n")
 
 
 def _log_to_stderr(log_format: str) -> None:

@@ -21,15 +21,12 @@ from typing import Final, TypeVar
 
 from mcp_gateway.cli.client import Client, run
 from mcp_gateway.cli.failures import Failure, Unreachable, failure_of, unreachable, unusable
-from mcp_gateway.cli.options import Asked
+from mcp_gateway.cli.options import HOST_NAME, PORT_NAME, Asked
 from mcp_gateway.clock import now_s
 from mcp_gateway.config.model import KEEP_DAYS_MAX, KEEP_ROWS_MAX
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.store import FILE_NAME, Store, StoreError, StoreInUse, is_in_use
 
-# What the gateway writes when its port answers; the host first.
-HOST_NAME: Final = "host"
-PORT_NAME: Final = "port"
 CODE_NAME: Final = "one-time-code"
 # The lock may be held by another such command, or by a gateway that has no port yet; both pass.
 PATIENCE_S: Final = 10.0

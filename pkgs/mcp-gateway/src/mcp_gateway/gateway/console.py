@@ -41,7 +41,7 @@ class Console:
 
     def prepare(self) -> None:
         """Writes the code to its file. Raises: OSError."""
-        _write_private(self._path, self.code)
+        write_private(self._path, self.code)
 
     async def redeem(self, text: str, what_for: str) -> Caller:
         """Uses the code up, and puts the next one into the file.
@@ -71,13 +71,16 @@ class Console:
 
     def _write_next(self) -> None:
         try:
-            _write_private(self._path, self.code)
+            write_private(self._path, self.code)
         except OSError as problem:  # the next one is had by a restart
             logger.error("the next one-time code could not be written: %s", problem)
 
 
-def _write_private(path: Path, text: str) -> None:
-    """Writes a file that only this user reads, in one step."""
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only this user reads, in one step.
+
+    Raises: OSError.
+    """
     fresh = path.with_suffix(".fresh")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
