@@ -60,6 +60,7 @@ from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.gateway.sign_ins import SignIns
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
+from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
 from mcp_gateway.upstream.exchange import Mailbox
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.logring import LogRing
@@ -73,10 +74,13 @@ __all__ = [
     "GET_PROMPT",
     "LISTS",
     "METHODS",
+    "NO_ASKS",
+    "NO_CLIENT",
     "READ_RESOURCE",
     "Artifact",
     "Call",
     "CallQuery",
+    "Client",
     "Gateway",
     "Mailbox",
     "Reading",

@@ -25,12 +25,14 @@ from mcp_gateway.gateway.payloads import Payloads
 from mcp_gateway.gateway.primitives import CALL_TOOL, COMPLETE, GET_PROMPT, may_ask
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord, call_id_text
+from mcp_gateway.upstream.client import NO_CLIENT, Client
 from mcp_gateway.upstream.exchange import Exchange, Mailbox
 from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.upstream.upstream import Upstream
 from mcp_gateway.uris import recordable
 from mcp_gateway.wire import halves
 from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.revisions import Era
 
 # Results of asynchronous calls wait for their caller this long, and no more of them than this.
 KEEP_S: Final = 3600.0
@@ -70,6 +72,7 @@ class Request:
     method: str = CALL_TOOL
     target: str = ""
     is_prompt: bool = False
+    client: Client = NO_CLIENT
 
 
 class Call:
@@ -77,6 +80,7 @@ class Call:
 
     __slots__ = (
         "caller",
+        "client",
         "exchange",
         "id",
         "kept_until",
@@ -95,8 +99,10 @@ class Call:
         upstream: Upstream,
         opened_at: float,
         target: str = "",
+        client: Client = NO_CLIENT,
     ) -> None:
         self.id = record.id
+        self.client = client
         self.target = target  # as it was asked for; the record's is without what may be a secret
         self.record = record
         self.caller = caller
@@ -207,7 +213,7 @@ class Calls:
                 on_end=self._ended,
                 headers=request.headers,
             )
-            call = Call(record, request.caller, exchange, upstream, opened_at, request.target)
+            call = Call(record, request.caller, exchange, upstream, opened_at, request.target, request.client)
             exchange.owner = call
             upstream.submit(exchange)
         except GatewayError as problem:
@@ -333,13 +339,15 @@ class Calls:
         elif exchange.result is not None:
             size = memoryview(exchange.result).nbytes
             said = verdict(exchange.result)
-            if said.resultType == "input_required":
-                # None of today's faces can carry a question back: typed, never an empty success.
+            if said.resultType != "input_required":
+                self._close(record, _outcome(record, said), None, size)
+            elif call.client.era is Era.MODERN:  # it is a result there, and the client comes back with more
+                self._close(record, Kind.INPUT_REQUIRED.value, None, size)
+            else:
+                # No other face can carry a question back: typed, never an empty success.
                 asks = InputRequired(record.server, bytes(said.inputRequests))
                 exchange.result, exchange.error = None, asks
                 self._close(record, asks.kind.value, asks.detail, size)
-            else:
-                self._close(record, _outcome(record, said), None, size)
         elif isinstance(exchange.error, GatewayError):
             self._close(record, exchange.error.kind.value, exchange.error.detail, 0)
         else:

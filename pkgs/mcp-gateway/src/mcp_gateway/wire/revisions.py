@@ -19,22 +19,28 @@ class Revision:
     """One dated revision: its era, and what sets it apart on the wire.
 
     `batches`: an array of messages may be sent. `primes`: an event stream begins with an event that has an id
-    and no data, so that it can be resumed from its begin; clients of earlier ones choke on it.
+    and no data, so that it can be resumed from its begin; clients of earlier ones choke on it. `asks`: which
+    capabilities of a client let a server ask it something.
     """
 
     date: str
     era: Era
     batches: bool = False
     primes: bool = False
+    asks: frozenset[str] = frozenset()
+
+
+_FIRST_ASKS: Final = frozenset({"roots", "sampling"})
+_ASKS: Final = _FIRST_ASKS | {"elicitation"}
 
 
 REVISIONS: Final = {
     revision.date: revision
     for revision in (
-        Revision("2024-11-05", Era.HANDSHAKE, batches=True),
-        Revision("2025-03-26", Era.HANDSHAKE, batches=True),
-        Revision("2025-06-18", Era.HANDSHAKE),
-        Revision("2025-11-25", Era.HANDSHAKE, primes=True),
+        Revision("2024-11-05", Era.HANDSHAKE, batches=True, asks=_FIRST_ASKS),
+        Revision("2025-03-26", Era.HANDSHAKE, batches=True, asks=_FIRST_ASKS),
+        Revision("2025-06-18", Era.HANDSHAKE, asks=_ASKS),
+        Revision("2025-11-25", Era.HANDSHAKE, primes=True, asks=_ASKS),
         Revision("2026-07-28", Era.MODERN),
     )
 }

@@ -151,7 +151,7 @@ class LegacySse:
             said = self._messages.introduce(session.caller, session.endpoint, message)
         except GatewayError as error:
             return error_body(message.id_raw, error)
-        session.revision, session.client = said.revision, said.client
+        session.introduce(said.revision, said.client_info, said.capabilities)
         return said.answer
 
 

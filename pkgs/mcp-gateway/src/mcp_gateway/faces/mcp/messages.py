@@ -28,7 +28,7 @@ from mcp_gateway.faces.http import LARGE_BYTES
 from mcp_gateway.faces.mcp import primitives, resources
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
-from mcp_gateway.gateway import Call, Gateway, stopping
+from mcp_gateway.gateway import NO_ASKS, Call, Gateway, stopping
 from mcp_gateway.version import CLIENT_INFO
 from mcp_gateway.wire.envelope import (
     Message,
@@ -79,7 +79,8 @@ class Introduction:
     """What an `initialize` asked for and is answered."""
 
     revision: str
-    client: ClientInfo
+    client_info: ClientInfo
+    capabilities: bytes  # as `Client` has them
     answer: bytes
 
 
@@ -135,7 +136,12 @@ class Messages:
                 **({"instructions": told} if told else {}),
             }
         )
-        return Introduction(revision, client_info(asked.clientInfo), response(message.id_raw, result))
+        return Introduction(
+            revision,
+            client_info(asked.clientInfo),
+            _asks(asked.capabilities, revision),
+            response(message.id_raw, result),
+        )
 
     # Messages
 
@@ -213,7 +219,9 @@ class Messages:
         session, message = asked.session, asked.message
         assert message.id is not None, "a call is a request"
         key = (type(message.id), message.id)
-        wish = primitives.Wish(self._gateway, session.caller, session.endpoint or None, message)
+        wish = primitives.Wish(
+            self._gateway, session.caller, session.endpoint or None, message, session.client
+        )
         if key in session.calls:
             detail = "A request with this id is still running in this session"
             error = GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
@@ -251,6 +259,16 @@ class _Initialize(msgspec.Struct):
 
 class _Cancelled(msgspec.Struct):
     requestId: int | str
+
+
+def _asks(declared: dict[str, Raw], revision: str) -> bytes:
+    """What a client declares, as it is passed on where it lets a server ask; else `NO_ASKS`.
+
+    Tasks of a client are left out: a question of that kind would outlive the call that it belongs to.
+    """
+    if not REVISIONS[revision].asks & declared.keys():
+        return NO_ASKS
+    return encode({name: declared[name] for name in sorted(declared) if name != "tasks"})
 
 
 def is_array(body: bytes) -> bool:

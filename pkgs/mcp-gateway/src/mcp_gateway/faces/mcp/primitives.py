@@ -17,6 +17,7 @@ from mcp_gateway.gateway import (
     GET_PROMPT,
     READ_RESOURCE,
     Call,
+    Client,
     Gateway,
     Request,
     unknown_prompt,
@@ -57,9 +58,12 @@ def list_prompts(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
 class Wish:
     """One request on its way through an endpoint; `server` None is that of all servers."""
 
-    __slots__ = ("_caller", "_gateway", "_message", "_server", "_uri", "method")
+    __slots__ = ("_caller", "_client", "_gateway", "_message", "_server", "_uri", "method")
 
-    def __init__(self, gateway: Gateway, caller: Caller, server: str | None, message: Message) -> None:
+    def __init__(
+        self, gateway: Gateway, caller: Caller, server: str | None, message: Message, client: Client
+    ) -> None:
+        self._client = client
         self._gateway = gateway
         self._caller = caller
         self._server = server
@@ -147,6 +151,7 @@ class Wish:
             method=self.method,
             target=target,
             is_prompt=is_prompt,
+            client=self._client,
         )
 
     def _tool(self) -> tuple[str, str, bytes]:

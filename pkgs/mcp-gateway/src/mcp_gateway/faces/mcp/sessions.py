@@ -21,9 +21,10 @@ from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.mcp.streams import EventStore, Kept, Stream
-from mcp_gateway.gateway import Call
+from mcp_gateway.gateway import NO_ASKS, Call, Client
 from mcp_gateway.gateway.events import Feed
 from mcp_gateway.wire.envelope import RequestId
+from mcp_gateway.wire.revisions import Era
 
 MAX_SESSIONS: Final = 10_000
 MAX_OF_ONE: Final = 2_000  # of one caller, so that others find room; a team's Open WebUI is one caller
@@ -66,6 +67,7 @@ def _shown(text: Any) -> str:
 class Session:
     """`calls` are keyed by the client's id and its type: 1 and "1" are two requests.
 
+    `client_info` is for people to read, `client` for the call path.
     `begun_at` and `seen_at` are monotonic seconds, `begun` seconds since 1970. `own` is the stream that
     belongs to no request; it is fed from `feed`. `kept` is what may be asked for again. `tasks` run for it.
     """
@@ -76,15 +78,21 @@ class Session:
     endpoint: str
     transport: str
     revision: str
-    client: ClientInfo
+    client_info: ClientInfo
     begun_at: float
     seen_at: float
     begun: float
     kept: Kept
+    client: Client
     calls: dict[tuple[type, RequestId], Call] = field(default_factory=dict)
     own: Stream | None = None
     feed: Feed | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def introduce(self, revision: str, client_info: ClientInfo, capabilities: bytes) -> None:
+        """For a transport whose sessions begin before `initialize`."""
+        self.revision, self.client_info = revision, client_info
+        self.client = Client(Era.HANDSHAKE, revision, capabilities, self.handle)
 
     @property
     def streams(self) -> int:
@@ -107,8 +115,8 @@ class Session:
         """What people are shown of it."""
         return {
             "id": self.handle,
-            "client": self.client.name,
-            "clientVersion": self.client.version,
+            "client": self.client_info.name,
+            "clientVersion": self.client_info.version,
             "revision": self.revision,
             "transport": self.transport,
             "endpoint": self._path(),
@@ -138,8 +146,9 @@ class Sessions:
         endpoint: str,
         revision: str,
         now: float,
-        client: ClientInfo | None = None,
+        client_info: ClientInfo | None = None,
         transport: str = STREAMABLE,
+        capabilities: bytes = NO_ASKS,
     ) -> Session:
         """Raises:
         GatewayError: `busy` when there are too many live sessions.
@@ -159,11 +168,12 @@ class Sessions:
             endpoint,
             transport,
             revision,
-            client or ClientInfo(),
+            client_info or ClientInfo(),
             begun_at=now,
             seen_at=now,
             begun=clock.wall_s(),
             kept=Kept(self._events),
+            client=Client(Era.HANDSHAKE, revision, capabilities, handle),
         )
         self._sessions[session.id] = session
         self._by_handle[handle] = session

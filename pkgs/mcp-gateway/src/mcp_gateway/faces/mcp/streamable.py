@@ -154,7 +154,14 @@ class StreamableHttp:
             body = error_body(message.id_raw, error)
             await respond(send, status, body, JSON_TYPE, *error_headers(error))
             return
-        session = self._sessions.open(visit.caller, endpoint, said.revision, clock.now_s(), said.client)
+        session = self._sessions.open(
+            visit.caller,
+            endpoint,
+            said.revision,
+            clock.now_s(),
+            said.client_info,
+            capabilities=said.capabilities,
+        )
         await respond(send, 200, said.answer, JSON_TYPE, (_SESSION, session.id.encode()))
 
     # The session's own stream, and those that a client comes back to
