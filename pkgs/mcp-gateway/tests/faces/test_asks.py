@@ -372,6 +372,26 @@ def test_a_page_that_has_done_its_work_is_announced_to_who_was_sent_there(gatewa
         assert call.result() == {"action": "accept"}
 
 
+BAD_PAGES = [
+    "javascript:alert(1)",
+    "file:///etc/passwd",
+    "data:text/html,x",
+    "--flag",
+    "$(x)",
+    "//x.test",
+    "http",
+    7,
+]
+
+
+@pytest.mark.parametrize("page", BAD_PAGES)
+def test_S42_nobody_is_sent_to_an_address_that_is_not_of_the_web(gateway: Gateway, page: Any) -> None:
+    session = Mcp(gateway, "/servers/asking/mcp", capabilities={"elicitation": {"url": {}}})
+    params = {"mode": "url", "url": page, "elicitationId": "e", "message": "m"}
+    said = session.call("ask", {"method": "elicitation/create", "params": params})
+    assert told(said["result"]) == [{"action": "cancel"}]
+
+
 def test_changed_roots_are_told_to_the_sessions_own_servers_only(gateway: Gateway) -> None:
     one = Mcp(gateway, "/servers/asking/mcp", capabilities={"roots": {"listChanged": True}})
     other = Mcp(gateway, "/servers/asking/mcp", capabilities={"roots": {"listChanged": True}})
