@@ -6,7 +6,6 @@ it, and the younger is the only one that knows 2026-07-28 (decision 26). Knows n
 """
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterable
@@ -99,6 +98,21 @@ BY_NAME: Final = (
     | {"server-sse-polling"}  # calls the tool that lets go of its client
 ) - {"input-required-result-unsupported-methods"}  # asks only what no server answers so
 
+# What a client is asked that nobody has to log in for: (package, revision) -> scenarios.
+CLIENT_SCENARIOS: Final = {
+    (YOUNGER, "2025-06-18"): ("initialize", "tools_call"),
+    (YOUNGER, "2025-11-25"): (
+        *("initialize", "tools_call", "elicitation-sep1034-client-defaults", "sse-retry"),
+        "json-schema-2020-12-preservation",
+    ),
+    (YOUNGER, "2026-07-28"): (
+        *("tools_call", "request-metadata", "http-standard-headers", "http-custom-headers"),
+        *("http-invalid-tool-headers", "sep-2322-client-request-state", "json-schema-ref-no-deref"),
+        "json-schema-2020-12-preservation",
+    ),
+    (OLDER, "2025-11-25"): ("initialize", "tools_call", "elicitation-sep1034-client-defaults", "sse-retry"),
+}
+
 
 # -- running --------------------------------------------------------------------------------------------
 
@@ -108,32 +122,43 @@ def node() -> Path | None:
     return next(iter(sorted(MODULES.glob("node-linux-*/bin/node"))), None)
 
 
-def run(package: str, *arguments: str, out: Path, env: dict[str, str] | None = None) -> Found:
-    """Runs one command of the suite in our package's directory; answers what it found, by scenario.
+@dataclass(frozen=True)
+class Ran:
+    """How one command of the suite ended, what it printed, and what it found."""
 
-    Raises:
-    AssertionError: it found nothing at all.
-    """
+    code: int
+    said: str
+    found: Found
+
+
+def run(package: str, *arguments: str, out: Path) -> Ran:
+    """Runs one command of the suite in our package's directory."""
     found_node = node()
     assert found_node is not None, "Node came with the suite"
     done = subprocess.run(
         [str(found_node), str(MODULES / package / "dist" / "index.js"), *arguments, "-o", str(out)],
         cwd=PROJECT,
-        env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=RUN_TIMEOUT_S,
         check=False,
     )
-    found = read(out)
-    assert found, done.stdout.decode(errors="replace")[-3000:]
-    return found
+    return Ran(done.returncode, done.stdout.decode(errors="replace"), read(out))
 
 
 def run_server(leg: str, url: str, out: Path) -> Found:
     """Runs all of a leg against the MCP server at `url`."""
-    return run(LEGS[leg].package, "server", "--url", url, *LEGS[leg].arguments, out=out)
+    ran = run(LEGS[leg].package, "server", "--url", url, *LEGS[leg].arguments, out=out)
+    assert ran.found, ran.said
+    return ran.found
+
+
+def run_client(package: str, revision: str, scenario: str, command: str, out: Path) -> Ran:
+    """Runs a client scenario: its server, and the command with that server's address as one more word."""
+    timeout = ("--timeout", str(int(CLIENT_TIMEOUT_S * 1000)))
+    arguments = ("--scenario", scenario, "--spec-version", revision, *timeout)
+    return run(package, "client", "--command", command, *arguments, out=out)
 
 
 def wanted(leg: str) -> frozenset[str]:

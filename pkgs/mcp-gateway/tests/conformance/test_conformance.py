@@ -1,6 +1,5 @@
 """The official suite against the real gateway, and against the fixture alone, which proves the fixture."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ import pytest
 from tests.conformance import suite
 from tests.harness import STOP_TIMEOUT_S, Gateway, hostile
 
+pytestmark = pytest.mark.usefixtures("whole_suite")
+
 FIXTURE = ("-S", "-m", "tests.conformance.fixture")
 # The order of names is that of lists, and the first tool that is listed gets called without arguments.
 STDIO, REMOTE, OTHER = "a", "b", "other"
@@ -21,15 +22,6 @@ NOT_YET_LEGS = {"2026-07-28"}
 NOT_YET = {"logging-set-level", "tools-call-with-logging", "resources-subscribe", "resources-unsubscribe"} | {
     "server-sse-polling"  # no answer is a stream before messages for the log are told
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def whole_suite() -> None:
-    if suite.node() is None:
-        missing = "the conformance suite is not here (make test sets it up)"
-        if os.environ.get("REQUIRE_ALL") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
 
 
 @contextmanager
