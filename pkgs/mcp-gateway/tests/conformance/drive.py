@@ -46,16 +46,13 @@ async def use(url: str, mode: str, calls: list[tuple[str, dict[str, Any]]]) -> N
             echoed = {"schema": tools[ECHOED].input_schema} if name == ECHO and ECHOED in tools else {}
             calls.append((name, ARGUMENTS.get(name, echoed)))
         for name, arguments in calls:
-            # What a tool answers is the suite's business, and not whether this client likes it.
+            # What is answered is the suite's business, and not whether this client likes it.
             with suppress(MCPError):
                 await client.call_tool(name, arguments)
-        capabilities = client.server_capabilities
-        if capabilities.resources is not None:
-            for resource in (await client.list_resources()).resources:
-                await client.read_resource(resource.uri)
-        if capabilities.prompts is not None:
-            for prompt in (await client.list_prompts()).prompts:
-                await client.get_prompt(prompt.name, {})
+        for resource in (await client.list_resources()).resources:
+            await client.read_resource(resource.uri)
+        for prompt in (await client.list_prompts()).prompts:
+            await client.get_prompt(prompt.name, {})
 
 
 def main(url: str) -> None:
