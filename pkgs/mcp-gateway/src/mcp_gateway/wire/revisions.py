@@ -57,8 +57,13 @@ META_PREFIX: Final = "io.modelcontextprotocol/"
 
 def modern_meta(client_info: dict[str, str]) -> dict[str, Any]:
     """The `_meta` members that every request of the modern era must carry (basic/versioning)."""
+    return request_meta(MODERN, client_info)
+
+
+def request_meta(revision: str, client_info: dict[str, str]) -> dict[str, Any]:
+    """As `modern_meta`, for a request that names another revision."""
     return {
-        META_PREFIX + "protocolVersion": MODERN,
+        META_PREFIX + "protocolVersion": revision,
         META_PREFIX + "clientInfo": client_info,
         META_PREFIX + "clientCapabilities": {},
     }
