@@ -26,16 +26,15 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.faces.calls import cancelled_problem
 from mcp_gateway.faces.http import LARGE_BYTES
-from mcp_gateway.faces.mcp import primitives, resources
-from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, ClientInfo, Session, client_info
+from mcp_gateway.faces.mcp import asks, primitives, resources
+from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Asker, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
-from mcp_gateway.gateway import NO_ASKS, READ_RESOURCE, Call, Client, Gateway, stopping
+from mcp_gateway.gateway import NO_ASKS, READ_RESOURCE, Call, Gateway, stopping
 from mcp_gateway.version import CLIENT_INFO
 from mcp_gateway.wire import levels
 from mcp_gateway.wire.envelope import (
     Message,
     Params,
-    RequestId,
     encode,
     error_response,
     notification,
@@ -53,6 +52,7 @@ from mcp_gateway.wire.revisions import (
     META_SERVER,
     REVISIONS,
     Era,
+    may_be_asked,
 )
 
 OFFERED: Final = frozenset(revision.date for revision in REVISIONS.values() if revision.era is Era.HANDSHAKE)
@@ -62,26 +62,21 @@ _NULL: Final = b"null"
 _OWN: Final = b'{%b,"_meta":%b' % (NOT_KEPT, encode({META_SERVER: CLIENT_INFO}))
 
 
-class Asker(Protocol):
-    """Who sends a request, as far as its meaning depends on it.
-
-    `calls` are those of the same client that run, keyed by its id and the type of that: 1 and "1" are two.
-    """
-
-    caller: Caller
-    endpoint: str
-    client: Client
-    calls: dict[tuple[type, RequestId], Call]
-
-
 class Outlet(Protocol):
     """Where what belongs to one request goes; what the client cannot take is not said."""
 
     def about(self, call: Call) -> None:
         """The request is this call; told once, first."""
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody is there, or may come back, who could answer a question."""
+
     async def tell(self, message: bytes) -> None:
         """A notification before the answer."""
+
+    async def ask(self, message: bytes) -> None:
+        """A question of the server; asked only while `is_heard`."""
 
     async def still(self) -> None:
         """It takes its time: the connection may need a sign of life."""
@@ -212,13 +207,24 @@ class Messages:
         return messages
 
     def note(self, session: Session, message: Message) -> None:
-        """Notifications and stray responses; only a cancellation means anything yet."""
-        if message.method == "notifications/cancelled":
-            with contextlib.suppress(msgspec.MsgspecError):
-                request_id = msgspec.json.decode(encode(message.params), type=_Cancelled).requestId
-                call = session.calls.get((type(request_id), request_id))
-                if call is not None:
-                    call.cancel("cancelled by the client", answered=False)
+        """What wants no answer: notifications, and answers to questions."""
+        match message.method:
+            case None:
+                asks.take_answer(session, message)
+            case "notifications/cancelled":
+                with contextlib.suppress(msgspec.MsgspecError):
+                    request_id = msgspec.json.decode(encode(message.params), type=_Cancelled).requestId
+                    call = session.calls.get((type(request_id), request_id))
+                    if call is not None:
+                        call.cancel("cancelled by the client", answered=False)
+            case "notifications/progress":
+                asks.take_progress(session, message)
+            case "notifications/initialized":
+                pass
+            case "notifications/roots/list_changed" as method:
+                self._gateway.tell_servers(session.client, method, message.params, session.endpoint or None)
+            case other if session.endpoint != ALL_SERVERS:
+                self._gateway.tell_servers(session.client, other, message.params, session.endpoint)
 
     async def answer(self, asked: Asked, outlet: Outlet) -> None:
         """Answers a request, whatever it is; its outlet gets the answer exactly once."""
@@ -286,6 +292,7 @@ class Messages:
         outlet.about(call)
         token = message.meta.get("progressToken")
         wanted = message.meta.get(META_LOG_LEVEL) if asker.client.era is Era.MODERN else None
+        asking = asks.Asking(asker, outlet)
         try:
             # Whether a client that leaves cancels depends on the era; its outlet knows.
             while True:
@@ -300,10 +307,17 @@ class Messages:
                         await outlet.tell(notification("notifications/progress", params))
                     elif note.kind == "log" and levels.is_wanted(note.data, wanted):
                         await outlet.tell(notification("notifications/message", read_members(note.data)))
+                    elif note.kind == "notice":
+                        await outlet.tell(note.data)
+                    elif note.kind in ("ask", "withdrawn"):
+                        await asking.take(note)
                     else:
                         await outlet.still()
+                        asking.check()
+            await asking.end()
         finally:
             del asker.calls[key]
+            asking.forget()
             call.cancel("the gateway is stopping")  # only when this task itself was ended
         try:
             said = _said(wish.show(call, call.result()), asked)
@@ -333,7 +347,7 @@ def _asks(declared: dict[str, Raw], revision: str) -> bytes:
 
     Tasks of a client are left out: a question of that kind would outlive the call that it belongs to.
     """
-    if not REVISIONS[revision].asks & declared.keys():
+    if not may_be_asked(revision, declared):
         return NO_ASKS
     return encode({name: declared[name] for name in sorted(declared) if name != "tasks"})
 

@@ -40,7 +40,7 @@ from mcp_gateway.faces.http import (
 )
 from mcp_gateway.faces.mcp.messages import Asked, Messages, error_body, unreadable
 from mcp_gateway.faces.mcp.streams import KEEP_ALIVE_S, Said, send_answer, send_event
-from mcp_gateway.gateway import READ_RESOURCE, Call, Client, Gateway, call_id_text
+from mcp_gateway.gateway import READ_RESOURCE, Ask, Call, Client, Gateway, call_id_text
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import (
     Message,
@@ -67,12 +67,17 @@ _STATUS: Final = {
 
 @dataclass(slots=True)
 class Visitor:
-    """Who sends one request. Nobody else's can be running with the same id: there is only this one."""
+    """Who sends one request, which is all there is of them; another may have the same id at the same time.
+
+    Nobody is asked anything on the way of this revision: what a server wants to know is in its result.
+    """
 
     caller: Caller
     endpoint: str
     client: Client = _CLIENT
     calls: dict[tuple[type, RequestId], Call] = field(default_factory=dict)
+    asked: dict[int, Ask] = field(default_factory=dict)
+    questions: int = 0
 
 
 class ModernHttp:
@@ -146,6 +151,11 @@ class _Reply:
     def about(self, call: Call) -> None:
         self._headers = [(b"mcp-gateway-call", call_id_text(call.id).encode())]
         self._end = lambda: call.cancel("the client went away")
+
+    is_heard = False
+
+    async def ask(self, message: bytes) -> None:
+        """Never: see `Visitor`."""
 
     async def tell(self, message: bytes) -> None:
         self._watch()
