@@ -25,7 +25,7 @@ from mcp_gateway.gateway.payloads import Payloads
 from mcp_gateway.gateway.primitives import CALL_TOOL, COMPLETE, GET_PROMPT, may_ask
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord, call_id_text
-from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
+from mcp_gateway.upstream.client import NO_CLIENT, Client
 from mcp_gateway.upstream.exchange import Exchange, Mailbox
 from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.upstream.stance import SHARED
@@ -215,7 +215,7 @@ class Calls:
                 on_end=self._ended,
                 headers=request.headers,
                 era=request.client.era,
-                can_answer=request.client.capabilities != NO_ASKS,
+                capabilities=request.client.capabilities,
             )
             call = Call(record, request.caller, exchange, upstream, opened_at, request.target, request.client)
             exchange.owner = call

@@ -4,7 +4,7 @@ It is answered exactly once: by the client that was asked, or declined by the ga
 could. Of its content nothing is read.
 """
 
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -22,25 +22,53 @@ MAX_OPEN: Final = 16  # of one call; a server that asks more at once asks no per
 _CANCELLED: Final = b'{"action":"cancel"}'
 
 
+class Asker(Protocol):
+    """Who hears the answer."""
+
+    def answered(self, ask: "Ask", result: bytes) -> None: ...
+    def refused(self, ask: "Ask", error: bytes) -> None: ...
+    def told(self, method: str, params: Params) -> None: ...
+
+
+class OverLink:
+    """A server that asked with a request of its own."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def answered(self, ask: "Ask", result: bytes) -> None:
+        self._link.answer(response(encode(ask.id), result))
+
+    def refused(self, ask: "Ask", error: bytes) -> None:
+        self._link.answer(error_response(encode(ask.id), error))
+
+    def told(self, method: str, params: Params) -> None:
+        self._link.notify(method, params)
+
+
 class Ask:
     """`id` is the server's for it; `params` its own, empty when it sent none."""
 
-    __slots__ = ("_link", "id", "is_open", "method", "params")
+    __slots__ = ("_asker", "id", "is_open", "method", "params")
 
-    def __init__(self, ask_id: RequestId, method: str, params: Raw, link: Link) -> None:
+    def __init__(self, ask_id: RequestId, method: str, params: Raw, asker: Asker) -> None:
         self.id = ask_id
         self.method = method
         self.params = params
         self.is_open = True
-        self._link = link
+        self._asker = asker
 
     def answer(self, result: bytes) -> None:
         """The client's result, as it came; nothing happens when it has been answered."""
-        self._close(response(encode(self.id), result))
+        if self.is_open:
+            self.is_open = False
+            self._asker.answered(self, result)
 
     def refuse(self, error: bytes) -> None:
         """The client's error, as it came."""
-        self._close(error_response(encode(self.id), error))
+        if self.is_open:
+            self.is_open = False
+            self._asker.refused(self, error)
 
     def decline(self, why: str) -> None:
         """Nobody answers it. For a form or a page that is a word of the protocol: its person has gone."""
@@ -56,7 +84,7 @@ class Ask:
     def tell(self, method: str, params: Params) -> None:
         """A notification of the client about it."""
         if self.is_open:
-            self._link.notify(method, params)
+            self._asker.told(method, params)
 
     @property
     def progress_token(self) -> int | str | None:
@@ -66,8 +94,3 @@ class Ask:
             return msgspec.json.decode(meta.get("progressToken", b"null"), type=int | str | None)
         except msgspec.MsgspecError:
             return None
-
-    def _close(self, response: bytes) -> None:
-        if self.is_open:
-            self.is_open = False
-            self._link.answer(response)

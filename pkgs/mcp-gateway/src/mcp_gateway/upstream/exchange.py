@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 from msgspec import Raw
 
 from mcp_gateway.upstream.asks import MAX_OPEN, Ask
+from mcp_gateway.upstream.client import NO_ASKS
 from mcp_gateway.upstream.forwarded import NO_HEADERS
 from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.wire.envelope import Params
@@ -84,13 +85,14 @@ class Exchange:
     `headers` are those of the caller's own request; `forwarded` what of them goes to the server, None where
     the server is configured to get none.
     `result` is the server's bytes, or where they are when it is large; `error` any exception.
-    `can_answer`: who reads it takes questions. Deadlines are monotonic seconds.
+    `capabilities`: what whoever reads it has declared that it can be asked, see `client.Client`; `rounds`:
+    how often the server has answered that it needs input. Deadlines are monotonic seconds.
     """
 
     __slots__ = (
         "_asks",
         "caller",
-        "can_answer",
+        "capabilities",
         "ended",
         "era",
         "error",
@@ -108,6 +110,7 @@ class Exchange:
         "params",
         "progress",
         "result",
+        "rounds",
         "sent",
         "wants_progress",
     )
@@ -126,7 +129,7 @@ class Exchange:
         on_end: "Callable[[Exchange], None] | None" = None,
         headers: Mapping[bytes, bytes] = NO_HEADERS,
         era: Era = Era.HANDSHAKE,
-        can_answer: bool = False,
+        capabilities: bytes = NO_ASKS,
     ) -> None:
         self.era = era
         self.id = 0
@@ -140,7 +143,8 @@ class Exchange:
         self.wants_progress = wants_progress
         self.on_end = on_end
         self.headers = headers
-        self.can_answer = can_answer
+        self.capabilities = capabilities
+        self.rounds = 0
         self.forwarded: Mapping[str, str] | None = None
         self.owner: object = None  # whoever opened it; for `on_end`
         self.mailboxes: list[Mailbox] = []
@@ -159,6 +163,11 @@ class Exchange:
     def unlisten(self, mailbox: Mailbox) -> None:
         if mailbox in self.mailboxes:
             self.mailboxes.remove(mailbox)
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether who reads it takes questions."""
+        return self.capabilities != NO_ASKS
 
     @property
     def asks(self) -> tuple[Ask, ...]:

@@ -19,13 +19,15 @@ from msgspec import UNSET, Raw, UnsetType
 from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
-from mcp_gateway.upstream.asks import ASKED_BY, MAX_OPEN, Ask
+from mcp_gateway.upstream.asks import ASKED_BY, MAX_OPEN, Ask, OverLink
 from mcp_gateway.upstream.exchange import Exchange, Note
 from mcp_gateway.upstream.forwarded import secrets_of
 from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.upstream.lifecycle import Ended, State
 from mcp_gateway.upstream.link import Failure, Link
 from mcp_gateway.upstream.logring import OVERLAP_BYTES, LogRing
+from mcp_gateway.upstream.rounds import MAX_ROUNDS, Collecting
+from mcp_gateway.wire.bridge import read_round
 from mcp_gateway.wire.envelope import (
     Head,
     Params,
@@ -37,7 +39,7 @@ from mcp_gateway.wire.envelope import (
     read_members,
     response,
 )
-from mcp_gateway.wire.revisions import META_PREFIX, Era
+from mcp_gateway.wire.revisions import META_CAPABILITIES, META_PREFIX, Era
 
 # Deadlines are looked at this often: no timer per call. Also how soon a face hears `still`.
 TICK_S: Final = 0.25
@@ -139,6 +141,7 @@ class Requests:
         self._abandoned: set[int] = set()  # ids whose answers, and log messages, may still come
         self._meta = _PLAIN_META
         self._era_meta: dict[str, Any] = {}
+        self._aside: set[Exchange] = set()  # calls that wait for answers of their client
         self._early: list[Ask] = []  # questions that came while there was no call
 
     @property
@@ -163,6 +166,9 @@ class Requests:
             GatewayError: `unavailable` or `busy`; nothing was sent.
         """
         self.total += 1
+        self._submit(exchange)
+
+    def _submit(self, exchange: Exchange) -> None:
         if self._can_send and self.in_flight < self._concurrency:
             self._send(exchange)
             return
@@ -182,6 +188,8 @@ class Requests:
                 self.link.cancel(exchange.id, reason)
             self._note_abandoned(exchange.id)
             self._finish(exchange, None, error)
+        elif exchange in self._aside:
+            self._end_aside(exchange, error)
         elif self._queue.remove(exchange):
             exchange.end(None, error)
 
@@ -224,7 +232,7 @@ class Requests:
         """Waits until every call that was taken on has ended, `limit_s` at most; ends none."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                for exchange in (*self._pending.values(), *self._queue.items()):
+                for exchange in (*self._pending.values(), *self._aside, *self._queue.items()):
                     if exchange.wants_progress:  # a call, and no request of our own
                         await exchange.over()
 
@@ -250,6 +258,7 @@ class Requests:
         params = exchange.params
         if exchange.wants_progress:
             params["_meta"] = self._with_token(params.get("_meta"), number, exchange.era)
+            self._speak_for(exchange, params)
         elif self._era_meta:
             params.setdefault("_meta", self._era_meta)
         self._pending[number] = exchange
@@ -270,6 +279,12 @@ class Requests:
             return Raw(encode(members))
         own = {name: value for name, value in members.items() if not name.startswith(META_PREFIX)}
         return Raw(encode(own | self._era_meta))
+
+    def _speak_for(self, exchange: Exchange, params: Params) -> None:
+        """A client that can be asked said so once; to a server of the modern era each request says it."""
+        if exchange.can_answer and exchange.era is Era.HANDSHAKE and self._era_meta:
+            declared = {META_CAPABILITIES: Raw(exchange.capabilities)}
+            params["_meta"] = Raw(encode(read_members(params["_meta"]) | declared))
 
     def _finish(self, exchange: Exchange, result: Raw | Spooled | None, error: Exception | None) -> None:
         """The one way a request that was sent ends; its place goes to the next in the queue."""
@@ -338,7 +353,7 @@ class Requests:
         now = now_s()
         if self.link is not None:
             self.link.check(now)
-        for exchange in (*self._pending.values(), *self._queue.items()):
+        for exchange in (*self._pending.values(), *self._aside, *self._queue.items()):
             if exchange.ended:
                 continue  # by what a neighbour's end set off
             if exchange.asks:  # a person takes their time; the server waits for them, not the other way round
@@ -347,11 +362,11 @@ class Requests:
                 self._time_out(exchange, now)
             else:
                 exchange.note(_STILL)
-        if self._pending or len(self._queue):
+        if self._pending or self._aside or len(self._queue):
             self._keep_ticking()
 
     def _time_out(self, exchange: Exchange, now: float) -> None:
-        if exchange.id in self._pending:
+        if exchange.id in self._pending or exchange in self._aside:
             what = "had not finished when its time was up"
             if now < exchange.hard_at:
                 what = f"sent neither an answer nor progress for {exchange.idle_s:g} s"
@@ -387,7 +402,47 @@ class Requests:
             too_long = f"its answer is longer than {self._max_result_bytes} bytes"
             self._finish(exchange, None, self.lost_error(too_long))
         else:
-            self._finish(exchange, head.result, None)
+            self._take_result(exchange, head.result)
+
+    def _take_result(self, exchange: Exchange, result: Raw) -> None:
+        if not (exchange.can_answer and exchange.era is Era.HANDSHAKE and self._era_meta):
+            self._finish(exchange, result, None)
+            return
+        try:
+            asked = read_round(result)
+        except ValueError as problem:
+            self._finish(exchange, None, self.lost_error(str(problem)))
+            return
+        if asked is None:
+            self._finish(exchange, result, None)
+        elif exchange.rounds >= MAX_ROUNDS:
+            self._finish(exchange, None, self.lost_error(f"it asked for input {MAX_ROUNDS} times"))
+        else:
+            self._put_aside(exchange)
+            Collecting(exchange, asked, self._send_again, self._end_aside).begin()
+
+    def _put_aside(self, exchange: Exchange) -> None:
+        """The server has answered, and the call goes on without it: its place is for others meanwhile."""
+        self._pending.pop(exchange.id, None)
+        if self.link is not None:
+            self.link.settle(exchange.id)
+        exchange.rounds += 1
+        exchange.sent = False
+        self.in_flight -= 1
+        self.used_at = now_s()
+        self._aside.add(exchange)
+        self.send_queued()
+
+    def _send_again(self, exchange: Exchange) -> None:
+        self._aside.discard(exchange)
+        try:
+            self._submit(exchange)
+        except GatewayError as problem:
+            self._finish(exchange, None, problem)
+
+    def _end_aside(self, exchange: Exchange, error: Exception) -> None:
+        self._aside.discard(exchange)
+        self._finish(exchange, None, error)
 
     def large(self, head: Head, message: Spooled) -> None:
         """Only the result of a call may be this large: it ends the call; anything else is not kept."""
@@ -470,7 +525,7 @@ class Requests:
             self._decline(head)
             return
         self.counts["asks"] += 1
-        ask = Ask(head.id, head.method, head.params, self.link)
+        ask = Ask(head.id, head.method, head.params, OverLink(self.link))
         exchange = self._alone(stream)
         if exchange is not None:
             exchange.ask(ask)

@@ -1,0 +1,71 @@
+"""Between the eras: what one says in a way of its own, in the way of the other. Pure.
+
+In the handshake era a server asks its client in the middle of a call; in the modern one it answers that it
+needs input, and the client sends the same request again with what was asked for (2026-07-28, basic/patterns).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from mcp_gateway.wire.envelope import Params, encode, read_members
+
+INPUT_REQUIRED: Final = "input_required"
+ANSWERS: Final = "inputResponses"
+STATE: Final = "requestState"
+# What only the modern era has in a result; a client of the other would not know what to make of it.
+_MODERN_MEMBERS: Final = ("resultType", "ttlMs", "cacheScope")
+
+
+class Input(msgspec.Struct):
+    """One thing that is asked for: a request as it would be in the handshake era, without an id."""
+
+    method: str
+    params: Raw = Raw(b"")
+
+
+class Round(msgspec.Struct):
+    """A result that asks for input; `requestState` is the server's own, to be sent back as it came."""
+
+    resultType: str = "complete"
+    inputRequests: dict[str, Input] = {}
+    requestState: Raw = Raw(b"")
+
+
+def read_round(result: Raw) -> Round | None:
+    """What a result asks for; None when it asks for nothing.
+
+    Raises:
+        ValueError: it asks, but not in a way that makes sense.
+    """
+    text = bytes(result)
+    if INPUT_REQUIRED.encode() not in text:
+        return None
+    if bytes(read_members(result).get("resultType", b"")) != encode(INPUT_REQUIRED):
+        return None
+    try:
+        return msgspec.json.decode(text, type=Round)
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        raise ValueError(f"it asks for input in a way that makes no sense: {problem}") from None
+
+
+def with_answers(params: Params, asked: Round, answers: Mapping[str, bytes]) -> Params:
+    """The parameters of the same request, sent again with what was asked for."""
+    again = {name: value for name, value in params.items() if name not in (ANSWERS, STATE)}
+    if answers:
+        again[ANSWERS] = {name: Raw(answer) for name, answer in answers.items()}
+    if asked.requestState:
+        again[STATE] = asked.requestState
+    return again
+
+
+def as_handshake(result: Raw) -> Raw:
+    """A result of the modern era without what the handshake era does not know; else as it came."""
+    text = bytes(result)
+    if not any(name.encode() in text for name in _MODERN_MEMBERS):
+        return result
+    members = read_members(result)
+    kept = {name: value for name, value in members.items() if name not in _MODERN_MEMBERS}
+    return result if len(kept) == len(members) else Raw(encode(kept))
