@@ -14,10 +14,12 @@ from msgspec import Raw
 
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
-from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.envelope import Params, read_members
 from mcp_gateway.wire.revisions import (
     LATEST_HANDSHAKE,
+    META_PREFIX,
     MODERN,
+    SHARED_CAPABILITIES,
     UNSUPPORTED_VERSION,
     Era,
     is_handshake,
@@ -30,6 +32,7 @@ SILENT_PROBE_S: Final = 10.0
 INSTRUCTIONS_MAX_CHARS: Final = 64 * 1024
 
 Eras = frozenset[Era]
+_SERVER_INFO: Final = META_PREFIX + "serverInfo"
 
 
 class NotUnderstood(Exception):
@@ -78,8 +81,13 @@ class _InitializeResult(msgspec.Struct):
 class _DiscoverResult(msgspec.Struct):
     supportedVersions: list[str]
     capabilities: dict[str, Raw] = {}
-    serverInfo: Raw = Raw(b"null")
+    serverInfo: Raw = Raw(b"")
     instructions: str | None = None
+    meta: Raw = msgspec.field(name="_meta", default=Raw(b"{}"))
+
+    def __post_init__(self) -> None:
+        # `_meta` is its place in this era; drafts had it beside the capabilities.
+        self.serverInfo = self.serverInfo or read_members(self.meta).get(_SERVER_INFO, Raw(b"null"))
 
 
 async def open_server(door: Door, known: Eras | None, client_info: dict[str, str]) -> Opened:
@@ -164,8 +172,12 @@ def _is_other_modern(problem: BaseException | None) -> bool:
 
 
 async def _initialize(door: Door, eras: Eras, client_info: dict[str, str]) -> Opened:
-    # No client capability: a shared process must have no reason to ask anybody anything.
-    params: Params = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": {}, "clientInfo": client_info}
+    # None that lets it ask: a shared process must have no reason to ask anybody anything.
+    params: Params = {
+        "protocolVersion": LATEST_HANDSHAKE,
+        "capabilities": SHARED_CAPABILITIES,
+        "clientInfo": client_info,
+    }
     answer = _read(await door.ask("initialize", params), _InitializeResult, "initialize")
     if not is_handshake(answer.protocolVersion):
         raise NotUnderstood(

@@ -53,13 +53,19 @@ UNSUPPORTED_VERSION: Final = -32022
 
 META_PREFIX: Final = "io.modelcontextprotocol/"
 
+# MCP Apps: servers list tools with views only to clients that say they can show HTML. Whether one of ours
+# can, a shared link does not know; what has no view shows the result's text. It lets a server ask nothing.
+APPS: Final = META_PREFIX + "ui"
+SHARED_CAPABILITIES: Final = {"extensions": {APPS: {"mimeTypes": ["text/html;profile=mcp-app"]}}}
+"""What a link that all callers share declares of its client."""
+
 
 def modern_meta(client_info: dict[str, str]) -> dict[str, Any]:
     """The `_meta` members that every request of the modern era must carry (basic/versioning)."""
     return {
         META_PREFIX + "protocolVersion": MODERN,
         META_PREFIX + "clientInfo": client_info,
-        META_PREFIX + "clientCapabilities": {},
+        META_PREFIX + "clientCapabilities": SHARED_CAPABILITIES,
     }
 
 
