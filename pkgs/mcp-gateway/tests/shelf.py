@@ -1,8 +1,9 @@
 """A stdio server with resources, templates, prompts and completion, which a test writes down as JSON.
 
 The one argument is a file: `{"resources": [...], "templates": [...], "prompts": [...], "tools": [...],
-"era": "handshake" | "modern", "capabilities": {...}}`, read again at every request, so that a test can change
-it and have that announced. Everything is answered in a way that shows what arrived. Standard library only.
+"era": "handshake" | "modern", "capabilities": {...}, "info": {...}}`, read again at every request, so that a
+test can change it and have that announced. Everything is answered in a way that shows what arrived. Standard
+library only.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 META = "io.modelcontextprotocol/"
 MODERN = "2026-07-28"
 _out = threading.Lock()
+declared: dict[str, Any] = {}  # by the client, when it opened
 running: dict[Any, threading.Event] = {}
 
 
@@ -74,9 +76,12 @@ def answer(method: str, params: dict[str, Any], done: threading.Event) -> dict[s
     match method:
         case "initialize" if known.get("era") != "modern":
             result = {"protocolVersion": params["protocolVersion"], "capabilities": known["capabilities"]}
-            return {**result, "serverInfo": {"name": "shelf", "version": "1"}}
+            declared.update(params["capabilities"])
+            return {**result, "serverInfo": known.get("info", {"name": "shelf", "version": "1"})}
         case "server/discover" if known.get("era") == "modern":
-            return {"supportedVersions": [MODERN], "capabilities": known["capabilities"]}
+            declared.update(params["_meta"][META + "clientCapabilities"])
+            said = {META + "serverInfo": known["info"]} if "info" in known else {}
+            return {"supportedVersions": [MODERN], "capabilities": known["capabilities"], "_meta": said}
         case "ping":
             return {}
         case "tools/list":
@@ -90,6 +95,8 @@ def answer(method: str, params: dict[str, Any], done: threading.Event) -> dict[s
         case "tools/call" if params["name"] == "announce":
             say({"method": f"notifications/{params['arguments']['kind']}/list_changed"})
             return {"content": [text("announced")]}
+        case "tools/call" if params["name"] == "declared":
+            return {"content": [text(json.dumps(declared))]}
         case "tools/call":
             return {"content": linked(params["arguments"]["uri"]), "structuredContent": params["arguments"]}
         case "resources/read":

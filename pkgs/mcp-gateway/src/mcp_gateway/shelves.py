@@ -15,6 +15,7 @@ TOOLS: Final = "tools"
 RESOURCES: Final = "resources"
 PROMPTS: Final = "prompts"
 COMPLETIONS: Final = "completions"
+LOGGING: Final = "logging"
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def test_every_revision_that_is_offered_is_spoken_back(
     said = session.introduction
     assert said["protocolVersion"] == revision
     changes = {"listChanged": True}  # resources always: large results are some
-    assert said["capabilities"] == {"tools": changes, "resources": changes}
+    assert said["capabilities"] == {"tools": changes, "resources": changes, "logging": {}}
     assert said["serverInfo"].keys() >= {"name", "version"}
     assert session.ask("ping")["result"] == {}
     assert session.end().status in (200, 202, 204)

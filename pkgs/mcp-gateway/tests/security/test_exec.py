@@ -317,7 +317,6 @@ VERBS = (
     "tools/register",
     "mcp/add",
     "mcp/exec",
-    "logging/setLevel",
     "completion/complete",
     "roots/list",
     "sampling/createMessage",
@@ -364,7 +363,7 @@ def test_S18_mcp_administers_nothing(gateway: Guarded, trap: Path, endpoint: str
     offered = {"echo", "sleep", "blob", "progress", "die", "pid", "env", "fail", "refuse", "stats", "act"}
     prefix = "good__" if endpoint == "/mcp" else ""
     assert set(session.tools()) == {prefix + tool for tool in offered}
-    assert session.introduction["capabilities"].keys() <= {"tools", "resources"}
+    assert session.introduction["capabilities"].keys() <= {"tools", "resources", "logging"}
     assert session.ask("prompts/list")["result"] == {"prompts": []}
     for shape in shapes(trap)[:4]:
         for verb in VERBS:

@@ -104,6 +104,11 @@ class Servers:
     def all(self) -> list[Upstream]:
         return list(self._upstreams.values())
 
+    def mind_log_levels(self) -> None:
+        """Of some server another level of log messages may be wanted."""
+        for upstream in self._owners:
+            upstream.mind_log_level()
+
     # Another configuration
 
     def apply(self, configs: Iterable[ServerConfig]) -> None:

@@ -29,7 +29,7 @@ from mcp_gateway.faces.mcp import primitives, resources
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
 from mcp_gateway.gateway import NO_ASKS, Call, Gateway, stopping
-from mcp_gateway.version import CLIENT_INFO
+from mcp_gateway.gateway.loglevels import LEVELS, is_heard
 from mcp_gateway.wire.envelope import (
     Message,
     Params,
@@ -46,6 +46,7 @@ from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, REVISIONS, Era
 OFFERED: Final = frozenset(revision.date for revision in REVISIONS.values() if revision.era is Era.HANDSHAKE)
 MAX_BATCH: Final = 50  # messages of one POST; what sends more at once is no person and no model
 _NULL: Final = b"null"
+_LOG: Final = b'{"jsonrpc":"2.0","method":"notifications/message","params":%b}'
 
 
 class Outlet(Protocol):
@@ -92,6 +93,7 @@ class Messages:
         self._charge = charge
         self._at_once: dict[str, Callable[[Session, Message], bytes]] = {
             "ping": lambda _session, _message: b"{}",
+            "logging/setLevel": self._set_log_level,
             "tools/list": _one_page(self._tools),
             "resources/list": _one_page(self._resources),
             "resources/templates/list": _one_page(self._templates),
@@ -132,7 +134,7 @@ class Messages:
             {
                 "protocolVersion": revision,
                 "capabilities": primitives.capabilities(self._gateway, caller, endpoint or None),
-                "serverInfo": CLIENT_INFO,
+                "serverInfo": primitives.server_info(self._gateway, caller, endpoint or None),
                 **({"instructions": told} if told else {}),
             }
         )
@@ -204,6 +206,21 @@ class Messages:
     def _prompts(self, session: Session) -> bytes:
         return primitives.list_prompts(self._gateway, session.caller, session.endpoint or None)
 
+    def _set_log_level(self, session: Session, message: Message) -> bytes:
+        try:
+            level = msgspec.json.decode(message.params.get("level", _NULL), type=str)
+        except msgspec.MsgspecError:
+            level = ""
+        if level not in LEVELS:
+            detail = f"`params.level` must be one of {', '.join(LEVELS)}"
+            raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_PARAMS)
+        levels, key = self._gateway.log_levels, session.handle
+        if session.log_level is None:
+            session.at_end.append(lambda: levels.forget(key))
+        session.log_level = level
+        levels.wish(key, session.caller, session.endpoint or None, level)
+        return b"{}"
+
     async def _read(self, asked: Asked, outlet: Outlet) -> None:
         server = asked.session.endpoint or None
         if not resources.is_ours(self._gateway, asked.session.caller, server, asked.message):
@@ -243,6 +260,8 @@ class Messages:
                         params: Params = read_members(note.data)
                         params["progressToken"] = token
                         await outlet.tell(notification("notifications/progress", params))
+                    elif note.kind == "log" and is_heard(note.data, session.log_level):
+                        await outlet.tell(_LOG % note.data)
                     else:
                         await outlet.still()
         finally:

@@ -4,7 +4,7 @@ At `/mcp` a request names a tool, a prompt or a resource as all servers' lists s
 the catalog. At `/servers/{id}/mcp` names and URIs are the server's own and pass as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -23,28 +23,86 @@ from mcp_gateway.gateway import (
     unknown_prompt,
     unknown_resource,
 )
-from mcp_gateway.shelves import COMPLETIONS, PROMPTS
+from mcp_gateway.shelves import COMPLETIONS, LOGGING, PROMPTS, RESOURCES, TOOLS
+from mcp_gateway.version import CLIENT_INFO
 from mcp_gateway.wire.envelope import Message, encode, read_members
 from mcp_gateway.wire.results import with_uris
+from mcp_gateway.wire.revisions import APPS, Era
 
 _PROMPT_REF: Final = "ref/prompt"
 _RESOURCE_REF: Final = "ref/resource"
 _LIST_CHANGED: Final = {"listChanged": True}
 _EMPTY: Final = b"{}"
+_EXTENSIONS: Final = "extensions"
+_OURS: Final = frozenset({TOOLS, RESOURCES, PROMPTS, COMPLETIONS, LOGGING, _EXTENSIONS})
+_RELAYED: Final = frozenset({APPS})
 
 
-def capabilities(gateway: Gateway, caller: Caller, server: str | None) -> dict[str, Any]:
-    """What `initialize` promises: what one of the servers can, or may turn out to be able to.
+def capabilities(
+    gateway: Gateway, caller: Caller, server: str | None, era: Era = Era.HANDSHAKE
+) -> dict[str, Any]:
+    """What an endpoint promises to a client of this era: what one of its servers can, or may turn out to be
+    able to, as far as it is relayed.
 
     Tools and resources always: a list may be empty, and large results are resources.
     """
     catalog = gateway.catalog(caller)
+    said = gateway.introductions(caller, server)
+    known = [one.capabilities for one in said if one is not None and era in one.eras]
     found: dict[str, Any] = {"tools": _LIST_CHANGED, "resources": _LIST_CHANGED}
     if catalog.may_have(PROMPTS, server):
         found["prompts"] = _LIST_CHANGED
     if catalog.may_have(COMPLETIONS, server):
         found["completions"] = {}
+    if None in said or any(LOGGING in one for one in known):
+        found[LOGGING] = {}
+    is_whole = server is not None and server in catalog.shelves
+    every = [one.capabilities for one in said if one is not None]
+    if extensions := _extensions(known if is_whole and era is Era.MODERN else (), every):
+        found[_EXTENSIONS] = extensions
+    if is_whole:  # its methods and members pass there, and so do promises that we do not know
+        for one in known:
+            theirs = {name: said for name, said in one.items() if name not in _OURS and _is_object(said)}
+            found |= theirs
     return found
+
+
+def _extensions(passed: Iterable[Mapping[str, Raw]], every: Iterable[Mapping[str, Raw]]) -> dict[str, Raw]:
+    """Those that reach the servers: a modern client declares what it can with each of its requests, a link of
+    the handshake era once for everybody."""
+    found: dict[str, Raw] = {}
+    for are_all, those in ((True, passed), (False, every)):
+        for one in those:
+            for name, value in read_members(one.get(_EXTENSIONS, Raw(_EMPTY))).items():
+                if _is_object(value) and (are_all or name in _RELAYED):
+                    found.setdefault(name, value)
+    return found
+
+
+def _is_object(raw: Raw) -> bool:
+    return bytes(memoryview(raw)[:1]) == b"{"
+
+
+def server_info(gateway: Gateway, caller: Caller, server: str | None) -> Raw | dict[str, str]:
+    """The `Implementation` of an endpoint: of its one server as that sent it, once it is known; else ours."""
+    for one in gateway.introductions(caller, server) if server is not None else ():
+        if one is not None and _is_implementation(one.server_info):
+            return one.server_info
+    return CLIENT_INFO
+
+
+class _Implementation(msgspec.Struct):
+    name: str
+    version: str
+
+
+def _is_implementation(raw: Raw) -> bool:
+    """Whether clients can read it; they end the session over one that lacks a member."""
+    try:
+        msgspec.json.decode(raw, type=_Implementation)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
 
 
 def list_prompts(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
