@@ -25,7 +25,7 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.faces.calls import cancelled_problem
 from mcp_gateway.faces.http import LARGE_BYTES
-from mcp_gateway.faces.mcp import primitives, resources
+from mcp_gateway.faces.mcp import lists, primitives, resources
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
 from mcp_gateway.gateway import NO_ASKS, Call, Gateway, stopping
@@ -94,10 +94,7 @@ class Messages:
         self._at_once: dict[str, Callable[[Session, Message], bytes]] = {
             "ping": lambda _session, _message: b"{}",
             "logging/setLevel": self._set_log_level,
-            "tools/list": _one_page(self._tools),
-            "resources/list": _one_page(self._resources),
-            "resources/templates/list": _one_page(self._templates),
-            "prompts/list": _one_page(self._prompts),
+            **dict.fromkeys(lists.METHODS, self._list),
         }
         self._in_time: dict[str, Callable[[Asked, Outlet], Awaitable[None]]] = {
             "tools/call": self._call,
@@ -191,20 +188,8 @@ class Messages:
             raise GatewayError(Kind.UNKNOWN, detail, rpc_code=METHOD_NOT_FOUND)
         return response(message.id_raw, at_once(session, message))
 
-    def _tools(self, session: Session) -> bytes:
-        catalog = self._gateway.catalog(session.caller)
-        if session.endpoint == ALL_SERVERS:
-            return catalog.exposed_list
-        return catalog.native_lists.get(session.endpoint, b'{"tools":[]}')
-
-    def _resources(self, session: Session) -> bytes:
-        return resources.list_resources(self._gateway, session.caller, session.endpoint or None)
-
-    def _templates(self, session: Session) -> bytes:
-        return resources.list_templates(self._gateway, session.caller, session.endpoint or None)
-
-    def _prompts(self, session: Session) -> bytes:
-        return primitives.list_prompts(self._gateway, session.caller, session.endpoint or None)
+    def _list(self, session: Session, message: Message) -> bytes:
+        return lists.list_page(self._gateway, session.caller, session.endpoint or None, message)
 
     def _set_log_level(self, session: Session, message: Message) -> bytes:
         try:
@@ -292,17 +277,6 @@ def _asks(declared: dict[str, Raw], revision: str) -> bytes:
 
 def is_array(body: bytes) -> bool:
     return body.lstrip()[:1] == b"["
-
-
-def _one_page(made: Callable[[Session], bytes]) -> Callable[[Session, Message], bytes]:
-    """A list that comes whole: it has no cursors."""
-
-    def listed(session: Session, message: Message) -> bytes:
-        if bytes(message.params.get("cursor", _NULL)) != _NULL:
-            raise GatewayError(Kind.INVALID, "This cursor is not one of ours: the list has one page")
-        return made(session)
-
-    return listed
 
 
 def _answer(call: Call, wish: primitives.Wish, id_raw: bytes) -> Said | None:

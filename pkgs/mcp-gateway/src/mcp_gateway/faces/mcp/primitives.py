@@ -105,14 +105,6 @@ def _is_implementation(raw: Raw) -> bool:
     return True
 
 
-def list_prompts(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
-    """The result of `prompts/list`; of one server, or of all."""
-    catalog = gateway.catalog(caller)
-    if server is None:
-        return catalog.exposed_prompts
-    return catalog.native_prompts.get(server, b'{"prompts":[]}')
-
-
 class Wish:
     """One request on its way through an endpoint; `server` None is that of all servers."""
 
