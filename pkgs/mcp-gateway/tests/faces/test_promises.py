@@ -81,7 +81,8 @@ def test_what_is_not_known_yet_may_turn_out_to_be_there(gateway: Gateway) -> Non
 def test_over_all_servers_only_what_is_relayed_for_all_is_promised(gateway: Gateway) -> None:
     said = introduction(gateway)["capabilities"]
     assert said["extensions"] == {UI: VIEWS}
-    assert said.keys() == {*ALWAYS, "prompts", "completions", "logging", "extensions"}
+    assert said["tasks"] == {"cancel": {}, "requests": TASKS["requests"]}, "there is no list over all servers"
+    assert said.keys() == {*ALWAYS, "prompts", "completions", "logging", "extensions", "tasks"}
 
 
 @pytest.mark.parametrize("server", ["old", "new"])

@@ -467,6 +467,10 @@ class Gateway:
         """See `Calls.open`."""
         return self.calls.open(request)
 
+    def server_of_task(self, caller: Caller, task_id: str) -> str:
+        """See `Tasks.server_of`; of all servers."""
+        return self.calls.tasks.server_of(caller.id, (up.id for up in self.servers.all()), task_id)
+
     def refuse_call(
         self,
         caller: Caller,

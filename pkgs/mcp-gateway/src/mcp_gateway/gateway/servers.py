@@ -118,6 +118,10 @@ class Servers:
     def get(self, server: str) -> Upstream | None:
         return self._upstreams.get((server, SHARED))
 
+    def has_link(self, upstream: Upstream) -> bool:
+        """Whether calls still go over it."""
+        return upstream is self.get(upstream.id) or upstream in self.links.of(upstream.id)
+
     def all(self) -> list[Upstream]:
         return list(self._upstreams.values())
 

@@ -57,6 +57,7 @@ META_PREFIX: Final = "io.modelcontextprotocol/"
 # MCP Apps: servers list tools with views only to clients that say they can show HTML. Whether one of ours
 # can, a shared link does not know; what has no view shows the result's text. It lets a server ask nothing.
 APPS: Final = META_PREFIX + "ui"
+TASKS_EXTENSION: Final = META_PREFIX + "tasks"
 SHARED_CAPABILITIES: Final = {"extensions": {APPS: {"mimeTypes": ["text/html;profile=mcp-app"]}}}
 """What a link that all callers share declares of its client."""
 

@@ -189,8 +189,11 @@ class Messages:
     async def answer(self, asked: Asked, outlet: Outlet) -> None:
         """Answers a request, whatever it is; its outlet gets the answer exactly once."""
         message = asked.message
-        in_time = self._in_time.get(message.method or "")
+        method = message.method or ""
+        in_time = self._in_time.get(method)
         try:
+            if in_time is None and method not in self._at_once and _passes(asked.session, method):
+                in_time = self._call
             if in_time is not None:
                 await in_time(asked, outlet)
                 return
@@ -303,6 +306,10 @@ def _asks(declared: dict[str, Raw], revision: str) -> bytes:
 
 def is_array(body: bytes) -> bool:
     return body.lstrip()[:1] == b"["
+
+
+def _passes(session: Session, method: str) -> bool:
+    return primitives.passes(session.client.era, session.endpoint or None, method)
 
 
 def _answer(call: Call, wish: primitives.Wish, id_raw: bytes) -> Said | None:
