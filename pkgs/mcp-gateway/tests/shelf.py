@@ -122,7 +122,7 @@ def answer(method: str, params: dict[str, Any], done: threading.Event) -> dict[s
             if method == "tasks/result":
                 return {"content": linked(arguments["uri"]), "_meta": {"x": 1.0}}
             return {**task_of(params["taskId"]), "asked": method}
-        case _ if method.partition("/")[0] in ("x", "resources"):
+        case _ if method.partition("/")[0] == "x" or method == "resources/search":
             if method == "x/refuse":
                 raise Refused(-32055, "Not today", {"n": 1.0})
             token = params.get("_meta", {}).pop("progressToken", None)

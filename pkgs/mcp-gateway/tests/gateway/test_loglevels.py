@@ -1,9 +1,7 @@
-"""How verbose a server is to be, with several who wish something else of it; and who hears what."""
-
-import pytest
+"""How verbose a server is to be, with several who wish something else of it."""
 
 from mcp_gateway.access.caller import Caller, Grant, Right, unlimited
-from mcp_gateway.gateway.loglevels import LEVELS, LogLevels, is_heard
+from mcp_gateway.gateway.loglevels import LogLevels
 
 ME = unlimited("me", Right.CALL)
 NARROW = Caller("narrow", (Grant(frozenset({Right.CALL}), servers=("git",)),))
@@ -33,16 +31,3 @@ def test_a_caller_decides_nothing_of_a_server_that_it_does_not_see() -> None:
     levels.wish("a", NARROW, None, "debug")
     levels.wish("b", NARROW, "time", "debug")
     assert (levels.wanted("git"), levels.wanted("time")) == ("debug", None)
-
-
-@pytest.mark.parametrize("said", [b'{"level":"loud"}', b"{}", b"[]", b'{"level":7}', b"not JSON"])
-def test_a_message_of_no_level_that_is_known_is_one_of_the_default(said: bytes) -> None:
-    assert is_heard(said, None)
-    assert is_heard(said, "debug")
-    assert not is_heard(said, "notice")
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_message_is_heard_from_its_level_down(level: str) -> None:
-    heard = [one for one in LEVELS if is_heard(b'{"level":"%b"}' % level.encode(), one)]
-    assert heard == list(LEVELS[: LEVELS.index(level) + 1])

@@ -212,8 +212,9 @@ class Calls:
             request.target,
         )
         try:
-            upstream = self._link_for(request)
+            shared = self._find(request)
             under_way = self._count(request.caller)
+            upstream = self._link_for(request, shared)
             config = upstream.config
             idle_s = config.timeout_s if request.timeout_s is None else request.timeout_s
             exchange = Exchange(
@@ -226,6 +227,7 @@ class Calls:
                 hard_s=config.max_timeout_s,
                 on_end=self._ended,
                 headers=request.headers,
+                era=request.client.era,
                 can_answer=request.client.capabilities != NO_ASKS,
             )
             call = Call(record, request.caller, exchange, upstream, opened_at, request.target, request.client)
@@ -239,9 +241,8 @@ class Calls:
         self._under_way[request.caller.id] = under_way
         return call
 
-    def _link_for(self, request: Request) -> Upstream:
-        """The link that may be asked, and is the right one."""
-        shared = self._find(request)
+    def _link_for(self, request: Request, shared: Upstream) -> Upstream:
+        """The link of that server which a request goes over."""
         if request.method not in tasks.OF_ONE:
             return self._servers.links.for_call(shared, request.caller, request.client, request.method)
         link = self.tasks.link_of(request.caller.id, request.server, request.task)

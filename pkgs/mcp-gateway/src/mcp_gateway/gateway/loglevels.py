@@ -1,4 +1,4 @@
-"""Log messages of servers: the levels of MCP, and how much of each server's is wanted.
+"""Log messages of servers: how much of each server's is wanted.
 
 A server that many share has one level: the most verbose that anybody wants of it. What of it a caller hears,
 their face decides, by the level that they asked for. Knows neither sessions nor links: who wishes is a key.
@@ -6,32 +6,13 @@ their face decides, by the level that they asked for. Knows neither sessions nor
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
-
-import msgspec
 
 from mcp_gateway.access.caller import Caller
 from mcp_gateway.access.policy import sees_server
-from mcp_gateway.upstream.loglevel import DEFAULT_LEVEL
-
-LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-_RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
+from mcp_gateway.wire.levels import DEFAULT_LEVEL, RANK
 
 # Who, of which server (None: of all that they see), from which level.
 _Wish = tuple[Caller, str | None, str]
-
-
-class _Message(msgspec.Struct):
-    level: str = DEFAULT_LEVEL
-
-
-def is_heard(params: bytes, level: str | None) -> bool:
-    """Whether who asked for this level, or for none, hears a `notifications/message` with these params."""
-    try:
-        said = msgspec.json.decode(params, type=_Message).level
-    except (msgspec.MsgspecError, RecursionError):
-        said = DEFAULT_LEVEL
-    return _RANK.get(said, _RANK[DEFAULT_LEVEL]) >= _RANK[level or DEFAULT_LEVEL]
 
 
 class LogLevels:
@@ -74,5 +55,5 @@ class LogLevels:
         found = None
         for caller, of, level in self._counts:
             if of in (None, server) and sees_server(caller, server):
-                found = min(found or DEFAULT_LEVEL, level, key=_RANK.__getitem__)
+                found = min(found or DEFAULT_LEVEL, level, key=RANK.__getitem__)
         return found

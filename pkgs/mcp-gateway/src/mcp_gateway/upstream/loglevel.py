@@ -9,11 +9,10 @@ from typing import Final
 
 from mcp_gateway.errors import GatewayError
 from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.levels import DEFAULT_LEVEL
 
 METHOD: Final = "logging/setLevel"
 LIMIT_S: Final = 10.0
-# Of who has said nothing: what people read while they wait; what is below is for who looks for a fault.
-DEFAULT_LEVEL: Final = "info"
 
 
 class LogLevel:
