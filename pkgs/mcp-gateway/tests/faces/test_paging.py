@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.faces.knocking import Mcp, check_log, check_rpc_error
+from tests.faces.knocking import Mcp, Modern, check_log, check_rpc_error
 from tests.harness import Gateway, hostile
 
 MANY = 1_600  # two servers of so many tools are more than a page, and one is less
@@ -36,6 +36,18 @@ def test_all_servers_tools_come_in_pages_and_are_all_there(gateway: Gateway, ses
     assert paged == whole
     assert len(set(paged)) == len(paged) > 2 * MANY
     assert Mcp(gateway).ask("tools/list", {"cursor": first["nextCursor"]})["result"] == second
+
+
+def test_pages_are_the_same_in_the_modern_era(gateway: Gateway, session: Mcp) -> None:
+    modern = Modern(gateway)
+    first = modern.ask("tools/list")
+    second = modern.ask("tools/list", {"cursor": first["nextCursor"]})
+    assert first["tools"] == session.ask("tools/list")["result"]["tools"]
+    assert len(first["tools"]) + len(second["tools"]) == len(gateway.get("/api/tools").json()["tools"])
+    assert first["resultType"] == second["resultType"] == "complete"
+    answer = modern.post("tools/list", {"cursor": "made-up"})
+    assert answer.status == 400
+    check_rpc_error(answer.json(), -32602, "invalid", "cursor")
 
 
 def test_one_servers_tools_come_whole(gateway: Gateway) -> None:

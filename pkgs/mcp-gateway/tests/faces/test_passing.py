@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.faces.knocking import Mcp, check_log, check_rpc_error, shelf
+from tests.faces.knocking import Mcp, Modern, check_log, check_rpc_error, shelf
 from tests.harness import Gateway, hostile
 from tests.security.cast import Guarded, wait_ready
 
@@ -71,6 +71,21 @@ def test_over_all_servers_nothing_passes(gateway: Gateway) -> None:
 def test_nothing_passes_between_the_eras(gateway: Gateway) -> None:
     check_rpc_error(at(gateway, "new").ask("x/look"), -32601, "unknown", "x/look")
     assert newest(gateway)["outcome"] == "unknown"
+
+
+def test_a_modern_client_asks_a_modern_server(gateway: Gateway) -> None:
+    modern = Modern(gateway, "/servers/new/mcp")
+    result = modern.ask("x/look", {"deep": [1.0]})
+    meta = result["params"].pop("_meta")
+    assert meta == modern.meta()
+    assert result == {"method": "x/look", "params": {"deep": [1.0]}, "n": 1.0, "resultType": "complete"}
+    assert (newest(gateway)["method"], newest(gateway)["outcome"]) == ("x/look", "ok")
+    for place in (Modern(gateway, "/servers/old/mcp"), Modern(gateway)):
+        answer = place.post("x/look")
+        assert answer.status == 404
+        check_rpc_error(answer.json(), -32601, "unknown", "x/look")
+    for method in ("tasks/result", "tasks/list", "ping", "logging/setLevel", "initialize"):
+        assert modern.post(method).status == 404
 
 
 def test_of_a_server_that_is_not_there_it_is_told(gateway: Gateway) -> None:

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.faces.knocking import Mcp, check_log, shelf
+from tests.faces.knocking import Mcp, Modern, check_log, shelf
 from tests.harness import Gateway, hostile
 
 VIEWS = {"mimeTypes": ["text/html;profile=mcp-app"]}
 UI = "io.modelcontextprotocol/ui"
+TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
 TASKS: dict[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
 INFO = {"name": "old", "title": "Old", "version": "1.0", "websiteUrl": "https://x.test", "x-new": [1.0, None]}
 DECLARED = [{"name": "declared", "inputSchema": {"type": "object"}}]
+EXTENSIONS: dict[str, Any] = {UI: {}, TASKS_EXTENSION: {"x": 1}, "x.test/new": {}}
 CHANGES = {"listChanged": True}
 ALWAYS = {"tools": CHANGES, "resources": CHANGES}
 
@@ -31,7 +33,7 @@ SPECS: dict[str, dict[str, Any]] = {
         },
     },
     "new": {"era": "modern", "info": {"name": "new", "version": "2"}, "tools": DECLARED}
-    | {"capabilities": {"tools": {}, "logging": {}, "experimental": {"y": {}}, "extensions": {UI: {}}}},
+    | {"capabilities": {"tools": {}, "logging": {}, "experimental": {"y": {}}, "extensions": EXTENSIONS}},
     "nameless": {"info": {"title": "no name"}, "capabilities": {"tools": {}}},
 }
 
@@ -91,3 +93,18 @@ def test_servers_are_told_that_views_are_relayed_and_nothing_that_lets_them_ask(
 ) -> None:
     result = Mcp(gateway, f"/servers/{server}/mcp").call("declared")["result"]
     assert json.loads(result["content"][0]["text"]) == {"extensions": {UI: VIEWS}}
+
+
+def test_a_modern_client_is_promised_what_its_declarations_reach(gateway: Gateway) -> None:
+    said = Modern(gateway, "/servers/new/mcp").ask("server/discover")
+    always: dict[str, Any] = {"tools": {}, "resources": {}, "logging": {}}
+    assert said["capabilities"] == {**always, "experimental": {"y": {}}, "extensions": EXTENSIONS}
+    assert said["_meta"]["io.modelcontextprotocol/serverInfo"] == {"name": "new", "version": "2"}
+    older = Modern(gateway, "/servers/old/mcp").ask("server/discover")
+    assert older["capabilities"] == {**always, "extensions": {UI: VIEWS}}
+    assert older["_meta"]["io.modelcontextprotocol/serverInfo"] == INFO
+    whole = Modern(gateway).ask("server/discover")
+    assert whole["capabilities"]["extensions"] == {UI: VIEWS, TASKS_EXTENSION: {"x": 1}}
+    assert whole["capabilities"].keys() == {*always, "prompts", "completions", "extensions"}
+    assert whole["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "mcp-gateway"
+    assert Modern(gateway, "/servers/new/mcp").ask("tools/list")["_meta"] == said["_meta"]

@@ -1,4 +1,4 @@
-"""Tasks of servers (2025-11-25): led to where they run, and nobody's but of who began them."""
+"""Tasks of servers, of both eras: led to where they run, and nobody's but of who began them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.faces.knocking import Mcp, check_log, check_rpc_error, shelf
+from tests.faces.knocking import Mcp, Modern, check_log, check_rpc_error, shelf
 from tests.harness import Gateway
 from tests.security.cast import Guarded, wait_ready
 
@@ -24,10 +24,15 @@ def spec(**more: Any) -> dict[str, Any]:
     }
 
 
+EXTENSION: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+MODERN = spec(era="modern", capabilities={"tools": {}, **EXTENSION}, resources=[])
+
+
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     directory = tmp_path_factory.mktemp("tasks")
     servers = {name: shelf(directory, name, spec()) for name in ("one", "two")}
+    servers["new"] = shelf(directory, "new", MODERN)
     with Gateway(servers, directory / "gateway") as gateway:
         for server in servers:
             gateway.wait_for_state(server, "ready")
@@ -138,3 +143,50 @@ def test_tasks_do_not_cross_callers(tmp_path: Path) -> None:
         begin(at(two, "s"), "work", "of one")
         check_rpc_error(of(at(one, "s"), "get", "of one"), -32602, "unknown")
         assert "result" in of(at(two, "s"), "get", "of one")
+
+
+# -- the extension of 2026-07-28 ------------------------------------------------------------------------
+
+
+def begin_modern(client: Modern, tool: str, task_id: str) -> Any:
+    return client.call(tool, {"id": task_id, "uri": "x://y"})
+
+
+@pytest.mark.parametrize("endpoint", ["/mcp", "/servers/new/mcp"])
+def test_a_modern_task_is_asked_about_where_it_runs(gateway: Gateway, endpoint: str) -> None:
+    client = Modern(gateway, endpoint, EXTENSION)
+    task: dict[str, Any] = {"taskId": f"at {endpoint}", "status": "working", "ttl": None, "server": "new"}
+    tool = "work" if "new" in endpoint else "new__work"
+    assert begin_modern(client, tool, task["taskId"]) == {"resultType": "task", **task}
+    for what in ("get", "update", "cancel"):
+        for other in (client, Modern(gateway)):
+            result = other.ask(f"tasks/{what}", {"taskId": task["taskId"]})
+            assert result == {"resultType": "complete", **task, "asked": f"tasks/{what}"}
+    for what in ("result", "list"):
+        assert client.post(f"tasks/{what}", {"taskId": task["taskId"]}).status == 404
+    answer = client.post("tasks/get", {"taskId": "never"})
+    assert answer.status == 400
+    check_rpc_error(answer.json(), -32602, "unknown", "never")
+
+
+def test_tasks_do_not_cross_the_eras(gateway: Gateway) -> None:
+    client = Modern(gateway, capabilities=EXTENSION)
+    begin_modern(client, "new__work", "modern")
+    begin(Mcp(gateway), "one__work", "older")
+    check_rpc_error(of(Mcp(gateway), "get", "modern"), -32601, "unknown")
+    answer = client.post("tasks/get", {"taskId": "older"})
+    assert answer.status == 404
+    check_rpc_error(answer.json(), -32601, "unknown")
+
+
+def test_modern_tasks_do_not_cross_callers(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {name: {"rights": ["read", "call"]} for name in ("one", "two")}
+    with Guarded({"new": shelf(tmp_path, "new", MODERN)}, tmp_path / "gateway", keys=keys) as gateway:
+        wait_ready(gateway, "new")
+        one, two = (Modern(gateway.as_(key), capabilities=EXTENSION) for key in ("one", "two"))
+        begin_modern(one, "new__work", "of one")
+        assert one.post("tasks/get", {"taskId": "of one"}).status == 200
+        for what in ("get", "update", "cancel"):
+            answer = two.post(f"tasks/{what}", {"taskId": "of one"})
+            assert answer.status == 400
+            check_rpc_error(answer.json(), -32602, "unknown", "of one")

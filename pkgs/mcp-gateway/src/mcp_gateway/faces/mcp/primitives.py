@@ -76,10 +76,11 @@ def capabilities(
         found["prompts"] = _LIST_CHANGED
     if catalog.may_have(COMPLETIONS, server):
         found["completions"] = {}
-    if None in said or any(LOGGING in one for one in known):
+    every = [one.capabilities for one in said if one is not None]
+    # A modern server logs for a request that says how much, which a session's does not.
+    if None in said or any(LOGGING in one for one in (every if era is Era.MODERN else known)):
         found[LOGGING] = {}
     is_whole = server is not None and server in catalog.shelves
-    every = [one.capabilities for one in said if one is not None]
     if extensions := _extensions(known, every, era, is_whole):
         found[_EXTENSIONS] = extensions
     if is_whole:  # its methods and members pass there, and so do promises that we do not know
