@@ -18,7 +18,6 @@ FIXTURE = ("-S", "-m", "tests.conformance.fixture")
 # The order of names is that of lists, and the first tool that is listed gets called without arguments.
 STDIO, REMOTE, OTHER = "a", "b", "other"
 # What the gateway does not offer yet.
-NOT_YET_LEGS = {"2026-07-28"}
 NOT_YET = {"logging-set-level", "tools-call-with-logging", "resources-subscribe", "resources-unsubscribe"} | {
     "server-sse-polling"  # no answer is a stream before messages for the log are told
 }
@@ -47,11 +46,7 @@ def over_stdio(*options: str) -> dict[str, Any]:
 
 def legs(*short: str) -> list[Any]:
     """All legs; those that are not named belong to the long tier."""
-    return [
-        pytest.param(leg, marks=() if leg in short else pytest.mark.long)
-        for leg in suite.LEGS
-        if leg not in NOT_YET_LEGS
-    ]
+    return [pytest.param(leg, marks=() if leg in short else pytest.mark.long) for leg in suite.LEGS]
 
 
 @pytest.mark.parametrize("leg", suite.LEGS)
