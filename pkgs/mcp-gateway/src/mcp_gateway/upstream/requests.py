@@ -529,14 +529,13 @@ class Requests:
     def _spoken_for(self, stream: int | None) -> Exchange | None:
         """The call that a message without a request id belongs to, where that is certain.
 
-        It came on the call's own stream; or the call is alone on the link, and nothing abandoned before
-        it can still be talking.
+        It came on the call's own stream; or it is the only call on the link, and nothing abandoned before
+        it can still be talking. Requests of our own are nobody's.
         """
         if stream is not None:
             return self._pending.get(stream)
-        if len(self._pending) == 1 and not self._abandoned:
-            return next(iter(self._pending.values()))
-        return None
+        calls = [one for one in self._pending.values() if one.wants_progress]
+        return calls[0] if len(calls) == 1 and not self._abandoned else None
 
     def _progress(self, params: Raw) -> None:
         try:
