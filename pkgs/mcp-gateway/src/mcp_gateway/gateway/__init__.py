@@ -60,15 +60,19 @@ from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.gateway.sign_ins import SignIns
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
+from mcp_gateway.upstream.asks import ASKED_BY, Ask
 from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
-from mcp_gateway.upstream.exchange import Mailbox
+from mcp_gateway.upstream.exchange import Mailbox, Note
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import Nursery
+from mcp_gateway.upstream.stance import SHARED
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
+from mcp_gateway.wire.envelope import Params
 
 __all__ = [
+    "ASKED_BY",
     "CALL_TOOL",
     "COMPLETE",
     "GET_PROMPT",
@@ -78,11 +82,13 @@ __all__ = [
     "NO_CLIENT",
     "READ_RESOURCE",
     "Artifact",
+    "Ask",
     "Call",
     "CallQuery",
     "Client",
     "Gateway",
     "Mailbox",
+    "Note",
     "Reading",
     "Request",
     "call_id_text",
@@ -179,7 +185,8 @@ class Gateway:
                 await self.keys.write_uses()
 
     def _changed(self, upstream: Upstream) -> None:
-        self.metrics.changed(upstream)
+        if upstream.scope == SHARED:
+            self.metrics.changed(upstream)
         self.servers.changed(upstream)
 
     def end_feeds(self) -> None:
@@ -288,6 +295,7 @@ class Gateway:
         """A caller may not go on: their calls, kept results, feeds and sessions end."""
         self.calls.end_of(caller_id, "what its caller came in with is not valid any more")
         self.artifacts.end_of(caller_id)
+        self.servers.links.end_of_caller(caller_id)
         self._left(caller_id)
 
     def _left(self, caller_id: str) -> None:
@@ -522,6 +530,21 @@ class Gateway:
             return facts_of(call.record)
         return await self.show_call(caller, text)
 
+    # Sessions of faces
+
+    def look_at(self, caller: Caller, server: str, client: Client) -> None:
+        """A client that can be asked has come for this one server; see `Links.look`."""
+        if not self.is_stopping:
+            self.servers.links.look(self._upstream(caller, server), client)
+
+    def tell_servers(self, client: Client, method: str, params: Params, server: str | None) -> None:
+        """Passes a notification of a client on; see `Links.tell`."""
+        self.servers.links.tell(client.session, method, params, server)
+
+    def end_session(self, session: str) -> None:
+        """What was opened for a session goes with it."""
+        self.servers.links.end_of(session)
+
     # Artifacts
 
     def list_artifacts(self, caller: Caller) -> list[Artifact]:
@@ -579,7 +602,7 @@ def _narrowed(caller: Caller, query: CallQuery) -> CallQuery:
 
 
 # What a server writes to stderr may be about anybody's calls; the process is its operator's business.
-_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor"})
+_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor", "links"})
 
 
 def _trimmed(caller: Caller, view: dict[str, Any], tools: int) -> dict[str, Any]:

@@ -59,6 +59,7 @@ from mcp_gateway.upstream.process import NOT_EXECUTABLE, NOT_FOUND, Exit, Nurser
 from mcp_gateway.upstream.remote import Remote, secrets_of
 from mcp_gateway.upstream.requests import RequestFailed, Requests
 from mcp_gateway.upstream.sse import SseLink
+from mcp_gateway.upstream.stance import SHARED, SHARED_STANCE, Scope, Stance
 from mcp_gateway.upstream.stdio import StdioLink
 from mcp_gateway.wire.envelope import Params
 from mcp_gateway.wire.revisions import Era, modern_meta
@@ -135,16 +136,37 @@ class Surroundings:
 
 
 class Upstream:
-    """One process or connection of one server; what would need another one is another Upstream."""
+    """One process or connection of one server; what would need another one is another Upstream.
 
-    def __init__(self, config: ServerConfig, around: Surroundings) -> None:
+    One that is not shared (`scope`) writes into the log of the one that is, lists nothing but tools, and
+    stops after `idle_s` without a call.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        around: Surroundings,
+        scope: Scope = SHARED,
+        stance: Stance = SHARED_STANCE,
+        logs: LogRing | None = None,
+        idle_s: float | None = None,
+    ) -> None:
         self.config = config
         self.id = config.id
+        self.scope = scope
+        self.stance = stance
+        self._idle_s = idle_s
         self.life = Life()
-        self.logs = LogRing()
+        self.logs = logs or LogRing()
         self._offered = Offered()
         self.requests = Requests(
-            config.id, config.concurrency, config.queue, config.max_result_bytes, self.logs, self
+            config.id,
+            1 if stance.may_be_asked else config.concurrency,
+            config.queue,
+            config.max_result_bytes,
+            self.logs,
+            self,
+            may_be_asked=stance.may_be_asked,
         )
         self.tools: tuple[Tool, ...] = ()
         self.has_listed = False
@@ -202,7 +224,7 @@ class Upstream:
     def reconfigure(self, config: ServerConfig) -> None:
         """Takes over a configuration of the same process or connection (`config/changes.py`)."""
         self.config = config
-        self.requests.resize(config.concurrency, config.queue)
+        self.requests.resize(1 if self.stance.may_be_asked else config.concurrency, config.queue)
         self._bell.set()  # what is due by the clock may be due at another time
 
     def retire(self, reason: str = "the gateway is stopping") -> None:
@@ -223,6 +245,10 @@ class Upstream:
             self._post(None, Start())
 
     # The owner
+
+    def begin(self) -> None:
+        """Starts at once, so that calls may wait for it before its owner has had its first turn."""
+        self._step(Start())
 
     async def run(self) -> None:
         """Lives the server's life until it is retired and at rest."""
@@ -354,20 +380,21 @@ class Upstream:
             opened = await self._open_server(None)
         self.opened = replace(opened, instructions=self._offered.text(opened.instructions))
         self.requests.speak(modern_meta(self._around.client_info) if opened.era is Era.MODERN else {})
-        if not remembered:
+        if not remembered and self.scope == SHARED:
             words = {*opened.eras, *({Transport.SSE} & {self.transport})}
             await self._around.eras.remember_eras(self._fingerprint, frozenset(words))
         self._refresh_at.clear()  # what it announced so far is covered by the lists that are read now
         await self._read_tools()
         self._refreshed_at[TOOLS] = now_s()
-        await self._read_others()
+        if self.scope == SHARED:
+            await self._read_others()
         self._ping_at = now_s() + QUIET_S
         self._suspect = False
 
     async def _open_server(self, known: frozenset[Era] | None) -> Opening:
         if self.transport is Transport.SSE:
             known = frozenset({Era.HANDSHAKE})  # the transport is older than any other era
-        return await open_server(_Door(self), known, self._around.client_info)
+        return await open_server(_Door(self), known, self._around.client_info, self.stance)
 
     def _may_be_sse(self) -> bool:
         """Whether a remote server of unknown transport refused Streamable HTTP as an older one does."""
@@ -400,7 +427,7 @@ class Upstream:
 
     async def _forget_eras(self) -> None:
         """The same command may be another version by now: what failed is probed anew next time."""
-        if self._around.eras.eras(self._fingerprint) is not None:
+        if self.scope == SHARED and self._around.eras.eras(self._fingerprint) is not None:
             await self._around.eras.forget_eras(self._fingerprint)
 
     async def _close(self, number: int, opening: asyncio.Task[None] | None) -> None:
@@ -469,14 +496,17 @@ class Upstream:
             case _:
                 raise self._unavailable()
 
-    def heard(self, method: str) -> None:
+    def heard(self, method: str) -> bool:
         kind = LISTS_OF.get(method)
         if kind is None:
             self.requests.counts["other notifications"] += 1
+        elif self.scope != SHARED and kind != TOOLS:
+            pass  # the shared link keeps the lists, and hears of it itself
         elif kind not in self._refresh_at and self.life.state in (State.STARTING, State.READY):
             earliest = self._refreshed_at.get(kind, 0.0) + REFRESH_EVERY_S
             self._refresh_at[kind] = max(now_s() + REFRESH_AFTER_S, earliest)
             self._bell.set()
+        return kind is not None
 
     def call_timed_out(self) -> None:
         self._suspect = True
@@ -589,15 +619,20 @@ class Upstream:
     @property
     def _idle_at(self) -> float | None:
         """When it is to be stopped for want of calls; later, as long as there are any."""
-        if self.config.idle_stop_s is None:
+        if self.idle_limit_s is None:
             return None
         in_use = self.requests.in_flight or self.requests.queued
         used_at = now_s() if in_use else max(self.requests.used_at, self.life.since)
-        return used_at + self.config.idle_stop_s
+        return used_at + self.idle_limit_s
+
+    @property
+    def idle_limit_s(self) -> float | None:
+        """Seconds without a call after which it stops; None: never."""
+        return self.config.idle_stop_s if self.scope == SHARED else self._idle_s
 
     def _do_chores(self, now: float) -> None:
         if self._idle_at is not None and now >= self._idle_at:
-            self._post(None, Stop(State.IDLE, f"not called for {self.config.idle_stop_s:g} s"))
+            self._post(None, Stop(State.IDLE, f"not called for {self.idle_limit_s:g} s"))
             return
         for kind in [kind for kind, at in self._refresh_at.items() if now >= at]:
             del self._refresh_at[kind]
