@@ -17,8 +17,8 @@ async def main() -> None:
         heard("elicitation", {"message": message})
         return {"name": name[0]}
 
-    async def sample(messages: object, params: object, context: object) -> str:
-        heard("sampling", None)
+    async def sample(messages: list, params: object, context: object) -> str:
+        heard("sampling", [str(message) for message in messages])
         return f"sampled by {name[0]}"
 
     asked = {"elicitation_handler": elicit, "sampling_handler": sample} if name else {}
