@@ -15,7 +15,8 @@ from typing import Final
 from msgspec import Raw
 
 from mcp_gateway import clock
-from mcp_gateway.faces.http import Send, send_part, slices
+from mcp_gateway.faces.http import JSON_TYPE, Send, respond, send_part, slices
+from mcp_gateway.gateway.events import Bell
 from mcp_gateway.wire import sse
 
 KEEP_ALIVE_S: Final = 15.0  # below every common proxy's patience
@@ -79,6 +80,32 @@ def size_of(said: Said) -> int:
     return len(said) if isinstance(said, bytes) else said.size
 
 
+async def send_event(send: Send, said: Said, event_id: str | None = None) -> None:
+    """Says it as one event."""
+    if isinstance(said, bytes):
+        await send_part(send, sse.event(said, "message", event_id))
+        return
+    head = b"event: message\n" + (b"" if event_id is None else b"id: %b\n" % event_id.encode())
+    await send_part(send, head + b"data: ")
+    for part in said.parts():
+        await send_part(send, part.translate(_LINE_ENDS))
+    await send_part(send, b"\n\n")
+
+
+async def send_answer(send: Send, said: Said | None, headers: list[tuple[bytes, bytes]]) -> None:
+    """Says it as the whole answer to a POST; None: that it was taken."""
+    if said is None or isinstance(said, bytes):
+        await respond(send, 202 if said is None else 200, said or b"", JSON_TYPE, *headers)
+        return
+    # The length of what flows is known only once it is escaped.
+    length = [(b"content-length", b"%d" % said.size)] if isinstance(said, Large) else []
+    headers = [(b"content-type", JSON_TYPE), *length, *headers]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for part in said.parts():
+        await send_part(send, part)
+    await send({"type": "http.response.body", "body": b""})
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """`number` counts the events of its stream from 1; `at` is when it was said, monotonic."""
@@ -89,44 +116,62 @@ class Event:
     at: float
 
 
+NO_EVENTS: Final[deque[Event]] = deque(maxlen=0)  # an empty one of one's own takes 760 bytes
+
+
 class Reader:
     """One connection that a stream is read on."""
 
+    __slots__ = ("_room", "bell", "is_over", "is_sending", "waiting")
+
     def __init__(self, events: list[Event]) -> None:
-        self.waiting = deque(events)
+        self.waiting = deque(events) if events else NO_EVENTS
         self.is_sending = False
         self.is_over = False
-        self.bell = asyncio.Event()
-        self.has_room = asyncio.Event()
-        if not events:
-            self.has_room.set()
+        self.bell = Bell()
+        self._room: asyncio.Event | None = None  # of those who wait for it
 
     @property
     def lags(self) -> bool:
         return self.is_sending or bool(self.waiting)
 
     def take(self, event: Event) -> None:
+        if self.waiting is NO_EVENTS:
+            self.waiting = deque()
         self.waiting.append(event)
-        self.has_room.clear()
-        self.bell.set()
+        self.bell.ring()
+
+    async def room(self) -> None:
+        """Returns when it has taken all there was."""
+        if self._room is None:
+            self._room = asyncio.Event()
+        await self._room.wait()
+
+    def has_taken(self) -> None:
+        """Nothing waits to be sent."""
+        self.waiting = NO_EVENTS
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def finish(self) -> None:
         """There is nothing to come; what waits is still sent."""
         self.is_over = True
-        self.bell.set()
+        self.bell.ring()
 
     def drop(self) -> None:
         """The connection is gone, or the stream goes over another: nothing more is sent on this one."""
         for event in self.waiting:
             if isinstance(event.said, Flowing):
                 event.said.close()
-        self.waiting.clear()
-        self.has_room.set()
+        self.has_taken()
         self.finish()
 
 
 class Stream:
     """One event stream of a session. `name` begins the ids of its events; without `kept` they have none."""
+
+    __slots__ = ("_kept", "_number", "_sent", "is_over", "left_at", "name", "reader")
 
     def __init__(self, name: str, kept: "Kept | None") -> None:
         self.name = name
@@ -173,7 +218,7 @@ class Stream:
     async def room(self) -> None:
         """Returns when the connection has taken what was said, or there is none."""
         while self.reader is not None and self.reader.lags:
-            await self.reader.has_room.wait()
+            await self.reader.room()
 
     def finish(self) -> None:
         """It is over: nothing more is said; what waits is still sent, and kept."""
@@ -206,14 +251,10 @@ class Stream:
                     self._sent = max(self._sent, event.number)
                     await self._send(send, event)
                     reader.is_sending = False
-                reader.has_room.set()
+                reader.has_taken()
                 if reader.is_over:
                     break
-                reader.bell.clear()
-                try:
-                    async with asyncio.timeout(KEEP_ALIVE_S):
-                        await reader.bell.wait()
-                except TimeoutError:
+                if not await reader.bell.wait(KEEP_ALIVE_S):
                     if when_quiet is not None:
                         when_quiet()
                     await send_part(send, sse.KEEP_ALIVE)
@@ -223,14 +264,7 @@ class Stream:
 
     async def _send(self, send: Send, event: Event) -> None:
         event_id = None if self._kept is None else self.event_id(event.number)
-        if isinstance(event.said, bytes):
-            await send_part(send, sse.event(event.said, "message", event_id))
-            return
-        head = b"event: message\n" + (b"" if event_id is None else b"id: %b\n" % event_id.encode())
-        await send_part(send, head + b"data: ")
-        for part in event.said.parts():
-            await send_part(send, part.translate(_LINE_ENDS))
-        await send_part(send, b"\n\n")
+        await send_event(send, event.said, event_id)
 
     def event_id(self, number: int) -> str:
         return f"{self.name}-{number}"
@@ -245,7 +279,7 @@ class Kept:
 
     def __init__(self, store: "EventStore") -> None:
         self.streams: dict[str, Stream] = {}
-        self.events: deque[Event] = deque()
+        self.events = NO_EVENTS
         self.size = 0
         self.is_closed = False
         self._store = store
@@ -261,6 +295,8 @@ class Kept:
     def add(self, event: Event) -> None:
         if self.is_closed:
             return
+        if self.events is NO_EVENTS:
+            self.events = deque()
         self.events.append(event)
         self.size += size_of(event.said)
         while len(self.events) > 1 and (
@@ -287,6 +323,7 @@ class Kept:
     def clear(self) -> None:
         while self.events:
             self.forget()
+        self.events = NO_EVENTS
 
 
 class EventStore:
