@@ -99,7 +99,10 @@ def calling(session: Mcp, tool: str, /, request_id: int = 1, **arguments: Any) -
     body = session.message("tools/call", {"name": tool, "arguments": arguments}, request_id)
     with session.gateway.open("POST", session.endpoint, body, session.headers) as response:
         assert response.status == 200, response.read()
-        yield Asked(session, parse_events(response))
+        if response.getheader("content-type") == "application/json":  # there was nothing to say before it
+            yield Asked(session, iter([("message", json.loads(response.read()))]))
+        else:
+            yield Asked(session, parse_events(response))
 
 
 # -- the ordinary way ----------------------------------------------------------------------------------
