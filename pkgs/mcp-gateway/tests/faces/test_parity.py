@@ -8,13 +8,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 from click.testing import CliRunner
 
 from mcp_gateway.cli import main
-from tests.faces.knocking import Mcp, check_log, exact, frames, tool_path
+from tests.faces.knocking import BOTH_KINDS, Mcp, check_log, exact, frames, tool_path
 from tests.faces.test_legacy_sse import connected
 from tests.golden.exact import CASES, ERROR
 from tests.harness import Answer, Gateway, until
@@ -70,67 +70,129 @@ def command_line(gateway: Gateway, tool: str, arguments: bytes) -> bytes:
     return done.stdout_bytes or done.stderr_bytes
 
 
-def call(name: str, arguments: bytes) -> bytes:
-    params = b'{"name":"%b","arguments":%b}' % (name.encode(), arguments)
-    return b'{"jsonrpc":"2.0","id":"mine","method":"tools/call","params":%b}' % params
-
-
 @dataclass(frozen=True)
-class Streamable:
-    """A revision of the handshake era over Streamable HTTP."""
+class OverMcp:
+    """MCP at one of its URLs; `more` are members of the parameters behind the arguments."""
 
     endpoint: str
-    revision: str
-    batch: bool = False
+    more: ClassVar[bytes] = b""
 
-    def __call__(self, gateway: Gateway, tool: str, arguments: bytes) -> bytes:
-        body = call(f"exact__{tool}" if self.endpoint == "/mcp" else tool, arguments)
-        session = Mcp(gateway, self.endpoint, self.revision)
-        answer = session.post(b"[%b]" % body if self.batch else body)
-        session.end()
-        assert answer.status == 200, answer
-        # A large answer comes as an event, also where it is one of a batch.
-        return said(answer) if answer.body.startswith(b"[") or not self.batch else b"[%b]" % said(answer)
+    def name(self, tool: str) -> str:
+        return f"exact__{tool}" if self.endpoint.startswith("/mcp") else tool
+
+    def message(self, tool: str, arguments: bytes) -> bytes:
+        params = b'{"name":"%b","arguments":%b%b}' % (self.name(tool).encode(), arguments, self.more)
+        return b'{"jsonrpc":"2.0","id":"mine","method":"tools/call","params":%b}' % params
 
 
 @dataclass(frozen=True)
-class HttpSse:
-    """HTTP+SSE of 2024-11-05."""
+class Streamable(OverMcp):
+    """A revision of the handshake era over Streamable HTTP."""
 
-    path: str
+    revision: str
 
     def __call__(self, gateway: Gateway, tool: str, arguments: bytes) -> bytes:
-        body = call(f"exact__{tool}" if self.path == "/mcp/sse" else tool, arguments)
-        with connected(gateway, self.path) as session:
+        session = Mcp(gateway, self.endpoint, self.revision)
+        answer = session.post(self.sent(tool, arguments))
+        session.end()
+        assert answer.status == 200, answer
+        return said(answer)
+
+    def sent(self, tool: str, arguments: bytes) -> bytes:
+        return self.message(tool, arguments)
+
+
+@dataclass(frozen=True)
+class Batched(Streamable):
+    """The only message of a batch."""
+
+    def sent(self, tool: str, arguments: bytes) -> bytes:
+        return b"[%b]" % self.message(tool, arguments)
+
+    def __call__(self, gateway: Gateway, tool: str, arguments: bytes) -> bytes:
+        answer = super().__call__(gateway, tool, arguments)
+        return answer if answer.startswith(b"[") else b"[%b]" % answer  # a large one comes as an event
+
+
+@dataclass(frozen=True)
+class Modern(OverMcp):
+    """The revision without sessions, which says with each request what it is."""
+
+    more: ClassVar[bytes] = (
+        b',"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",'
+        b'"io.modelcontextprotocol/clientCapabilities":{}}'
+    )
+
+    def __call__(self, gateway: Gateway, tool: str, arguments: bytes) -> bytes:
+        headers = {
+            "Accept": BOTH_KINDS,
+            "MCP-Protocol-Version": "2026-07-28",
+            "Mcp-Method": "tools/call",
+            "Mcp-Name": self.name(tool),
+        }
+        return said(gateway.request("POST", self.endpoint, self.message(tool, arguments), headers))
+
+
+@dataclass(frozen=True)
+class HttpSse(OverMcp):
+    """HTTP+SSE of 2024-11-05."""
+
+    def __call__(self, gateway: Gateway, tool: str, arguments: bytes) -> bytes:
+        with connected(gateway, self.endpoint) as session:
             session.introduce()
-            assert session.post(body).status == 202
+            assert session.post(self.message(tool, arguments)).status == 202
             return next(session.stream)[1].encode()
 
 
-BARE: Final = (b"", b"")
-LINE: Final = (b"", b"\n")
-ENVELOPE: Final = (b'{"jsonrpc":"2.0","id":"mine","result":', b"}")
-ARRAY: Final = (b"[" + ENVELOPE[0], ENVELOPE[1] + b"]")
+# -- what each puts around a result or an error ------------------------------------------------------------
+
+
+def as_it_is(member: str, value: bytes) -> bytes:
+    return value
+
+
+def as_a_line(member: str, value: bytes) -> bytes:
+    return value + b"\n"
+
+
+def in_an_envelope(member: str, value: bytes) -> bytes:
+    return b'{"jsonrpc":"2.0","id":"mine","%b":%b}' % (member.encode(), value)
+
+
+def in_an_array(member: str, value: bytes) -> bytes:
+    return b"[%b]" % in_an_envelope(member, value)
+
+
+def with_its_type(member: str, value: bytes) -> bytes:
+    """A server of the handshake era does not say of a result that it is complete."""
+    if member == "result":
+        value = b'{"resultType":"complete"%b' % (value[1:] if value == b"{}" else b"," + value[1:])
+    return in_an_envelope(member, value)
+
 
 Face = Callable[[Gateway, str, bytes], bytes]
-# Way in -> how, the word in the record, and what stands before and after the result.
-FACES: Final[dict[str, tuple[Face, str, tuple[bytes, bytes]]]] = {
-    "REST": (rest, "rest", BARE),
-    "REST as a stream": (rest_stream, "rest", BARE),
-    "REST, later": (rest_later, "rest", BARE),
-    "command line": (command_line, "rest", LINE),
+# Way in -> how, the word in the record, and what is put around what the server said.
+FACES: Final[dict[str, tuple[Face, str, Callable[[str, bytes], bytes]]]] = {
+    "REST": (rest, "rest", as_it_is),
+    "REST as a stream": (rest_stream, "rest", as_it_is),
+    "REST, later": (rest_later, "rest", as_it_is),
+    "command line": (command_line, "rest", as_a_line),
     **{
-        f"{revision} at {endpoint}": (Streamable(endpoint, revision), "mcp", ENVELOPE)
+        f"{revision} at {endpoint}": (Streamable(endpoint, revision), "mcp", in_an_envelope)
         for endpoint in ("/mcp", "/servers/exact/mcp")
         for revision in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
     },
     **{
-        f"2025-03-26 at {endpoint} in a batch": (Streamable(endpoint, "2025-03-26", batch=True), "mcp", ARRAY)
+        f"2025-03-26 at {endpoint} in a batch": (Batched(endpoint, "2025-03-26"), "mcp", in_an_array)
         for endpoint in ("/mcp", "/servers/exact/mcp")
     },
     **{
-        f"2024-11-05 at {path}": (HttpSse(path), "mcp", ENVELOPE)
-        for path in ("/mcp/sse", "/servers/exact/sse")
+        f"2026-07-28 at {endpoint}": (Modern(endpoint), "mcp", with_its_type)
+        for endpoint in ("/mcp", "/servers/exact/mcp")
+    },
+    **{
+        f"2024-11-05 at {endpoint}": (HttpSse(endpoint), "mcp", in_an_envelope)
+        for endpoint in ("/mcp/sse", "/servers/exact/sse")
     },
 }
 
@@ -158,9 +220,8 @@ def test_a_call_gets_the_same_through_every_face_and_leaves_the_same_record(
     gateway: Gateway, case: str
 ) -> None:
     since = newest(gateway)
-    for name, (face, _, (before, after)) in FACES.items():
-        answer = face(gateway, case, ARGUMENTS)
-        assert answer == before + CASES[case] + after, name
+    for name, (face, _, around) in FACES.items():
+        assert face(gateway, case, ARGUMENTS) == around("result", CASES[case]), name
     rows = ended_records(gateway, case, len(FACES), since)
     assert len(rows) == len(FACES)  # one each
     outcome = "tool_error" if case == "failure" else "ok"
@@ -171,20 +232,16 @@ def test_a_call_gets_the_same_through_every_face_and_leaves_the_same_record(
         assert (row["arguments"], row["responseBytes"]) == (SHAPE, len(CASES[case])), name
         assert row.keys() == {*SAME, *OWN, "arguments", "responseBytes"}, name
         # REST's body is the arguments; on MCP the message is what arrived.
-        sent = ARGUMENTS if word == "rest" else call(wire_name(face, case), ARGUMENTS)
+        sent = face.message(case, ARGUMENTS) if isinstance(face, OverMcp) else ARGUMENTS
         assert row["requestBytes"] == len(sent), name
-
-
-def wire_name(face: Face, tool: str) -> str:
-    where = getattr(face, "endpoint", None) or getattr(face, "path", "")
-    return f"exact__{tool}" if where in ("/mcp", "/mcp/sse") else tool
 
 
 def test_the_server_hears_the_same_whoever_calls(gateway: Gateway) -> None:
     heard = {}
-    for name, (face, _, (before, after)) in FACES.items():
-        answer = face(gateway, "raw-line", ARGUMENTS)
-        line = json.loads(answer[len(before) : len(answer) - len(after)])["content"][0]["text"]
+    for name, (face, _, _) in FACES.items():
+        document = json.loads(face(gateway, "raw-line", ARGUMENTS))
+        (document,) = document if isinstance(document, list) else [document]
+        line = document.get("result", document)["content"][0]["text"]
         # The id of the request to the server, which is its progress token, too.
         number = json.loads(line)["id"]
         assert json.loads(line)["params"]["_meta"] == {"progressToken": number}
@@ -195,10 +252,10 @@ def test_the_server_hears_the_same_whoever_calls(gateway: Gateway) -> None:
 
 def test_an_error_of_the_server_is_the_same_error_through_every_face(gateway: Gateway) -> None:
     since = newest(gateway)
-    for name, (face, word, (before, after)) in FACES.items():
+    for name, (face, word, around) in FACES.items():
         answer = face(gateway, "refuse", ARGUMENTS)
         if word == "mcp":
-            assert answer == before.replace(b'"result":', b'"error":') + ERROR + after, name
+            assert answer == around("error", ERROR), name
         else:
             problem = json.loads(answer)
             assert (problem["code"], problem["rpcError"]) == ("lost", json.loads(ERROR)), name
