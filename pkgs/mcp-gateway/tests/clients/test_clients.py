@@ -155,7 +155,7 @@ async def test_all_clients_at_once_get_their_own_answers(gateway: Gateway, tmp_p
 
 # -- the Inspector, which is one process for one question -------------------------------------------------
 
-ERAS = ("legacy", "auto")
+ERAS = ("legacy", "auto", "modern")
 NOT_THERE = 5  # its status for a tool that is unknown or has failed
 
 

@@ -48,23 +48,21 @@ def through_mcp_remote(url: str) -> list[str]:
 
 KINDS: Final = {
     "python-sdk2-legacy": Kind(python(sys.executable, "python_sdk2.py", "legacy"), NEWEST_WITH_SESSIONS),
-    "python-sdk2-auto": Kind(python(sys.executable, "python_sdk2.py", "auto"), NEWEST_WITH_SESSIONS),
+    "python-sdk2-auto": Kind(python(sys.executable, "python_sdk2.py", "auto"), MODERN),
+    "python-sdk2-modern": Kind(python(sys.executable, "python_sdk2.py", MODERN), MODERN),
     "python-sdk1": Kind(
         python(real.PYTHON_SDK1, "python_sdk1.py"), NEWEST_WITH_SESSIONS, (real.PYTHON_SDK1,)
     ),
     "fastmcp-legacy": Kind(
         python(real.FASTMCP, "python_fastmcp.py", "legacy"), NEWEST_WITH_SESSIONS, (real.FASTMCP,)
     ),
-    "fastmcp-auto": Kind(
-        python(real.FASTMCP, "python_fastmcp.py", "auto"), NEWEST_WITH_SESSIONS, (real.FASTMCP,)
-    ),
+    "fastmcp-auto": Kind(python(real.FASTMCP, "python_fastmcp.py", "auto"), MODERN, (real.FASTMCP,)),
     "typescript-sdk1": Kind(node("typescript-sdk1.mjs"), NEWEST_WITH_SESSIONS, (real.TYPESCRIPT_SDK1,)),
     "typescript-sdk2-legacy": Kind(
         node("typescript-sdk2.mjs", "legacy"), NEWEST_WITH_SESSIONS, (real.TYPESCRIPT_SDK2,)
     ),
-    "typescript-sdk2-auto": Kind(
-        node("typescript-sdk2.mjs", "auto"), NEWEST_WITH_SESSIONS, (real.TYPESCRIPT_SDK2,)
-    ),
+    "typescript-sdk2-auto": Kind(node("typescript-sdk2.mjs", "auto"), MODERN, (real.TYPESCRIPT_SDK2,)),
+    "typescript-sdk2-modern": Kind(node("typescript-sdk2.mjs", MODERN), MODERN, (real.TYPESCRIPT_SDK2,)),
     "mcp-remote": Kind(through_mcp_remote, NEWEST_WITH_SESSIONS, (real.MCP_REMOTE,), says_goodbye=False),
 }
 
