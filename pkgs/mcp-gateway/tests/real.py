@@ -12,10 +12,11 @@ from typing import Final
 import pytest
 
 TESTS: Final = Path(__file__).parent
-REPOSITORY: Final = TESTS.parents[2]
+PROJECT: Final = TESTS.parent
+REPOSITORY: Final = PROJECT.parents[1]
 
 # Servers of the starter, one that writes where it is told to, and two beside our own interpreter.
-NODE_SERVERS: Final = TESTS.parent / "starter" / "node_modules" / ".bin"
+NODE_SERVERS: Final = PROJECT / "starter" / "node_modules" / ".bin"
 EVERYTHING: Final = NODE_SERVERS / "mcp-server-everything"
 FILESYSTEM: Final = NODE_SERVERS / "mcp-server-filesystem"
 NPM: Final = TESTS / "npm"

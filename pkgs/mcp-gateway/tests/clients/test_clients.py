@@ -1,4 +1,4 @@
-"""Every client that can be had makes the same visit, alone and all at once: what they accept, others will.
+"""Every client there is makes the same visit, and all are asked things at once: what they take, others will.
 
 The servers here are scripted, so that what must arrive is known; real ones are in `test_real_servers.py`.
 """
@@ -6,8 +6,8 @@ The servers here are scripted, so that what must arrive is known; real ones are 
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from tests.faces.knocking import check_log, shelf
 from tests.harness import Gateway, hostile, until
 
 WAIT_S = 60.0  # an interpreter or two start on a busy machine
-CALLS_EACH = 20
 NOTE = "note://first"
 SHELF = {
     "capabilities": {"tools": {}, "resources": {}, "prompts": {}},
@@ -29,11 +28,18 @@ SHELF = {
     "prompts": [{"name": "begin", "arguments": [{"name": "with"}]}],
 }
 
+# A server of both eras, which asks in the way of the era in which it was opened.
+ASKER = {
+    "command": sys.executable,
+    "args": ["-S", "-m", "tests.conformance.fixture"],
+    "cwd": str(real.PROJECT),
+}
+
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     directory = tmp_path_factory.mktemp("clients")
-    servers = {"good": hostile("good"), "desk": shelf(directory, "desk", SHELF)}
+    servers = {"good": hostile("good"), "desk": shelf(directory, "desk", SHELF), "asker": ASKER}
     with Gateway(servers, directory) as gateway:
         for server in servers:
             gateway.wait_for_state(server, "ready")
@@ -127,30 +133,23 @@ async def test_a_client_uses_all_servers_and_one(gateway: Gateway, kind: str, tm
         gateway.request("DELETE", f"/api/sessions/{left['id']}")
 
 
-async def test_all_clients_at_once_get_their_own_answers(gateway: Gateway, tmp_path: Path) -> None:
+async def test_what_is_asked_reaches_the_client_that_called(gateway: Gateway, tmp_path: Path) -> None:
     real.need(*(path for facts in KINDS.values() for path in facts.needs))
 
-    async def visit(kind: str, visiting: Visitor, all_here: asyncio.Barrier) -> None:
-        await all_here.wait()
-        texts = [f"{kind} {number}" for number in range(CALLS_EACH)]
-        answers = await asyncio.gather(*(visiting.call("good__echo", text=text) for text in texts))
-        assert [text_of(answer) for answer in answers] == texts
-        uris = [f"note://{kind}-{number}" for number in range(CALLS_EACH)]
-        read = await asyncio.gather(*(visiting.ask("read", uri=uri) for uri in uris))
-        assert [one["contents"][0]["text"] for one in read] == [f"desk read {uri}" for uri in uris]
+    async def be_asked(kind: str) -> None:
+        async with visitor(kind, url(gateway), tmp_path / kind, kind) as visiting:
+            sampled = await visiting.call("asker__test_sampling", prompt=f"for {kind}")
+            assert text_of(sampled) == f"LLM response: sampled by {kind}"
+            elicited = await visiting.call("asker__test_elicitation", message=f"to {kind}")
+            assert f'content={{"name": "{kind}"}}' in text_of(elicited)
+            roots = await visiting.call("asker__test_input_required_result_list_roots")
+            assert f"file:///of/{kind}" in text_of(roots)
+            asked = [str(params) for what, params in visiting.heard if what in ("sampling", "elicitation")]
+            assert [f"for {kind}" in asked[0], f"to {kind}" in asked[1]] == [True, True]
 
-    all_here = asyncio.Barrier(len(KINDS))
-    async with asyncio.timeout(WAIT_S), AsyncExitStack() as stack:
-
-        async def arrive(kind: str) -> tuple[str, Visitor]:
-            return kind, await stack.enter_async_context(visitor(kind, url(gateway), tmp_path / kind))
-
-        arrived = await asyncio.gather(*map(arrive, KINDS))
-        before = gateway.server("good")["calls"]["total"]
-        async with asyncio.TaskGroup() as visits:
-            for kind, visiting in arrived:
-                visits.create_task(visit(kind, visiting, all_here))
-        assert gateway.server("good")["calls"]["total"] == before + CALLS_EACH * len(KINDS)
+    async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as all_at_once:
+        for kind in KINDS:
+            all_at_once.create_task(be_asked(kind))
 
 
 # -- the Inspector, which is one process for one question -------------------------------------------------
