@@ -66,6 +66,10 @@ class Servers:
         self._shown: dict[str, _Offered] = {}
         # A call that waited goes to another upstream; whoever opened it hears of that here.
         self.moved: Callable[[Exchange, Upstream], None] = lambda _exchange, _upstream: None
+        # Whoever keeps what callers subscribed to hears of changed lists here, and whose part of each that
+        # is; and of servers that are no more.
+        self.lists_changed: Callable[[Mapping[str, frozenset[str]]], None] = lambda _changed: None
+        self.removed: Callable[[str], None] = lambda _server: None
         self.catalog = Catalog()
 
     def prepare(self, around: Surroundings) -> None:
@@ -130,6 +134,7 @@ class Servers:
         why = "it was removed from the configuration"
         self._drop_successor(key)
         self._leave(self._upstreams.pop(key), why, may_finish=True)
+        self.removed(key[0])
 
     def _change(self, key: tuple[str, Scope], config: ServerConfig, was_on: bool) -> None:
         current, successor, is_on = self._upstreams[key], self._successors.get(key), self.is_enabled(key[0])
@@ -184,6 +189,7 @@ class Servers:
         if not successor.has_listed:
             successor.tools, successor.shelf = before.tools, before.shelf  # shown as long as it is coming
         successor.logs.take_over(before.logs)
+        successor.subscribing.take_over(before.subscribing)
         while (exchange := before.requests.take_waiting()) is not None:
             self.moved(exchange, successor)
             try:
@@ -287,8 +293,11 @@ class Servers:
             ),
             before,
         )
-        for kind in catalogs.changed_lists(before, self.catalog):
+        changed = catalogs.changed_lists(before, self.catalog)
+        for kind in changed:
             self._events.publish(kind, lambda: {"version": self.catalog.version})
+        if changed:
+            self.lists_changed(changed)
 
     # Views
 

@@ -26,7 +26,7 @@ from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import METHOD_NOT_FOUND, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.listed import PROMPT_LIST, RESOURCE_LIST, TEMPLATE_LIST, List
 from mcp_gateway.listed import Entry as Listed
-from mcp_gateway.shelves import PROMPTS, RESOURCES, TOOLS, Shelf
+from mcp_gateway.shelves import PROMPTS, RESOURCES, SUBSCRIPTIONS, TOOLS, Shelf
 from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.forwarded import picked
 from mcp_gateway.upstream.gate import Gate
@@ -60,6 +60,7 @@ from mcp_gateway.upstream.remote import Remote, secrets_of
 from mcp_gateway.upstream.requests import RequestFailed, Requests
 from mcp_gateway.upstream.sse import SseLink
 from mcp_gateway.upstream.stdio import StdioLink
+from mcp_gateway.upstream.subscribing import Accepted, Subscribing, promise_of
 from mcp_gateway.wire.envelope import Params
 from mcp_gateway.wire.revisions import Era, modern_meta
 
@@ -132,6 +133,7 @@ class Surroundings:
     changed: "Callable[[Upstream], None]"
     gate: Gate
     instance: str  # how this gateway knows itself when it meets itself
+    updated: "Callable[[Upstream, str], None]" = lambda _upstream, _uri: None  # a resource has changed
 
 
 class Upstream:
@@ -145,6 +147,13 @@ class Upstream:
         self._offered = Offered()
         self.requests = Requests(
             config.id, config.concurrency, config.queue, config.max_result_bytes, self.logs, self
+        )
+        self.subscribing = Subscribing(
+            config.id,
+            self.requests,
+            lambda uri: around.updated(self, uri),
+            self._lists_may_differ,
+            lambda remark: self.logs.add("gateway", remark.encode()),
         )
         self.tools: tuple[Tool, ...] = ()
         self.has_listed = False
@@ -219,6 +228,20 @@ class Upstream:
         names = self.config.forward_headers
         exchange.forwarded = picked(self.id, names, exchange.headers) if names else None
         self.requests.submit(exchange)
+        self._wake()
+
+    def subscribe(self, uri: str) -> Accepted:
+        """See `Subscribing.want`; an idle server is started.
+
+        Raises:
+            GatewayError: `unavailable`; the server is not coming.
+        """
+        self.check_coming()
+        accepted = self.subscribing.want(uri)
+        self._wake()
+        return accepted
+
+    def _wake(self) -> None:
         if State.IDLE in (self.life.state, self.life.after):
             self._post(None, Start())
 
@@ -357,6 +380,8 @@ class Upstream:
         if not remembered:
             words = {*opened.eras, *({Transport.SSE} & {self.transport})}
             await self._around.eras.remember_eras(self._fingerprint, frozenset(words))
+        # Before the lists are read: what changes from then on is told.
+        self._begin_chore(self.subscribing.run(opened.era, promise_of(opened.capabilities)))
         self._refresh_at.clear()  # what it announced so far is covered by the lists that are read now
         await self._read_tools()
         self._refreshed_at[TOOLS] = now_s()
@@ -478,6 +503,14 @@ class Upstream:
             self._refresh_at[kind] = max(now_s() + REFRESH_AFTER_S, earliest)
             self._bell.set()
 
+    def _lists_may_differ(self, kinds: frozenset[str]) -> None:
+        for method, kind in LISTS_OF.items():
+            if kind in kinds:
+                self.heard(method)
+
+    def renewed(self) -> None:
+        self.subscribing.renew()
+
     def call_timed_out(self) -> None:
         self._suspect = True
         self._ping_at = now_s()
@@ -493,6 +526,7 @@ class Upstream:
             self.check_coming()
         except GatewayError:
             self.requests.end_queued(self._unavailable)
+            self.subscribing.give_up(self._unavailable)
 
     def _unavailable(self) -> GatewayError:
         life = self.life
@@ -536,6 +570,8 @@ class Upstream:
         """
         assert self.opened is not None, "lists are read after opening"
         has = frozenset(self.opened.capabilities)
+        if promise_of(self.opened.capabilities).subscribe:
+            has |= {SUBSCRIPTIONS}
         before = self.shelf
         self.shelf = Shelf(
             before.resources if RESOURCES in has else (),
@@ -591,7 +627,7 @@ class Upstream:
         """When it is to be stopped for want of calls; later, as long as there are any."""
         if self.config.idle_stop_s is None:
             return None
-        in_use = self.requests.in_flight or self.requests.queued
+        in_use = self.requests.in_flight or self.requests.queued or self.subscribing.wanted
         used_at = now_s() if in_use else max(self.requests.used_at, self.life.since)
         return used_at + self.config.idle_stop_s
 

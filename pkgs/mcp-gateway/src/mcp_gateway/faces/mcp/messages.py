@@ -8,6 +8,7 @@ token exchanged and nothing else touched. Every method that is offered stands in
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -25,7 +26,7 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.faces.calls import cancelled_problem
 from mcp_gateway.faces.http import LARGE_BYTES
-from mcp_gateway.faces.mcp import primitives, resources
+from mcp_gateway.faces.mcp import primitives, resources, subscribing
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
 from mcp_gateway.gateway import NO_ASKS, Call, Gateway, stopping
@@ -96,12 +97,14 @@ class Messages:
             "resources/list": _one_page(self._resources),
             "resources/templates/list": _one_page(self._templates),
             "prompts/list": _one_page(self._prompts),
+            "resources/unsubscribe": partial(subscribing.unsubscribe, gateway),
         }
         self._in_time: dict[str, Callable[[Asked, Outlet], Awaitable[None]]] = {
             "tools/call": self._call,
             "resources/read": self._read,
             "prompts/get": self._call,
             "completion/complete": self._call,
+            "resources/subscribe": self._subscribe,
         }
 
     # Beginnings
@@ -178,6 +181,8 @@ class Messages:
                 await in_time(asked, outlet)
                 return
             said = self._said_at_once(asked.session, message)
+        except UpstreamAnswered as error:  # of a subscription; as the server said it
+            said = error_response(message.id_raw, error.error)
         except GatewayError as error:
             said = error_body(message.id_raw, error)
         await outlet.answer(said)
@@ -212,6 +217,10 @@ class Messages:
         await outlet.answer(
             resources.read_resource(self._gateway, asked.session.caller, server, asked.message)
         )
+
+    async def _subscribe(self, asked: Asked, outlet: Outlet) -> None:
+        result = await subscribing.subscribe(self._gateway, asked.session, asked.message)
+        await outlet.answer(response(asked.message.id_raw, result))
 
     # Calls
 

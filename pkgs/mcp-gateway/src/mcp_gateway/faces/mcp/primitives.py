@@ -23,7 +23,7 @@ from mcp_gateway.gateway import (
     unknown_prompt,
     unknown_resource,
 )
-from mcp_gateway.shelves import COMPLETIONS, PROMPTS
+from mcp_gateway.shelves import COMPLETIONS, PROMPTS, SUBSCRIPTIONS
 from mcp_gateway.wire.envelope import Message, encode, read_members
 from mcp_gateway.wire.results import with_uris
 
@@ -40,6 +40,8 @@ def capabilities(gateway: Gateway, caller: Caller, server: str | None) -> dict[s
     """
     catalog = gateway.catalog(caller)
     found: dict[str, Any] = {"tools": _LIST_CHANGED, "resources": _LIST_CHANGED}
+    if catalog.may_have(SUBSCRIPTIONS, server):
+        found["resources"] = {"subscribe": True, **_LIST_CHANGED}
     if catalog.may_have(PROMPTS, server):
         found["prompts"] = _LIST_CHANGED
     if catalog.may_have(COMPLETIONS, server):

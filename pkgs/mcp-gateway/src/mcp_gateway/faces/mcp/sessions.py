@@ -22,7 +22,7 @@ from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.mcp.streams import EventStore, Kept, Stream
 from mcp_gateway.gateway import NO_ASKS, Call, Client
-from mcp_gateway.gateway.events import Feed
+from mcp_gateway.gateway.subscriptions import Listener
 from mcp_gateway.wire.envelope import RequestId
 from mcp_gateway.wire.revisions import Era
 
@@ -69,7 +69,8 @@ class Session:
 
     `client_info` is for people to read, `client` for the call path.
     `begun_at` and `seen_at` are monotonic seconds, `begun` seconds since 1970. `own` is the stream that
-    belongs to no request; it is fed from `feed`. `kept` is what may be asked for again. `tasks` run for it.
+    belongs to no request; it tells what `listener` hears. `kept` is what may be asked for again. `tasks` run
+    for it.
     """
 
     id: str
@@ -86,7 +87,7 @@ class Session:
     client: Client
     calls: dict[tuple[type, RequestId], Call] = field(default_factory=dict)
     own: Stream | None = None
-    feed: Feed | None = None
+    listener: Listener | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def introduce(self, revision: str, client_info: ClientInfo, capabilities: bytes) -> None:
@@ -193,6 +194,8 @@ class Sessions:
             return None
         session.seen_at = now
         session.caller = caller  # the same one; what they may do can have changed
+        if session.listener is not None:
+            session.listener.caller = caller
         self._sessions.move_to_end(session_id)
         return session
 
@@ -219,8 +222,8 @@ class Sessions:
                 del self._of[session.caller.id]
         for call in list(session.calls.values()):
             call.cancel("the session was closed")
-        if session.feed is not None:
-            session.feed.end()
+        if session.listener is not None:
+            session.listener.close()
         if session.own is not None:
             session.own.finish()
         self._events.close(session.kept)
