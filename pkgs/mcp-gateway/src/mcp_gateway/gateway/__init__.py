@@ -62,15 +62,19 @@ from mcp_gateway.gateway.sign_ins import SignIns
 from mcp_gateway.gateway.subscriptions import ACCEPT_S, Listener, Subscriptions
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
+from mcp_gateway.upstream.asks import ASKED_BY, Ask
 from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
-from mcp_gateway.upstream.exchange import Mailbox
+from mcp_gateway.upstream.exchange import Mailbox, Note
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import Nursery
+from mcp_gateway.upstream.stance import SHARED
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
+from mcp_gateway.wire.envelope import Params
 
 __all__ = [
+    "ASKED_BY",
     "CALL_TOOL",
     "COMPLETE",
     "GET_PROMPT",
@@ -80,11 +84,13 @@ __all__ = [
     "NO_CLIENT",
     "READ_RESOURCE",
     "Artifact",
+    "Ask",
     "Call",
     "CallQuery",
     "Client",
     "Gateway",
     "Mailbox",
+    "Note",
     "Reading",
     "Request",
     "call_id_text",
@@ -126,9 +132,9 @@ class Gateway:
         self.events = Events()
         self.reloading = Reloading(config, environment, self.events, self._record_changes, self._apply)
         self.servers = Servers(config.servers.values(), store, self.events)
-        self.subscriptions = Subscriptions(self.servers.get)
+        self.subscriptions = Subscriptions(self.servers.get, self.servers.links.of)
         self.servers.lists_changed = self.subscriptions.lists_changed
-        self.servers.removed = self.subscriptions.removed
+        self.servers.removed, self.servers.made = self.subscriptions.removed, self.subscriptions.made
         self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
         self.payloads = Payloads(self._payload_mode)
         journal = CountedJournal(store, self.metrics)
@@ -167,6 +173,7 @@ class Gateway:
                 Gate(),
                 self.instance,
                 self.subscriptions.updated,
+                self.subscriptions.announced,
             )
         )
         self.servers.start()
@@ -185,7 +192,8 @@ class Gateway:
                 await self.keys.write_uses()
 
     def _changed(self, upstream: Upstream) -> None:
-        self.metrics.changed(upstream)
+        if upstream.scope == SHARED:
+            self.metrics.changed(upstream)
         self.servers.changed(upstream)
 
     def end_feeds(self) -> None:
@@ -295,6 +303,7 @@ class Gateway:
         """A caller may not go on: their calls, kept results, feeds and sessions end."""
         self.calls.end_of(caller_id, "what its caller came in with is not valid any more")
         self.artifacts.end_of(caller_id)
+        self.servers.links.end_of_caller(caller_id)
         self._left(caller_id)
 
     def _left(self, caller_id: str) -> None:
@@ -530,6 +539,21 @@ class Gateway:
             return facts_of(call.record)
         return await self.show_call(caller, text)
 
+    # Sessions of faces
+
+    def look_at(self, caller: Caller, server: str, client: Client) -> None:
+        """A client that can be asked has come for this one server; see `Links.look`."""
+        if not self.is_stopping:
+            self.servers.links.look(self._upstream(caller, server), client)
+
+    def tell_servers(self, client: Client, method: str, params: Params, server: str | None) -> None:
+        """Passes a notification of a client on; see `Links.tell`."""
+        self.servers.links.tell(client.session, method, params, server)
+
+    def end_session(self, session: str) -> None:
+        """What was opened for a session goes with it."""
+        self.servers.links.end_of(session)
+
     # Artifacts
 
     def list_artifacts(self, caller: Caller) -> list[Artifact]:
@@ -608,7 +632,7 @@ def _narrowed(caller: Caller, query: CallQuery) -> CallQuery:
 
 
 # What a server writes to stderr may be about anybody's calls; the process is its operator's business.
-_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor"})
+_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor", "links"})
 
 
 def _trimmed(caller: Caller, view: dict[str, Any], tools: int) -> dict[str, Any]:

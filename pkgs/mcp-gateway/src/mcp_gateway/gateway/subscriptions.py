@@ -23,7 +23,8 @@ from mcp_gateway.shelves import TOOLS
 from mcp_gateway.upstream.upstream import Upstream
 
 EVERY_S: Final = 1.0  # to a client, of one kind or one resource; looking again faster helps nobody
-TICK_S: Final = 0.1  # how late what had to wait may come
+TICK_S: Final = 0.1  # how late what had to wait may come, and how often one update is passed on to all
+MAX_PASSED: Final = 10_000  # updates of different resources that a tick remembers
 ACCEPT_S: Final = 30.0  # for a server that is starting, and then notes the subscription down
 MAX_STREAMS: Final = 4_096  # listeners that are no session; sessions have bounds of their own
 MAX_STREAMS_OF_ONE: Final = 2_048  # of one caller, so that others find room; a team's web page is one caller
@@ -46,6 +47,7 @@ class Changed(NamedTuple):
 
 
 Find = Callable[[str], Upstream | None]
+Links = Callable[[str], list[Upstream]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +145,22 @@ class Listener:
 
 
 class Subscriptions:
-    """`find` gives the shared link of a server."""
+    """`find` gives the shared link of a server, `links` those beside it.
 
-    def __init__(self, find: Find) -> None:
+    The shared one decides what is accepted; the others are asked as well, since a call over one of them may
+    change what no other process of the server knows of.
+    """
+
+    def __init__(self, find: Find, links: Links) -> None:
         self._find = find
+        self._links = links
         self._listeners: dict[Listener, None] = {}
         self._streams: dict[str, int] = {}  # listeners that are streams, by caller
         self._of: dict[str, int] = {}  # subscriptions, by caller
         self._total = 0
         self._by_uri: dict[str, dict[str, dict[Listener, None]]] = {}  # by server and native URI
         self._paced: dict[Listener, None] = {}
+        self._passed: dict[tuple[str, str], bool] = {}  # since the last tick; whether it was said again
         self._ticking: asyncio.TimerHandle | None = None
         self._is_over = False
 
@@ -232,6 +240,8 @@ class Subscriptions:
             problem = accepted.result() if accepted.done() else _too_slow(server, limit_s)
             if problem is not None:
                 raise problem
+            for link in self._links(server):
+                link.subscribing.want(uri)
         except BaseException:
             self.unsubscribe(listener, server, uri)
             raise
@@ -268,8 +278,13 @@ class Subscriptions:
             if not self._by_uri[server]:
                 del self._by_uri[server]
             upstream = self._find(server)
-            if upstream is not None:
-                upstream.subscribing.unwant(uri)
+            for link in [] if upstream is None else [upstream, *self._links(server)]:
+                link.subscribing.unwant(uri)
+
+    def made(self, link: Upstream) -> None:
+        """A link beside the shared one of a server has been made."""
+        for uri in self._by_uri.get(link.id, ()):
+            link.subscribing.want(uri)
 
     def removed(self, server: str) -> None:
         """The server is not configured any more: what was subscribed to there is gone."""
@@ -285,6 +300,15 @@ class Subscriptions:
         table = self._by_uri.get(server)
         if table is None or len(uri) > MAX_URI_CHARS:
             return
+        if (server, uri) in self._passed:
+            self._passed[server, uri] = True
+        elif not self._pass_on(table, server, uri):
+            upstream.requests.counts["stray updates"] += 1
+        elif len(self._passed) < MAX_PASSED:
+            self._passed[server, uri] = False
+            self._keep_ticking()
+
+    def _pass_on(self, table: dict[str, dict[Listener, None]], server: str, uri: str) -> bool:
         heard = False
         changed = Changed("", server, uri)
         for whole in (uri, *islice(_wholes(uri), MAX_WHOLES)):
@@ -292,8 +316,11 @@ class Subscriptions:
                 heard = True
                 if sees_whole_server(listener.caller, server):
                     listener.hear(changed, None if whole == uri else Changed("", server, whole))
-        if not heard:
-            upstream.requests.counts["stray updates"] += 1
+        return heard
+
+    def announced(self, upstream: Upstream, kind: str) -> None:
+        """A server says that one of its lists has changed."""
+        self.lists_changed({kind: frozenset({upstream.id})})
 
     def lists_changed(self, changed: Mapping[str, frozenset[str]]) -> None:
         """Which lists have, by kind, and whose part of each it was."""
@@ -307,15 +334,26 @@ class Subscriptions:
     def pace(self, listener: Listener) -> None:
         """It was told something: the same is not told again for a while."""
         self._paced[listener] = None
+        self._keep_ticking()
+
+    def _keep_ticking(self) -> None:
         if self._ticking is None:
             self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._ticking = None
         now = now_s()
+        self._passed, passed = {}, self._passed
+        for (server, uri), again in passed.items():
+            if (
+                again
+                and (table := self._by_uri.get(server)) is not None
+                and self._pass_on(table, server, uri)
+            ):
+                self._passed[server, uri] = False
         self._paced = {listener: None for listener in self._paced if listener.mature(now)}
-        if self._paced:
-            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        if self._paced or self._passed:
+            self._keep_ticking()
 
 
 def _concerns(listener: Listener, kind: str, server: str) -> bool:

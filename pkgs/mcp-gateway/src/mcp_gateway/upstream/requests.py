@@ -19,6 +19,7 @@ from msgspec import UNSET, Raw
 from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.upstream.asks import ASKED_BY, Ask
 from mcp_gateway.upstream.exchange import Exchange, Note
 from mcp_gateway.upstream.forwarded import secrets_of
 from mcp_gateway.upstream.framing import Spooled
@@ -30,6 +31,7 @@ from mcp_gateway.wire.envelope import (
     Params,
     encode,
     error_response,
+    notification,
     read_error,
     read_members,
     response,
@@ -56,8 +58,8 @@ class Owner(Protocol):
     def check_coming(self) -> None:
         """Raises `unavailable` unless calls may wait for the server."""
 
-    def heard(self, method: str) -> None:
-        """A notification that belongs to no request."""
+    def heard(self, method: str) -> bool:
+        """A notification that belongs to no request; answers whether it meant anything."""
 
     def renewed(self) -> None:
         """The server has forgotten what it was told over this link."""
@@ -72,6 +74,10 @@ class Owner(Protocol):
 class _Progress(msgspec.Struct):
     progressToken: int | str
     progress: float = 0.0
+
+
+class _Cancelled(msgspec.Struct):
+    requestId: int | str
 
 
 _FAILED_HOW: Final = {
@@ -99,9 +105,18 @@ class Requests:
     """The requests of one server; `link` is the one of the moment, put in and taken out by the owner."""
 
     def __init__(
-        self, server: str, concurrency: int, queue: int, max_result_bytes: int, logs: LogRing, owner: Owner
+        self,
+        server: str,
+        concurrency: int,
+        queue: int,
+        max_result_bytes: int,
+        logs: LogRing,
+        owner: Owner,
+        *,
+        may_be_asked: bool = False,
     ) -> None:
         self._server = server
+        self._may_be_asked = may_be_asked
         self._concurrency = concurrency
         self._logs = logs
         self._owner = owner
@@ -313,9 +328,9 @@ class Requests:
             wants_progress=False,
         )
 
-    def announce(self, method: str) -> None:
+    def announce(self, method: str, params: Params | None = None) -> None:
         if self.link is not None:
-            self.link.notify(method)
+            self.link.notify(method, params)
 
     # The clock
 
@@ -331,6 +346,8 @@ class Requests:
         for exchange in (*self._pending.values(), *self._queue.items()):
             if exchange.ended:
                 continue  # by what a neighbour's end set off
+            if exchange.asks:  # a person takes their time; the server waits for them, not the other way round
+                exchange.idle_at = now + exchange.idle_s
             if now >= exchange.idle_at or now >= exchange.hard_at:
                 self._time_out(exchange, now)
             else:
@@ -362,7 +379,7 @@ class Requests:
                 if hear is None or not hear(head.params):
                     self._notification(head.method, head.params, stream)
             else:
-                self._decline(head)
+                self._asked(head, stream)
             return
         exchange = self._by_id(head.id)
         if exchange is None:
@@ -384,7 +401,10 @@ class Requests:
         exchange = self._by_id(head.id) if head.method is UNSET else None
         if exchange is None:
             message.close()
-            self.message(head)
+            if head.method is UNSET or head.id is UNSET:
+                self.message(head)
+            else:
+                self._decline(head)
             return
         self.heard_at = now_s()
         flaw = self._flaw(exchange, head, message)
@@ -450,8 +470,38 @@ class Requests:
             return None
         return self._pending.get(answered) or self._standing.get(answered)
 
+    def _asked(self, head: Head, stream: int | None) -> None:
+        """A question goes to the one call there is on a link that may be asked.
+
+        On any other it has no owner: it is declined, never guessed at.
+        """
+        exchange = self._alone(stream) if self._may_be_asked else None
+        if exchange is None or self.link is None or head.method not in ASKED_BY:
+            self._decline(head)
+        elif isinstance(head.id, int | str):
+            self.counts["asks"] += 1
+            exchange.ask(Ask(head.id, head.method, head.params, self.link))
+
+    def _alone(self, stream: int | None) -> Exchange | None:
+        """The call that this link is there for. A server may ask before it is sent, as soon as it is open."""
+        if stream is not None and (found := self._pending.get(stream)) is not None and found.wants_progress:
+            return found
+        calls = [one for one in self._pending.values() if one.wants_progress] or self._queue.items()
+        return calls[0] if calls else None
+
+    def _withdrawn(self, params: Raw) -> None:
+        """The server does not want an answer to one of its questions any more."""
+        try:
+            request_id = msgspec.json.decode(params, type=_Cancelled).requestId
+        except (msgspec.MsgspecError, RecursionError):
+            return
+        for exchange in tuple(self._pending.values()):
+            for ask in exchange.asks:
+                if ask.id == request_id:
+                    ask.withdraw()
+                    exchange.note(Note("withdrawn", ask=ask))
+
     def _decline(self, head: Head) -> None:
-        """On a shared link a question has no owner: it is declined, never guessed at."""
         if self.link is None or head.id is None:
             return
         raw_id = encode(head.id)
@@ -470,8 +520,12 @@ class Requests:
                 exchange = self._spoken_for(stream)
                 if exchange is not None and params:  # empty when they were too long to be kept
                     exchange.note(Note("log", bytes(params)))
-            case _:
-                self._owner.heard(method)
+            case "notifications/cancelled":
+                self._withdrawn(params)
+            case _ if not self._owner.heard(method) and self._may_be_asked:
+                # A page that a person was sent to has done its work, a task goes on: it is for who called.
+                if (exchange := self._alone(stream)) is not None:
+                    exchange.note(Note("notice", notification(method, read_members(params))))
 
     def _spoken_for(self, stream: int | None) -> Exchange | None:
         """The call that a message without a request id belongs to, where that is certain.

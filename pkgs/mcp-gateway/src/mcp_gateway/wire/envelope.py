@@ -47,13 +47,16 @@ class RpcError(msgspec.Struct):
 class _Slices(msgspec.Struct, gc=False):
     id: Raw = Raw(b"")
     params: Raw = Raw(b"")
+    result: Raw = Raw(b"")
+    error: Raw = Raw(b"")
 
 
 class Message(msgspec.Struct, gc=False):
     """A message of a caller after its scan: a request, a notification or a response.
 
     `id_raw` is the id as it was written, for the answer; `id` is its value, for correlation. `params` are
-    slices; `name` and `meta` are the values of `params.name` (of any type) and `params._meta`.
+    slices; `name` and `meta` are the values of `params.name` (of any type) and `params._meta`. Of a response
+    there is a slice in `result` or in `error`.
     """
 
     id: RequestId | None
@@ -62,6 +65,8 @@ class Message(msgspec.Struct, gc=False):
     params: Params
     name: Any
     meta: dict[str, Any]
+    result: Raw = Raw(b"")
+    error: Raw = Raw(b"")
 
 
 _read_head = msgspec.json.Decoder(Head).decode
@@ -129,7 +134,8 @@ def read_message(body: bytes) -> Message:
         raise _bad_request("`_meta` must be an object")
     slices = _read_slices(body)
     members = _read_members(slices.params) if params else {}
-    return Message(request_id, bytes(slices.id), method, members, params.get("name"), meta)
+    name = params.get("name")
+    return Message(request_id, bytes(slices.id), method, members, name, meta, slices.result, slices.error)
 
 
 def read_batch(body: bytes, most: int) -> list[tuple[Message, int]]:

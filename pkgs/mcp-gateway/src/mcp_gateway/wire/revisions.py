@@ -4,6 +4,7 @@ Era words: the handshake era opens with `initialize`; the modern era (2026-07-28
 handshake, and every request carries its own version, client and capabilities in `_meta`.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -61,6 +62,11 @@ def modern_meta(client_info: dict[str, str]) -> dict[str, Any]:
         META_PREFIX + "clientInfo": client_info,
         META_PREFIX + "clientCapabilities": {},
     }
+
+
+def may_be_asked(date: str, declared: Container[str]) -> bool:
+    """Whether a client of this revision that declares these capabilities lets a server ask it something."""
+    return any(name in declared for name in REVISIONS[date].asks)
 
 
 def is_handshake(date: str) -> bool:

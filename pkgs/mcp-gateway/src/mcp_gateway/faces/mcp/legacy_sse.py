@@ -154,11 +154,15 @@ class _Outlet:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
+    is_heard = True  # when the stream ends, so does the session
+
     def about(self, call: Call) -> None:
         """The stream is nobody's in particular."""
 
     async def tell(self, message: bytes) -> None:
         await self.answer(message)
+
+    ask = tell
 
     async def still(self) -> None:
         """Nothing: see above."""

@@ -26,7 +26,7 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.faces.calls import cancelled_problem
 from mcp_gateway.faces.http import LARGE_BYTES
-from mcp_gateway.faces.mcp import primitives, resources, subscribing
+from mcp_gateway.faces.mcp import asks, primitives, resources, subscribing
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
 from mcp_gateway.gateway import NO_ASKS, Call, Gateway, stopping
@@ -42,7 +42,7 @@ from mcp_gateway.wire.envelope import (
     read_message,
     response,
 )
-from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, REVISIONS, Era
+from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, REVISIONS, Era, may_be_asked
 
 OFFERED: Final = frozenset(revision.date for revision in REVISIONS.values() if revision.era is Era.HANDSHAKE)
 MAX_BATCH: Final = 50  # messages of one POST; what sends more at once is no person and no model
@@ -55,8 +55,15 @@ class Outlet(Protocol):
     def about(self, call: Call) -> None:
         """The request is this call; told once, first."""
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody is there, or may come back, who could answer a question."""
+
     async def tell(self, message: bytes) -> None:
         """A notification before the answer."""
+
+    async def ask(self, message: bytes) -> None:
+        """A question of the server; asked only while `is_heard`."""
 
     async def still(self) -> None:
         """It takes its time: the connection may need a sign of life."""
@@ -164,13 +171,24 @@ class Messages:
         return messages
 
     def note(self, session: Session, message: Message) -> None:
-        """Notifications and stray responses; only a cancellation means anything yet."""
-        if message.method == "notifications/cancelled":
-            with contextlib.suppress(msgspec.MsgspecError):
-                request_id = msgspec.json.decode(encode(message.params), type=_Cancelled).requestId
-                call = session.calls.get((type(request_id), request_id))
-                if call is not None:
-                    call.cancel("cancelled by the client", answered=False)
+        """What wants no answer: notifications, and answers to questions."""
+        match message.method:
+            case None:
+                asks.take_answer(session, message)
+            case "notifications/cancelled":
+                with contextlib.suppress(msgspec.MsgspecError):
+                    request_id = msgspec.json.decode(encode(message.params), type=_Cancelled).requestId
+                    call = session.calls.get((type(request_id), request_id))
+                    if call is not None:
+                        call.cancel("cancelled by the client", answered=False)
+            case "notifications/progress":
+                asks.take_progress(session, message)
+            case "notifications/initialized":
+                pass
+            case "notifications/roots/list_changed" as method:
+                self._gateway.tell_servers(session.client, method, message.params, session.endpoint or None)
+            case other if session.endpoint != ALL_SERVERS:
+                self._gateway.tell_servers(session.client, other, message.params, session.endpoint)
 
     async def answer(self, asked: Asked, outlet: Outlet) -> None:
         """Answers a request, whatever it is; its outlet gets the answer exactly once."""
@@ -240,6 +258,7 @@ class Messages:
         session.calls[key] = call
         outlet.about(call)
         token = message.meta.get("progressToken")
+        asking = asks.Asking(session, outlet)
         try:
             # A client that leaves does not cancel in this era (2025-11-25, transports): nobody looks.
             while True:
@@ -252,10 +271,17 @@ class Messages:
                         params: Params = read_members(note.data)
                         params["progressToken"] = token
                         await outlet.tell(notification("notifications/progress", params))
+                    elif note.kind == "notice":
+                        await outlet.tell(note.data)
+                    elif note.kind in ("ask", "withdrawn"):
+                        await asking.take(note)
                     else:
                         await outlet.still()
+                        asking.check()
+            await asking.end()
         finally:
             del session.calls[key]
+            asking.forget()
             call.cancel("the gateway is stopping")  # only when this task itself was ended
         await outlet.answer(_answer(call, wish, message.id_raw))
 
@@ -275,7 +301,7 @@ def _asks(declared: dict[str, Raw], revision: str) -> bytes:
 
     Tasks of a client are left out: a question of that kind would outlive the call that it belongs to.
     """
-    if not REVISIONS[revision].asks & declared.keys():
+    if not may_be_asked(revision, declared):
         return NO_ASKS
     return encode({name: declared[name] for name in sorted(declared) if name != "tasks"})
 

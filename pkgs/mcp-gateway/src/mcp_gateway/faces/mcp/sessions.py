@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.mcp.streams import EventStore, Kept, Stream
-from mcp_gateway.gateway import NO_ASKS, Call, Client
+from mcp_gateway.gateway import NO_ASKS, Ask, Call, Client
 from mcp_gateway.gateway.subscriptions import Listener
 from mcp_gateway.wire.envelope import RequestId
 from mcp_gateway.wire.revisions import Era
@@ -67,6 +68,7 @@ def _shown(text: Any) -> str:
 class Session:
     """`calls` are keyed by the client's id and its type: 1 and "1" are two requests.
 
+    `asked` are the questions that wait for an answer of the client, by our id; `questions` counts them.
     `client_info` is for people to read, `client` for the call path.
     `begun_at` and `seen_at` are monotonic seconds, `begun` seconds since 1970. `own` is the stream that
     belongs to no request; it tells what `listener` hears. `kept` is what may be asked for again. `tasks` run
@@ -86,6 +88,8 @@ class Session:
     kept: Kept
     client: Client
     calls: dict[tuple[type, RequestId], Call] = field(default_factory=dict)
+    asked: dict[int, Ask] = field(default_factory=dict)
+    questions: int = 0
     own: Stream | None = None
     listener: Listener | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -137,6 +141,7 @@ class Sessions:
         self._by_handle: dict[str, Session] = {}  # the oldest first
         self._of: dict[str, int] = {}  # how many, by caller
         self._events = EventStore()
+        self.at_end: Callable[[str], None] = lambda _handle: None  # told of every session that has ended
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -227,6 +232,7 @@ class Sessions:
         if session.own is not None:
             session.own.finish()
         self._events.close(session.kept)
+        self.at_end(session.handle)
 
     def end_of(self, caller_id: str) -> None:
         """Closes the sessions of a caller who may not go on."""

@@ -33,7 +33,7 @@ from mcp_gateway.faces.mcp.messages import (
     is_array,
     unreadable,
 )
-from mcp_gateway.faces.mcp.sessions import Session, Sessions, expire
+from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Session, Sessions, expire
 from mcp_gateway.faces.mcp.streams import (
     KEEP_ALIVE_S,
     Flowing,
@@ -51,6 +51,8 @@ from mcp_gateway.wire.revisions import REVISIONS, is_handshake
 
 # From here on the answer to a client that can come back for it is a stream: one that breaks loses nothing.
 RESUMABLE_AFTER_S: Final = 2.0
+# Who is asked something and has lost the connection comes back within this time, or has gone.
+VANISHED_S: Final = 5.0
 _SESSION: Final = b"mcp-session-id"
 _REVISION: Final = b"mcp-protocol-version"
 _OWN, _POST = "g", "p"  # kinds of streams, in the ids of their events
@@ -161,6 +163,8 @@ class StreamableHttp:
             said.client_info,
             capabilities=said.capabilities,
         )
+        if endpoint != ALL_SERVERS:
+            self._gateway.look_at(visit.caller, endpoint, session.client)
         await respond(send, 200, said.answer, JSON_TYPE, (_SESSION, session.id.encode()))
 
     # The session's own stream, and those that a client comes back to
@@ -233,9 +237,22 @@ class _Reply:
     def about(self, call: Call) -> None:
         self._headers = [(b"mcp-gateway-call", call_id_text(call.id).encode())]
 
+    @property
+    def is_heard(self) -> bool:
+        stream = self._stream or (None if self._may_stream else self._session.own)
+        if stream is None:
+            return self._may_stream
+        return stream.reader is not None or clock.now_s() - stream.left_at < VANISHED_S
+
     async def tell(self, message: bytes) -> None:
         if self._may_stream:
             await self._put(self._stream or self._begin(), message)
+
+    async def ask(self, message: bytes) -> None:
+        if not self._may_stream and self._session.own is not None:
+            self._session.own.put(message)
+        else:
+            await self.tell(message)
 
     async def still(self) -> None:
         patience_s = RESUMABLE_AFTER_S if self._primes else KEEP_ALIVE_S
