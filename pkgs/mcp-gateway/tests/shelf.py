@@ -1,11 +1,11 @@
 """A stdio server with resources, templates, prompts and completion, which a test writes down as JSON.
 
 The one argument is a file: `{"resources": [...], "templates": [...], "prompts": [...], "tools": [...],
-"era": "handshake" | "modern", "capabilities": {...}}`, read again at every request, so that a test can change
-it and have that announced. Everything is answered in a way that shows what arrived. The tool `touch` says so
-many times that a resource has changed, to who subscribed to it; with `as`, that a part of it has. `unheard` is
-for URIs that subscribing to is not answered, and `listens: false` for an era without listening. Standard
-library only.
+"era": "handshake" | "modern", "capabilities": {...}}`, read again at every request, so that a test can
+change it and have that announced. Everything is answered in a way that shows what arrived. The tool `touch`
+says so many times that a resource has changed, to who subscribed to it; with `as`, that a part of it has.
+Subscribing to URIs that are `unheard` is not answered; `listens: false` is a server without listening.
+Standard library only.
 """
 
 import json
