@@ -22,6 +22,7 @@ from mcp_gateway.shelves import NO_SHELF, PromptEntry, Shelf, for_api, prompt_en
 from mcp_gateway.uris import UriTable
 from mcp_gateway.wire import halves
 from mcp_gateway.wire.envelope import encode, read_members
+from mcp_gateway.wire.headers import Mirrors, NotMirrorable, mirrors_of
 from mcp_gateway.wire.results import own_uri
 
 __all__ = ["MAX_NAME_CHARS", "Catalog", "Entry", "Offer", "Tool", "api_list", "build", "read_page"]
@@ -59,6 +60,14 @@ class Entry:
             return msgspec.json.decode(members.get("annotations", b"{}"), type=_Annotations).readOnlyHint
         except (msgspec.MsgspecError, RecursionError):
             return False
+
+    @cached_property
+    def mirrors(self) -> Mirrors:
+        """Which headers repeat its arguments; none where it asks for them in a way that is not allowed."""
+        try:
+            return mirrors_of(self.definition)
+        except NotMirrorable:
+            return {}
 
     @cached_property
     def for_mcp(self) -> bytes:

@@ -215,6 +215,7 @@ class Calls:
                 hard_s=config.max_timeout_s,
                 on_end=self._ended,
                 headers=request.headers,
+                era=request.client.era,
                 can_answer=request.client.capabilities != NO_ASKS,
             )
             call = Call(record, request.caller, exchange, upstream, opened_at, request.target, request.client)

@@ -15,6 +15,7 @@ from mcp_gateway.upstream.asks import MAX_OPEN, Ask
 from mcp_gateway.upstream.forwarded import NO_HEADERS
 from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.revisions import Era
 
 # Unread notes of one listener; a slow reader loses the oldest, never the end.
 MAX_NOTES: Final = 256
@@ -78,7 +79,7 @@ class Mailbox:
 
 
 class Exchange:
-    """`id` is ours, on the wire to the server; `token` is the progress token of whoever asked, as JSON.
+    """`id` is ours, on the wire to the server; `era` is the one that whoever asked speaks.
 
     `headers` are those of the caller's own request; `forwarded` what of them goes to the server, None where
     the server is configured to get none.
@@ -91,6 +92,7 @@ class Exchange:
         "caller",
         "can_answer",
         "ended",
+        "era",
         "error",
         "forwarded",
         "hard_at",
@@ -123,8 +125,10 @@ class Exchange:
         wants_progress: bool = True,
         on_end: "Callable[[Exchange], None] | None" = None,
         headers: Mapping[bytes, bytes] = NO_HEADERS,
+        era: Era = Era.HANDSHAKE,
         can_answer: bool = False,
     ) -> None:
+        self.era = era
         self.id = 0
         self.method = method
         self.params = params

@@ -36,6 +36,7 @@ from mcp_gateway.wire.envelope import (
     read_members,
     response,
 )
+from mcp_gateway.wire.revisions import META_PREFIX, Era
 
 # Deadlines are looked at this often: no timer per call. Also how soon a face hears `still`.
 TICK_S: Final = 0.25
@@ -247,7 +248,7 @@ class Requests:
         exchange.id = number = next(self._ids)
         params = exchange.params
         if exchange.wants_progress:
-            params["_meta"] = self._with_token(params.get("_meta"), number)
+            params["_meta"] = self._with_token(params.get("_meta"), number, exchange.era)
         elif self._era_meta:
             params.setdefault("_meta", self._era_meta)
         among[number] = exchange
@@ -256,10 +257,18 @@ class Requests:
         self.link.request(number, exchange.method, params, exchange.forwarded)
         self._keep_ticking()
 
-    def _with_token(self, meta: Raw | None, token: int) -> Raw:
+    def _with_token(self, meta: Raw | None, token: int, era: Era) -> Raw:
+        """`_meta` as the server is to see it: who speaks the modern era speaks for itself to one that does.
+
+        Where the eras of the two differ, the members of the protocol are ours or nobody's.
+        """
         if meta is None:
             return Raw(self._meta % token)
-        return Raw(encode(read_members(meta) | {"progressToken": token} | self._era_meta))
+        members = read_members(meta) | {"progressToken": token}
+        if (era is Era.MODERN) == bool(self._era_meta):
+            return Raw(encode(members))
+        own = {name: value for name, value in members.items() if not name.startswith(META_PREFIX)}
+        return Raw(encode(own | self._era_meta))
 
     def _finish(self, exchange: Exchange, result: Raw | Spooled | None, error: Exception | None) -> None:
         """The one way a request that was sent ends; its place goes to the next in the queue."""

@@ -113,7 +113,7 @@ class LegacySse:
                 self._messages.note(session, message)
             else:
                 asked = Asked(session, message, size, visit.headers)
-                session.keep(asyncio.create_task(self._answer(asked), name="answer over SSE"))
+                session.keep(asyncio.create_task(self._answer(session, asked), name="answer over SSE"))
 
     def _session(self, endpoint: str, visit: Visit) -> Session:
         keys = parse_qs(visit.query.decode("ascii", "replace")).get(_KEY, ())
@@ -126,8 +126,8 @@ class LegacySse:
             raise GatewayError(Kind.UNKNOWN, detail, rpc_code=INVALID_REQUEST)
         return session
 
-    async def _answer(self, asked: Asked) -> None:
-        session, message = asked.session, asked.message
+    async def _answer(self, session: Session, asked: Asked) -> None:
+        message = asked.message
         assert session.own is not None, "a session of this transport has its stream from the begin"
         outlet = _Outlet(session.own)
         try:
@@ -171,3 +171,6 @@ class _Outlet:
         if said is not None:
             await self._stream.room()
             self._stream.put(said)
+
+    async def fail(self, id_raw: bytes, error: GatewayError) -> None:
+        await self.answer(error_body(id_raw, error))

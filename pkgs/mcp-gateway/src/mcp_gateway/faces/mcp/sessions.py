@@ -14,7 +14,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -62,6 +62,20 @@ def _shown(text: Any) -> str:
     cut = text[:CLIENT_CHARS]
     seen = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
     return "".join(seen)[:CLIENT_CHARS]
+
+
+class Asker(Protocol):
+    """Who sends a request, as far as what becomes of it depends on it: a session, or the request alone.
+
+    The members are those of `Session`.
+    """
+
+    caller: Caller
+    endpoint: str
+    client: Client
+    calls: dict[tuple[type, RequestId], Call]
+    asked: dict[int, Ask]
+    questions: int
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.faces.calls import until_gone
 from mcp_gateway.faces.http import Receive, Send, send_part
-from mcp_gateway.faces.mcp.sessions import Session
+from mcp_gateway.faces.mcp.sessions import Asker, Session
 from mcp_gateway.faces.mcp.streams import KEEP_ALIVE_S
 from mcp_gateway.faces.mcp.telling import listener_of, seen_uri
 from mcp_gateway.gateway import LISTS, Gateway, unknown_resource
@@ -31,6 +31,7 @@ from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import Message, encode
 from mcp_gateway.wire.revisions import META_PREFIX
 
+LISTEN: Final = "subscriptions/listen"
 ACK_S: Final = 10.0  # before the first word on a stream; what no server has accepted by then is not honoured
 MAX_URIS: Final = 1_000  # of one stream
 _FILTER_OF: Final = {kind: f"{kind}ListChanged" for kind in sorted(LISTS)}
@@ -41,12 +42,13 @@ _NOTHING: Final = b"{}"
 # The handshake era
 
 
-async def subscribe(gateway: Gateway, session: Session, message: Message) -> bytes:
+async def subscribe(gateway: Gateway, session: Asker, message: Message) -> bytes:
     """The result of `resources/subscribe`, once the server has accepted.
 
     Raises:
         GatewayError: see `Subscriptions.subscribe`.
     """
+    assert isinstance(session, Session), "the modern era has no such method"
     uri = _uri(message)
     try:
         server, native = _native(gateway, session.caller, session.endpoint or None, uri)
@@ -59,8 +61,9 @@ async def subscribe(gateway: Gateway, session: Session, message: Message) -> byt
     return _NOTHING
 
 
-def unsubscribe(gateway: Gateway, session: Session, message: Message) -> bytes:
+def unsubscribe(gateway: Gateway, session: Asker, message: Message) -> bytes:
     """The result of `resources/unsubscribe`, also of what was not subscribed to."""
+    assert isinstance(session, Session), "the modern era has no such method"
     uri = _uri(message)
     if session.listener is not None:
         for (server, native), said in list(session.listener.uris.items()):
