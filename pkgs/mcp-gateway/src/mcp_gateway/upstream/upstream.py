@@ -11,7 +11,7 @@ import hashlib
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -200,6 +200,7 @@ class Upstream:
         self._ping_at = 0.0
         self._refresh_at: dict[str, float] = {}  # by list
         self._refreshed_at: dict[str, float] = {}
+        self._announced: set[str] = set()  # of those lists the ones that the server said have changed
         self._retiring = False
 
     # For everybody
@@ -410,6 +411,7 @@ class Upstream:
             await self._around.eras.remember_eras(self._fingerprint, frozenset(words))
         # Before the lists are read: what changes from then on is told.
         self._begin_chore(self.subscribing.run(opened.era, promise_of(opened.capabilities)))
+        self._announced.clear()
         self._refresh_at.clear()  # what it announced so far is covered by the lists that are read now
         await self._read_tools()
         self._refreshed_at[TOOLS] = now_s()
@@ -527,16 +529,17 @@ class Upstream:
         kind = LISTS_OF.get(method)
         if kind is None:
             self.requests.counts["other notifications"] += 1
-        elif kind not in self._refresh_at and self.life.state in (State.STARTING, State.READY):
-            earliest = self._refreshed_at.get(kind, 0.0) + REFRESH_EVERY_S
-            self._refresh_at[kind] = max(now_s() + REFRESH_AFTER_S, earliest)
-            self._bell.set()
+        else:
+            self._announced.add(kind)
+            self._lists_may_differ((kind,))
         return kind is not None
 
-    def _lists_may_differ(self, kinds: frozenset[str]) -> None:
-        for method, kind in LISTS_OF.items():
-            if kind in kinds:
-                self.heard(method)
+    def _lists_may_differ(self, kinds: Iterable[str]) -> None:
+        for kind in kinds:
+            if kind not in self._refresh_at and self.life.state in (State.STARTING, State.READY):
+                earliest = self._refreshed_at.get(kind, 0.0) + REFRESH_EVERY_S
+                self._refresh_at[kind] = max(now_s() + REFRESH_AFTER_S, earliest)
+                self._bell.set()
 
     def renewed(self) -> None:
         self.subscribing.renew()
@@ -696,12 +699,15 @@ class Upstream:
         await asyncio.gather(*chores, return_exceptions=True)
 
     async def _read_again(self, kind: str) -> None:
-        """Told also where the list is what it was: what a server means by a change, it knows best."""
+        """A change that the server announced is told also where the list is what it was: it knows best."""
+        is_announced = kind in self._announced
+        self._announced.discard(kind)
         if kind == TOOLS:
             await self._refresh()
         elif self.scope == SHARED:
             await self._read_other(kind)
-        self._around.announced(self, kind)
+        if is_announced:
+            self._around.announced(self, kind)
 
     async def _refresh(self) -> None:
         try:
