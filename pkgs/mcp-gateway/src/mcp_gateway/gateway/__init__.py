@@ -8,6 +8,7 @@
     sign_ins   who has signed in on the page
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
+    bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
     reloading  the configuration file, read again

@@ -82,7 +82,7 @@ class LegacySse:
         except GatewayError:
             self._gateway.close_feed(feed)
             raise
-        stream = session.own = Stream("", None)
+        stream = session.own = Stream("", None, self._sessions.patience)
         session.feed = feed
         session.keep(asyncio.create_task(self._tell(session, stream, feed), name="list changes"))
         reader = stream.attach()
