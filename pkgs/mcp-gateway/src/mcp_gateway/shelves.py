@@ -15,6 +15,7 @@ TOOLS: Final = "tools"
 RESOURCES: Final = "resources"
 PROMPTS: Final = "prompts"
 COMPLETIONS: Final = "completions"
+SUBSCRIPTIONS: Final = "resources.subscribe"  # among capabilities: it tells of changes of single resources
 
 
 @dataclass(frozen=True, slots=True)

@@ -406,17 +406,10 @@ def test_text_that_is_not_utf_8_is_refused_with_its_line() -> None:
     assert refusals(b'{\n"a\xff": 1}') == ["f:2: is not UTF-8 text"]
 
 
-@pytest.mark.parametrize(
-    ("place", "document"),
-    [
-        ("mcpServers.a.isolation", {"mcpServers": {"a": {"command": "x", "isolation": "session"}}}),
-        ("mcpServers.a.isolation", {"mcpServers": {"a": {"command": "x", "isolation": "caller"}}}),
-    ],
-)
-def test_a_key_with_nothing_behind_it_is_refused_in_a_sentence(place: str, document: object) -> None:
-    [problem] = refusals(json.dumps(document))
-    assert problem.startswith(f"f:1: {place}: ")
-    assert "not built yet" in problem
+@pytest.mark.parametrize("word", ["shared", "session", "caller"])
+def test_who_shares_a_link_is_said_in_one_word(word: str) -> None:
+    assert one(command="x", isolation=word).isolation == word
+    assert one(url="http://x.test/", isolation=word).isolation == word
 
 
 def test_milliseconds_are_recognised_for_what_they_are() -> None:
@@ -434,7 +427,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
     text = """{
       "mcpServers": {
         "a": {"comand": "x", "args": [1]},
-        "b": {"command": "x", "env": {"K": 1}, "isolation": "caller"},
+        "b": {"command": "x", "env": {"K": 1}, "isolation": "user"},
         "c": {"command": "x", "autoApprove": []}
       },
       "gateway": {"port": -1, "auth": {"password": {}}}

@@ -29,6 +29,7 @@ from mcp_gateway.upstream.process import MARKER, Exit, Nursery
 from mcp_gateway.upstream.stdio import Spawn
 from mcp_gateway.upstream.upstream import Surroundings, Upstream
 from mcp_gateway.wire.envelope import Params, encode, notification, read_head, request_line
+from mcp_gateway.wire.revisions import Era
 from tests.harness import HOSTILE, has_ended
 
 # What the gateway itself was started with; far less than the test has.
@@ -84,6 +85,7 @@ def exchange_of(
     meta: bytes | None = None,
     on_end: Callable[[Exchange], None] | None = None,
     headers: Mapping[bytes, bytes] = NO_HEADERS,
+    era: Era = Era.HANDSHAKE,
 ) -> Exchange:
     """One `tools/call`, as `gateway/calls.py` makes it."""
     loop = asyncio.get_running_loop()
@@ -100,6 +102,7 @@ def exchange_of(
         hard_s=hard_s,
         on_end=on_end,
         headers=headers,
+        era=era,
     )
 
 

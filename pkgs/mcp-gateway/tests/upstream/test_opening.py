@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw
 
@@ -140,7 +141,7 @@ async def test_a_server_that_refuses_discover_is_opened_by_handshake_on_the_same
 async def test_the_handshake_offers_the_latest_revision_and_no_capability() -> None:
     script = Script({"initialize": INITIALIZED})
     await opened(script, HANDSHAKE)
-    assert script.params["initialize"] == {
+    assert json.loads(msgspec.json.encode(script.params["initialize"])) == {
         "protocolVersion": "2025-11-25",
         "capabilities": {},
         "clientInfo": CLIENT,

@@ -14,6 +14,7 @@ from mcp_gateway.upstream import lifecycle, process, upstream
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.lifecycle import Life, Restart, Start, State, Stop
 from mcp_gateway.upstream.upstream import INSTALL_TIMEOUT_S, Unresolvable, Upstream
+from mcp_gateway.wire.revisions import Era
 from tests.upstream.parts import (
     CLIENT,
     DYING_S,
@@ -750,7 +751,8 @@ async def test_every_request_to_a_modern_server_carries_its_meta(stage: Stage, s
     stage.call(
         fake,
         "echo",
-        meta=b'{"progressToken":"mine","trace":"x%d","io.modelcontextprotocol/protocolVersion":"1"}',
+        meta=b'{"progressToken":"mine","trace":"x%d","io.modelcontextprotocol/protocolVersion":"1",'
+        b'"io.modelcontextprotocol/logLevel":"debug"}',
     )
     await until(lambda: len(server.calls) == 2, "two calls")
     era = {
@@ -762,6 +764,36 @@ async def test_every_request_to_a_modern_server_carries_its_meta(stage: Stage, s
     (_, one, first), (_, two, second) = server.calls
     assert first["_meta"] == era | {"progressToken": one}
     assert second["_meta"] == era | {"progressToken": two, "trace": "x%d"}
+
+
+OWN_META = (
+    b'{"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":"mine",'
+    b'"io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"vendor.example/x":[1.0]}'
+)
+
+
+async def test_a_client_of_the_modern_era_speaks_for_itself(stage: Stage, server: FakeServer) -> None:
+    modern(server)
+    fake = await stage.fake()
+    stage.call(fake, "echo", meta=OWN_META, era=Era.MODERN)
+    await until(lambda: len(server.calls) == 1, "a call")
+    _, number, params = server.calls[0]
+    assert list(params["_meta"].items()) == [
+        ("io.modelcontextprotocol/protocolVersion", "2026-07-28"),
+        ("progressToken", number),
+        ("io.modelcontextprotocol/clientCapabilities", {"sampling": {}}),
+        ("vendor.example/x", [1.0]),
+    ]
+
+
+async def test_a_server_of_the_handshake_era_hears_nothing_of_the_modern_one(
+    stage: Stage, server: FakeServer
+) -> None:
+    fake = await stage.fake()
+    stage.call(fake, "echo", meta=OWN_META, era=Era.MODERN)
+    await until(lambda: len(server.calls) == 1, "a call")
+    _, number, params = server.calls[0]
+    assert params["_meta"] == {"progressToken": number, "vendor.example/x": [1.0]}
 
 
 # -- calls and the state of their server ----------------------------------------------------------------

@@ -22,7 +22,7 @@ from mcp_types.jsonrpc import (
 )
 from msgspec import UNSET, Raw
 
-from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.errors import INVALID_PARAMS, GatewayError, Kind
 from mcp_gateway.wire.envelope import (
     NotAMessage,
     encode,
@@ -30,6 +30,7 @@ from mcp_gateway.wire.envelope import (
     notification,
     read_error,
     read_head,
+    read_id,
     read_members,
     read_message,
     request_line,
@@ -198,14 +199,19 @@ NO_MESSAGE = {
     "params an array": request(b"[]"),
     "params null": request(b"null"),
     "params text": request(b'"x"'),
-    "_meta null": request(b'{"_meta":null}'),
-    "_meta an array": request(b'{"_meta":[]}'),
 }
 
 
 @pytest.mark.parametrize("body", NO_MESSAGE.values(), ids=NO_MESSAGE)
 def test_json_that_is_no_message_is_an_invalid_request(body: bytes) -> None:
     assert refusal(body).rpc_code == INVALID_REQUEST
+
+
+@pytest.mark.parametrize("meta", [b"null", b"[]", b'"x"', b"1"])
+def test_a_request_whose_meta_is_no_object_is_told_so_under_its_id(meta: bytes) -> None:
+    body = request(b'{"_meta":%b}' % meta, request_id=b'"\\u0061"')
+    assert refusal(body).rpc_code == INVALID_PARAMS
+    assert read_id(body) == b'"\\u0061"'
 
 
 def test_a_request_whose_method_is_null_is_not_taken_for_a_response() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from mcp_gateway.wire.results import own_uri, with_uris
+from mcp_gateway.wire.results import as_modern, own_uri, with_uris
 
 ODD = '"n":12345678901234567890.10, "x":null,"a":[1,{ "uri":"u://1"}]'
 
@@ -89,3 +89,56 @@ def test_no_result_is_broken(value: Any) -> None:
 
 def test_a_definition_keeps_all_but_its_uri() -> None:
     assert own_uri(b'{"name":"n","uri":"u","size":1.0}', "v") == b'{"name":"n","uri":"v","size":1.0}'
+
+
+# -- the modern era -------------------------------------------------------------------------------------
+
+KEPT = b'"ttlMs":0,"cacheScope":"private"'
+
+
+def modern(result: bytes, *, may_be_kept: bool = False) -> bytes:
+    return b"".join(as_modern(Raw(result), may_be_kept=may_be_kept))
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (b"{}", b'{"resultType":"complete"}'),
+        (b"{ \n\t}", b'{"resultType":"complete" \n\t}'),
+        (b'{"content":[]}', b'{"resultType":"complete","content":[]}'),
+        (b'{ "content":[1.0]}', b'{"resultType":"complete", "content":[1.0]}'),
+        (b'{"resultType":"complete","z":1}', b'{"resultType":"complete","z":1}'),
+        (b'{"z":1,"resultType":"task"}', b'{"z":1,"resultType":"task"}'),
+        (b'{"x":{"resultType":"inner"}}', b'{"resultType":"complete","x":{"resultType":"inner"}}'),
+        (b'{"t":"\\ud83d \\"resultType\\""}', b'{"resultType":"complete","t":"\\ud83d \\"resultType\\""}'),
+    ],
+)
+def test_a_result_has_its_type_and_else_is_as_it_came(result: bytes, expected: bytes) -> None:
+    assert modern(result) == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (b'{"contents":[]}', b'{"resultType":"complete",' + KEPT + b',"contents":[]}'),
+        (
+            b'{"contents":[],"ttlMs":5}',
+            b'{"resultType":"complete","cacheScope":"private","contents":[],"ttlMs":5}',
+        ),
+        (b'{"resultType":"complete","a":1}', b"{" + KEPT + b',"resultType":"complete","a":1}'),
+        (b'{"resultType":"input_required"}', b'{"resultType":"input_required"}'),
+        (
+            b'{"cacheScope":"public","ttlMs":9,"resultType":"complete"}',
+            b'{"cacheScope":"public","ttlMs":9,"resultType":"complete"}',
+        ),
+        (b"{}", b'{"resultType":"complete",' + KEPT + b"}"),
+    ],
+)
+def test_what_may_be_kept_says_for_how_long_if_it_is_complete(result: bytes, expected: bytes) -> None:
+    assert modern(result, may_be_kept=True) == expected
+
+
+def test_a_large_result_is_not_copied_for_its_type() -> None:
+    opening, rest = as_modern(Raw(b'{"content":"' + b"x" * 100_000 + b'"}'), may_be_kept=False)
+    assert opening == b'{"resultType":"complete",'
+    assert memoryview(rest).nbytes == 100_000 + len('"content":""}')

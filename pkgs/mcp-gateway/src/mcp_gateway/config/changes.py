@@ -17,7 +17,7 @@ from mcp_gateway.config.model import Config, GatewayConfig, ServerConfig
 # Read anew by whoever uses them, for each call or each start.
 IN_PLACE: Final = frozenset(
     {"title", "enabled", "start_timeout_s", "timeout_s", "max_timeout_s", "concurrency", "queue"}
-    | {"idle_stop_s", "tools", "payloads", "forward_headers"}
+    | {"idle_stop_s", "tools", "payloads", "forward_headers", "isolation"}
 )
 GATEWAY_IN_PLACE: Final = frozenset(
     {"limits.body", "limits.rate", "limits.concurrency"}

@@ -66,8 +66,6 @@ IGNORED_AT_TOP: Mapping[str, str] = {
     "sandbox": "no server is sandboxed by it",
 }
 
-NOT_BUILT_ISOLATION = "is not built yet; only `shared` is, one link for all callers"
-
 
 @dataclass(slots=True)
 class Translation:
@@ -117,8 +115,6 @@ def _own_words(told: Translation) -> None:
         entry["type"] = _type_word(entry["type"])
     if isinstance(entry.get("tools"), list):  # GitHub Copilot lists the tools to allow
         entry["tools"] = {"allow": entry["tools"]}
-    if entry.get("isolation") in ("session", "caller"):
-        told.problems.append(("isolation", f"`{entry.pop('isolation')}` {NOT_BUILT_ISOLATION}"))
 
 
 def _tool_list(told: Translation, key: str, value: Any) -> None:

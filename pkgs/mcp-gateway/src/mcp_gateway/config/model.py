@@ -396,7 +396,10 @@ class ServerConfig(_Strict):
         description="Stop it after so long without a call; the next call starts it.",
     )
     max_result_bytes: Size = Field(default=256 * MIB, validation_alias="maxResult")
-    isolation: Literal["shared"] = "shared"
+    isolation: Literal["shared", "session", "caller"] = Field(
+        default="shared",
+        description="Who shares a process or connection: everybody, or the calls of one session or caller.",
+    )
     payloads: PayloadMode | None = Field(
         default=None, description="As `gateway.activity.payloads`, for the calls of this server."
     )

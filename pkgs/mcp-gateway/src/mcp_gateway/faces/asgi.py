@@ -79,6 +79,7 @@ class Application:
             legacy = LegacySse(gateway, sessions, messages)
             self._mcp["mcp"] = StreamableHttp(gateway, sessions, messages).serve
             self._mcp["sse"], self._mcp["message"] = legacy.serve_stream, legacy.serve_message
+        sessions.at_end = gateway.end_session
         gateway.metrics.sessions = sessions.__len__
         gateway.at_end_of.append(sessions.end_of)
         self._rest: Any = rest.build(gateway, sessions)

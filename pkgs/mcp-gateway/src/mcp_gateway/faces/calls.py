@@ -249,7 +249,7 @@ async def stream(
         while not call.ended:
             await mailbox.wait()
             for note in mailbox.take():
-                if note.kind != "still":
+                if note.kind in ("progress", "log"):
                     await send_part(send, sse.event(_public(note.kind, note.data), note.kind))
                     spoke_at = clock.now_s()
             if left.done() and cancel_on_leave:

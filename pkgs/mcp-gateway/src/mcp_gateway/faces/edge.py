@@ -41,6 +41,7 @@ from mcp_gateway.faces import cookies
 from mcp_gateway.faces.http import Headers, Scope, Unclear, Visit, unauthenticated
 from mcp_gateway.faces.peers import PEER
 from mcp_gateway.gateway import Gateway
+from mcp_gateway.wire.headers import BETWEEN_LINES, repeats_the_body
 
 # Any of these says that something forwarded the request: then "from loopback" says nothing about who.
 _PROXY_MARKS: Final = frozenset(
@@ -56,7 +57,7 @@ _PROXY_FAMILY: Final = b"x-forwarded"
 # A second one of these would let two readers see two requests.
 _ONCE: Final = frozenset(
     {b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-length", b"authorization"}
-    | {b"mcp-session-id", b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"last-event-id"}
+    | {b"mcp-session-id", b"last-event-id"}
     | {TAILSCALE_LOGIN, TAILSCALE_NAME, TAILSCALE_CAPABILITIES, TAILSCALE_FUNNEL, PROXY_SECRET}
     | {b"mcp-gateway-code", b"x-forwarded-host", b"sec-fetch-mode", b"sec-fetch-dest"}
 )
@@ -336,13 +337,24 @@ def _refused(why: str) -> GatewayError:
 
 
 def _joined(pairs: list[tuple[bytes, bytes]], once: frozenset[bytes]) -> Headers:
-    """Headers of which some were sent in several lines: those that are lists (RFC 9110, section 5.3)."""
+    """Headers of which some were sent in several lines: those that are lists (RFC 9110, section 5.3).
+
+    What MCP repeats in headers may come once, too; of that both lines are kept, for the face to refuse in the
+    words of MCP.
+    """
     headers: Headers = {}
     for name, value in pairs:
-        if name in headers and name in once:
+        if name not in headers:
+            headers[name] = value
+            continue
+        if name in once:
             raise GatewayError(Kind.INVALID, f"The header `{_shown(name)}` may be sent only once")
-        between = b"; " if name == b"cookie" else b", "  # RFC 9113, section 8.2.3
-        headers[name] = headers[name] + between + value if name in headers else value
+        between = b", "
+        if name == b"cookie":
+            between = b"; "  # RFC 9113, section 8.2.3
+        elif repeats_the_body(name):
+            between = BETWEEN_LINES
+        headers[name] += between + value
     return headers
 
 

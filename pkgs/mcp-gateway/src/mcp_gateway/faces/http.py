@@ -118,6 +118,21 @@ def require_json(headers: Headers) -> None:
         raise GatewayError(Kind.INVALID, "The body must be sent as application/json", status=415)
 
 
+def require_acceptable(headers: Headers) -> None:
+    """Raises:
+    GatewayError: `invalid`, status 406: JSON is no answer to this client.
+    """
+    accept = headers.get(b"accept", b"*/*").lower()
+    if b"application/json" not in accept and b"*/*" not in accept and b"application/*" not in accept:
+        raise GatewayError(Kind.INVALID, "The answer is application/json or an event stream", status=406)
+
+
+def may_stream(headers: Headers) -> bool:
+    """Whether this client takes an event stream."""
+    accept = headers.get(b"accept", b"*/*").lower()
+    return b"text/event-stream" in accept or b"*/*" in accept
+
+
 async def respond(
     send: Send, status: int, body: bytes, content_type: bytes, *more: tuple[bytes, bytes]
 ) -> None:

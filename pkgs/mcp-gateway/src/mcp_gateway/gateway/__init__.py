@@ -11,6 +11,7 @@
     bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
+    subscriptions  who is told what changes, within bounds
     reloading  the configuration file, read again
 
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
@@ -59,17 +60,22 @@ from mcp_gateway.gateway.primitives import (
 from mcp_gateway.gateway.reloading import Reloading
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.gateway.sign_ins import SignIns
+from mcp_gateway.gateway.subscriptions import ACCEPT_S, Listener, Subscriptions
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
+from mcp_gateway.upstream.asks import ASKED_BY, Ask
 from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
-from mcp_gateway.upstream.exchange import Mailbox
+from mcp_gateway.upstream.exchange import Mailbox, Note
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import Nursery
+from mcp_gateway.upstream.stance import SHARED
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
+from mcp_gateway.wire.envelope import Params
 
 __all__ = [
+    "ASKED_BY",
     "CALL_TOOL",
     "COMPLETE",
     "GET_PROMPT",
@@ -79,11 +85,13 @@ __all__ = [
     "NO_CLIENT",
     "READ_RESOURCE",
     "Artifact",
+    "Ask",
     "Call",
     "CallQuery",
     "Client",
     "Gateway",
     "Mailbox",
+    "Note",
     "Reading",
     "Request",
     "call_id_text",
@@ -125,6 +133,9 @@ class Gateway:
         self.events = Events()
         self.reloading = Reloading(config, environment, self.events, self._record_changes, self._apply)
         self.servers = Servers(config.servers.values(), store, self.events)
+        self.subscriptions = Subscriptions(self.servers.get, self.servers.links.of)
+        self.servers.lists_changed = self.subscriptions.lists_changed
+        self.servers.removed, self.servers.made = self.subscriptions.removed, self.subscriptions.made
         self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
         self.payloads = Payloads(self._payload_mode)
         journal = CountedJournal(store, self.metrics)
@@ -162,6 +173,8 @@ class Gateway:
                 self._changed,
                 Gate(),
                 self.instance,
+                self.subscriptions.updated,
+                self.subscriptions.announced,
             )
         )
         self.servers.start()
@@ -180,7 +193,8 @@ class Gateway:
                 await self.keys.write_uses()
 
     def _changed(self, upstream: Upstream) -> None:
-        self.metrics.changed(upstream)
+        if upstream.scope == SHARED:
+            self.metrics.changed(upstream)
         self.servers.changed(upstream)
 
     def end_feeds(self) -> None:
@@ -189,6 +203,7 @@ class Gateway:
         self.calls.stopping = True
         self.reloading.end()
         self.events.end()
+        self.subscriptions.end()
 
     def end_calls(self) -> None:
         """Ends the calls that are still running, while their callers can still be answered."""
@@ -273,7 +288,7 @@ class Gateway:
             )
             if has_moved
         ]
-        for caller_id in self.calls.callers() | self.events.owners():
+        for caller_id in self.calls.callers() | self.events.owners() | self.subscriptions.owners():
             if caller_id.startswith(tuple(gone)):
                 self.end_of(caller_id)
 
@@ -289,6 +304,7 @@ class Gateway:
         """A caller may not go on: their calls, kept results, feeds and sessions end."""
         self.calls.end_of(caller_id, "what its caller came in with is not valid any more")
         self.artifacts.end_of(caller_id)
+        self.servers.links.end_of_caller(caller_id)
         self._left(caller_id)
 
     def _left(self, caller_id: str) -> None:
@@ -297,6 +313,7 @@ class Gateway:
         Whoever is signed in as the same caller elsewhere connects again.
         """
         self.events.end_of(caller_id)
+        self.subscriptions.end_of(caller_id)
         for end in self.at_end_of:
             end(caller_id)
 
@@ -523,6 +540,21 @@ class Gateway:
             return facts_of(call.record)
         return await self.show_call(caller, text)
 
+    # Sessions of faces
+
+    def look_at(self, caller: Caller, server: str, client: Client) -> None:
+        """A client that can be asked has come for this one server; see `Links.look`."""
+        if not self.is_stopping:
+            self.servers.links.look(self._upstream(caller, server), client)
+
+    def tell_servers(self, client: Client, method: str, params: Params, server: str | None) -> None:
+        """Passes a notification of a client on; see `Links.tell`."""
+        self.servers.links.tell(client.session, method, params, server)
+
+    def end_session(self, session: str) -> None:
+        """What was opened for a session goes with it."""
+        self.servers.links.end_of(session)
+
     # Artifacts
 
     def list_artifacts(self, caller: Caller) -> list[Artifact]:
@@ -555,6 +587,27 @@ class Gateway:
             raise GatewayError(Kind.BUSY, "Too many live feeds are open", retry_after_s=5.0)
         return feed
 
+    def open_listener(self, caller: Caller, server: str | None, *, is_stream: bool = False) -> Listener:
+        """Somebody who is told what changes at one server, or at all that the caller sees; to be closed.
+
+        Raises:
+            GatewayError: `busy` when there are too many.
+        """
+        require(caller, Right.READ, Right.CALL, Right.OPERATE)
+        return self.subscriptions.open(caller, server, is_stream=is_stream)
+
+    async def subscribe(
+        self, listener: Listener, server: str, uri: str, said: str, limit_s: float = ACCEPT_S
+    ) -> None:
+        """See `Subscriptions.subscribe`."""
+        if self.is_stopping:
+            raise stopping("it takes no more subscriptions")
+        await self.subscriptions.subscribe(listener, server, uri, said, limit_s)
+
+    def unsubscribe(self, listener: Listener, server: str, uri: str) -> None:
+        """See `Subscriptions.unsubscribe`."""
+        self.subscriptions.unsubscribe(listener, server, uri)
+
     def _shown_to(self, caller: Caller) -> Shown:
         """What of a change is for a caller who does not operate everything."""
 
@@ -580,7 +633,7 @@ def _narrowed(caller: Caller, query: CallQuery) -> CallQuery:
 
 
 # What a server writes to stderr may be about anybody's calls; the process is its operator's business.
-_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor"})
+_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor", "links"})
 
 
 def _trimmed(caller: Caller, view: dict[str, Any], tools: int) -> dict[str, Any]:

@@ -25,9 +25,10 @@ from mcp_gateway.gateway.payloads import Payloads
 from mcp_gateway.gateway.primitives import CALL_TOOL, COMPLETE, GET_PROMPT, may_ask
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord, call_id_text
-from mcp_gateway.upstream.client import NO_CLIENT, Client
+from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
 from mcp_gateway.upstream.exchange import Exchange, Mailbox
 from mcp_gateway.upstream.framing import Spooled
+from mcp_gateway.upstream.stance import SHARED
 from mcp_gateway.upstream.upstream import Upstream
 from mcp_gateway.uris import recordable
 from mcp_gateway.wire import halves
@@ -198,7 +199,9 @@ class Calls:
             request.target,
         )
         try:
-            upstream = self._find(request)
+            upstream = self._servers.links.for_call(
+                self._find(request), request.caller, request.client, request.method
+            )
             under_way = self._count(request.caller)
             config = upstream.config
             idle_s = config.timeout_s if request.timeout_s is None else request.timeout_s
@@ -212,6 +215,8 @@ class Calls:
                 hard_s=config.max_timeout_s,
                 on_end=self._ended,
                 headers=request.headers,
+                era=request.client.era,
+                can_answer=request.client.capabilities != NO_ASKS,
             )
             call = Call(record, request.caller, exchange, upstream, opened_at, request.target, request.client)
             exchange.owner = call
@@ -355,6 +360,8 @@ class Calls:
             self._close(record, outcome, str(exchange.error), 0)
         if self.running.pop(record.id, None) is not None:
             self._forget_one_of(record.caller)
+        if call.upstream.scope is not SHARED:
+            self._servers.links.freed(call.upstream)
         if call.kept_until is not None:
             self._count_kept(call)
 

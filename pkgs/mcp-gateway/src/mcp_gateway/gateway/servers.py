@@ -18,15 +18,15 @@ from mcp_gateway.config.changes import has_same_link, is_same, with_link_of
 from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import GatewayError
 from mcp_gateway.gateway.events import Events
+from mcp_gateway.gateway.links import Links
 from mcp_gateway.shelves import NO_SHELF, Shelf
 from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.lifecycle import AT_REST, Restart, Start, State, Stop
+from mcp_gateway.upstream.stance import SHARED, Scope, Stance
 from mcp_gateway.upstream.upstream import Surroundings, Upstream
 
 logger = logging.getLogger(__name__)
 
-Scope = str
-SHARED: Final[Scope] = "shared"  # links per session or caller will have scopes of their own
 # A stop takes 5.5 s at most per server, all at once; then whatever hangs is left to the guardian.
 STOP_ALL_S: Final = 8.0
 STDERR_TAIL_LINES: Final = 20
@@ -45,7 +45,8 @@ class Switches(Protocol):
     async def set_override(self, server: str, tool: str | None, enabled: bool | None) -> None: ...
 
 
-_Offered = tuple[tuple[Tool, ...], Shelf]
+_Tools = tuple[Tool, ...]
+_Offered = tuple[_Tools, Shelf]
 _NOTHING: Final[_Offered] = ((), NO_SHELF)
 
 
@@ -64,8 +65,17 @@ class Servers:
         self._owners: dict[Upstream, asyncio.Task[None]] = {}  # of all that live, the leaving ones too
         self._leaving: set[asyncio.Task[None]] = set()
         self._shown: dict[str, _Offered] = {}
+        self._joint: dict[str, tuple[_Tools, _Tools]] = {}
         # A call that waited goes to another upstream; whoever opened it hears of that here.
         self.moved: Callable[[Exchange, Upstream], None] = lambda _exchange, _upstream: None
+        # Whoever keeps what callers subscribed to hears of changed lists here, and whose part of each that
+        # is; and of servers that are no more.
+        self.lists_changed: Callable[[Mapping[str, frozenset[str]]], None] = lambda _changed: None
+        self.removed: Callable[[str], None] = lambda _server: None
+        self.made: Callable[[Upstream], None] = lambda _link: None  # a link beside the shared one
+        self.links = Links(
+            self._make_link, self._see_off_link, lambda exchange, link: self.moved(exchange, link)
+        )
         self.catalog = Catalog()
 
     def prepare(self, around: Surroundings) -> None:
@@ -81,11 +91,24 @@ class Servers:
             self._begin(upstream)
 
     def _begin(self, upstream: Upstream) -> None:
+        self._own(upstream)
+        if self.is_enabled(upstream.id):
+            upstream.tell(Start())
+
+    def _own(self, upstream: Upstream) -> None:
         self._owners[upstream] = task = asyncio.create_task(upstream.run(), name=f"server {upstream.id}")
         task.add_done_callback(_report_crash)
         task.add_done_callback(lambda _: self._owners.pop(upstream, None))
-        if self.is_enabled(upstream.id):
-            upstream.tell(Start())
+
+    def _make_link(self, shared: Upstream, scope: Scope, stance: Stance, idle_s: float) -> Upstream:
+        link = Upstream(shared.config, self._around, scope, stance, shared.logs, idle_s)
+        self._own(link)
+        link.begin()
+        self.made(link)
+        return link
+
+    def _see_off_link(self, link: Upstream, why: str, may_finish: bool) -> None:
+        self._leave(link, why, may_finish=may_finish)
 
     async def stop(self) -> None:
         for leaving in self._leaving:
@@ -129,7 +152,9 @@ class Servers:
     def _remove(self, key: tuple[str, Scope]) -> None:
         why = "it was removed from the configuration"
         self._drop_successor(key)
+        self.links.end_all(key[0], why, may_finish=True)
         self._leave(self._upstreams.pop(key), why, may_finish=True)
+        self.removed(key[0])
 
     def _change(self, key: tuple[str, Scope], config: ServerConfig, was_on: bool) -> None:
         current, successor, is_on = self._upstreams[key], self._successors.get(key), self.is_enabled(key[0])
@@ -138,12 +163,15 @@ class Servers:
         if has_same_link(current.config, config):
             self._drop_successor(key)
             current.reconfigure(config)
+            self.links.reconfigure(config)
             if is_on is not was_on:
                 current.tell(Start() if is_on else Stop())
+                self.links.end_all(config.id, "the server was switched", may_finish=False)
             self._publish(current)
             return
         # What needs no other process holds at once, and for the one that goes on serving, too.
         current.reconfigure(with_link_of(config, current.config))
+        self.links.reconfigure(current.config)
         if successor is not None and has_same_link(successor.config, config):
             successor.reconfigure(config)
         else:
@@ -184,6 +212,7 @@ class Servers:
         if not successor.has_listed:
             successor.tools, successor.shelf = before.tools, before.shelf  # shown as long as it is coming
         successor.logs.take_over(before.logs)
+        successor.subscribing.take_over(before.subscribing)
         while (exchange := before.requests.take_waiting()) is not None:
             self.moved(exchange, successor)
             try:
@@ -191,6 +220,7 @@ class Servers:
             except GatewayError as problem:
                 exchange.end(None, problem)
         self._leave(before, "its configuration was changed", may_finish=True)
+        self.links.end_all(key[0], "its configuration was changed", may_finish=True)
         self._rebuild()
         self._publish(successor)
 
@@ -230,6 +260,8 @@ class Servers:
         for one in (self._upstreams[key], self._successors.get(key)):
             if one is not None:
                 one.tell(Start() if is_on else Stop())
+        if not is_on:
+            self.links.end_all(upstream.id, "the server was switched off", may_finish=False)
 
     async def switch_tool(self, server: str, tool: str, enabled: bool) -> None:
         # Tools are on unless switched off, so "on" is the absence of an override.
@@ -241,6 +273,7 @@ class Servers:
 
     def restart(self, upstream: Upstream) -> None:
         key = upstream.id, SHARED
+        self.links.end_all(upstream.id, "the server was restarted", may_finish=False)
         if key in self._successors:
             self._promote(key)  # it is a new process already, and the one that is wanted
         else:
@@ -251,6 +284,11 @@ class Servers:
     def changed(self, upstream: Upstream) -> None:
         """Heard from an upstream whenever its state or its tools have changed."""
         key = upstream.id, SHARED
+        if upstream.scope != SHARED:
+            is_wider = self.links.changed(upstream)
+            if is_wider and self.get(upstream.id) is not None:
+                self._rebuild()
+            return
         if upstream is self._upstreams.get(key):
             shown, offered = self._shown.get(upstream.id), self._offered(upstream)
             if shown is None or shown[0] is not offered[0] or shown[1] is not offered[1]:
@@ -265,7 +303,22 @@ class Servers:
     def _offered(self, upstream: Upstream) -> _Offered:
         # One that is coming back keeps its tools in the lists: a crash of a second must not make every
         # client forget them. A call to one meanwhile waits or is told why not.
-        return (upstream.tools, upstream.shelf) if upstream.life.is_coming else _NOTHING
+        return (self._tools_of(upstream), upstream.shelf) if upstream.life.is_coming else _NOTHING
+
+    def _tools_of(self, upstream: Upstream) -> _Tools:
+        """What it lists, and after that what it lists only for clients that can be asked."""
+        wider = self.links.wider(upstream.id)
+        if not wider:
+            return upstream.tools
+        names = {tool.name for tool in upstream.tools}
+        more = tuple(tool for name, tool in wider.items() if name not in names)
+        if not more:
+            return upstream.tools
+        before = self._joint.get(upstream.id)
+        tools = (*upstream.tools, *more)
+        if before is None or before[1] != tools:
+            self._joint[upstream.id] = before = upstream.tools, tools
+        return before[1]
 
     def _rebuild(self) -> None:
         switched = self._switches.overrides()
@@ -287,14 +340,17 @@ class Servers:
             ),
             before,
         )
-        for kind in catalogs.changed_lists(before, self.catalog):
+        changed = catalogs.changed_lists(before, self.catalog)
+        for kind in changed:
             self._events.publish(kind, lambda: {"version": self.catalog.version})
+        if changed:
+            self.lists_changed(changed)
 
     # Views
 
     def view(self, upstream: Upstream) -> dict[str, Any]:
         """A server as every face shows it. Times are seconds since 1970."""
-        life, config, requests = upstream.life, upstream.config, upstream.requests
+        life, config = upstream.life, upstream.config
         to_wall = clock.wall_s() - clock.now_s()
         declared, override = config.enabled, self._switches.overrides().get((config.id, None))
         opened, exited = upstream.opened, upstream.last_exit
@@ -316,13 +372,23 @@ class Servers:
             "successor": self._view_of_successor(config.id),
             "tools": len(self.catalog.by_server.get(config.id, ())),
             **self._others_of(config.id),
-            "calls": {"running": requests.in_flight, "queued": requests.queued, "total": requests.total},
+            "calls": self._calls_of(upstream),
+            "links": self.links.view(config.id),
             "lastError": upstream.last_error,
             "exit": None
             if exited is None
             else {"code": exited.code, "signal": exited.signal, "reason": exited.reason},
-            "counters": dict(requests.counts),
+            "counters": dict(upstream.requests.counts),
             "stderr": [line.text for line in upstream.logs.tail(STDERR_TAIL_LINES)],
+        }
+
+    def _calls_of(self, upstream: Upstream) -> dict[str, int]:
+        """Over all its links."""
+        all_requests = [one.requests for one in (upstream, *self.links.of(upstream.id))]
+        return {
+            "running": sum(one.in_flight for one in all_requests),
+            "queued": sum(one.queued for one in all_requests),
+            "total": upstream.requests.total + self.links.total(upstream.id),
         }
 
     def _others_of(self, server: str) -> dict[str, int]:

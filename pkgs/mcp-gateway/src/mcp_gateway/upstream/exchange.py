@@ -11,9 +11,11 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec import Raw
 
+from mcp_gateway.upstream.asks import MAX_OPEN, Ask
 from mcp_gateway.upstream.forwarded import NO_HEADERS
 from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.revisions import Era
 
 # Unread notes of one listener; a slow reader loses the oldest, never the end.
 MAX_NOTES: Final = 256
@@ -21,11 +23,13 @@ MAX_NOTES_BYTES: Final = 4 * 1024 * 1024
 
 
 class Note(NamedTuple):
-    """Something on the way: `progress` and `log` carry the notification's params as bytes, `still`
-    nothing: the call goes on, look after your connection."""
+    """Something on the way: `progress` and `log` carry the notification's params as bytes, `notice` a whole
+    notification of another kind; `ask` is a question, and `withdrawn` one that the server takes back; `still`
+    carries nothing: the call goes on, look after your connection."""
 
-    kind: Literal["progress", "log", "still"]
+    kind: Literal["progress", "log", "notice", "ask", "withdrawn", "still"]
     data: bytes = b""
+    ask: Ask | None = None
 
 
 class Mailbox:
@@ -63,7 +67,10 @@ class Mailbox:
         self._notes.append(note)
         self._bytes += len(note.data)
         while len(self._notes) > MAX_NOTES or self._bytes > MAX_NOTES_BYTES:
-            self._bytes -= len(self._notes.popleft().data)
+            dropped = self._notes.popleft()
+            self._bytes -= len(dropped.data)
+            if dropped.kind == "ask" and dropped.ask is not None:
+                dropped.ask.decline("the client does not read")
         self.wake()
 
     def wake(self) -> None:
@@ -72,17 +79,20 @@ class Mailbox:
 
 
 class Exchange:
-    """`id` is ours, on the wire to the server; `token` is the progress token of whoever asked, as JSON.
+    """`id` is ours, on the wire to the server; `era` is the one that whoever asked speaks.
 
     `headers` are those of the caller's own request; `forwarded` what of them goes to the server, None where
     the server is configured to get none.
     `result` is the server's bytes, or where they are when it is large; `error` any exception.
-    Deadlines are monotonic seconds.
+    `can_answer`: who reads it takes questions. Deadlines are monotonic seconds.
     """
 
     __slots__ = (
+        "_asks",
         "caller",
+        "can_answer",
         "ended",
+        "era",
         "error",
         "forwarded",
         "hard_at",
@@ -115,7 +125,10 @@ class Exchange:
         wants_progress: bool = True,
         on_end: "Callable[[Exchange], None] | None" = None,
         headers: Mapping[bytes, bytes] = NO_HEADERS,
+        era: Era = Era.HANDSHAKE,
+        can_answer: bool = False,
     ) -> None:
+        self.era = era
         self.id = 0
         self.method = method
         self.params = params
@@ -127,9 +140,11 @@ class Exchange:
         self.wants_progress = wants_progress
         self.on_end = on_end
         self.headers = headers
+        self.can_answer = can_answer
         self.forwarded: Mapping[str, str] | None = None
         self.owner: object = None  # whoever opened it; for `on_end`
         self.mailboxes: list[Mailbox] = []
+        self._asks: tuple[Ask, ...] = ()  # those that were open when it was last looked
         self.sent = False
         self.progress = float("-inf")
         self.ended = False
@@ -145,6 +160,23 @@ class Exchange:
         if mailbox in self.mailboxes:
             self.mailboxes.remove(mailbox)
 
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """The questions of the server that wait for an answer."""
+        if self._asks:
+            self._asks = tuple(ask for ask in self._asks if ask.is_open)
+        return self._asks
+
+    def ask(self, ask: Ask) -> None:
+        """A question that belongs to this request: whoever reads it is to answer."""
+        if not self.mailboxes or not self.can_answer:
+            ask.decline("whoever called cannot be asked")
+        elif len(self.asks) >= MAX_OPEN:
+            ask.decline(f"{MAX_OPEN} questions of this call are open already")
+        else:
+            self._asks = (*self._asks, ask)
+            self.note(Note("ask", ask=ask))
+
     def note(self, note: Note) -> None:
         for mailbox in self.mailboxes:
             mailbox.put(note)
@@ -155,6 +187,8 @@ class Exchange:
         self.ended = True
         self.result = result
         self.error = error
+        for ask in self.asks:
+            ask.decline("the call that it belongs to is over")
         if self.on_end is not None:
             self.on_end(self)
         for mailbox in self.mailboxes:

@@ -14,9 +14,9 @@ from msgspec import Raw
 
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.upstream.stance import SHARED_STANCE, Stance
 from mcp_gateway.wire.envelope import Params
 from mcp_gateway.wire.revisions import (
-    LATEST_HANDSHAKE,
     MODERN,
     UNSUPPORTED_VERSION,
     Era,
@@ -82,8 +82,10 @@ class _DiscoverResult(msgspec.Struct):
     instructions: str | None = None
 
 
-async def open_server(door: Door, known: Eras | None, client_info: dict[str, str]) -> Opened:
-    """Opens a fresh process in the best era it speaks.
+async def open_server(
+    door: Door, known: Eras | None, client_info: dict[str, str], stance: Stance = SHARED_STANCE
+) -> Opened:
+    """Opens a fresh process in the best era it speaks, or in that of the stance.
 
     Raises:
         GatewayError: the server answered with an error or was lost.
@@ -91,12 +93,14 @@ async def open_server(door: Door, known: Eras | None, client_info: dict[str, str
     """
     began = now_s()
     await door.fresh()
+    if stance.era is Era.MODERN:
+        return await _discover(door, known or frozenset({Era.MODERN}), client_info)
     if known is not None:
         if Era.HANDSHAKE in known:
-            return await _initialize(door, known, client_info)
+            return await _initialize(door, known, client_info, stance)
         return await _discover(door, known, client_info)
     try:
-        answered = await _first_answer(door, client_info)
+        answered = await _first_answer(door, client_info, stance)
     except GatewayError as problem:
         if (problem.kind is not Kind.LOST and not _is_other_modern(problem)) or _is_refusal(problem):
             raise
@@ -104,7 +108,7 @@ async def open_server(door: Door, known: Eras | None, client_info: dict[str, str
         # era, but in none of its revisions that we know, may know the handshake as well.
         await door.fresh()
         try:
-            return await _initialize(door, frozenset({Era.HANDSHAKE}), client_info)
+            return await _initialize(door, frozenset({Era.HANDSHAKE}), client_info, stance)
         except UpstreamAnswered as second:
             if _is_other_modern(problem):
                 raise NotUnderstood(f"it speaks no revision we know: {problem.detail}") from second
@@ -117,13 +121,13 @@ async def open_server(door: Door, known: Eras | None, client_info: dict[str, str
     await door.fresh()
     try:
         async with asyncio.timeout(max(SILENT_PROBE_S, 2 * took_s)):
-            return await _initialize(door, frozenset(Era), client_info)
+            return await _initialize(door, frozenset(Era), client_info, stance)
     except (GatewayError, NotUnderstood, TimeoutError):
         await door.fresh()
         return await _discover(door, frozenset({Era.MODERN}), client_info)
 
 
-async def _first_answer(door: Door, client_info: dict[str, str]) -> Opened:
+async def _first_answer(door: Door, client_info: dict[str, str], stance: Stance) -> Opened:
     """`server/discover`, then `initialize` on the same process when that was refused or not heard."""
     discover = asyncio.ensure_future(_discover(door, frozenset({Era.MODERN}), client_info))
     initialize: asyncio.Task[Opened] | None = None
@@ -133,7 +137,7 @@ async def _first_answer(door: Door, client_info: dict[str, str]) -> Opened:
             return discover.result()
         if discover.done() and _is_other_modern(discover.exception()):
             return discover.result()
-        initialize = asyncio.ensure_future(_initialize(door, frozenset({Era.HANDSHAKE}), client_info))
+        initialize = asyncio.ensure_future(_initialize(door, frozenset({Era.HANDSHAKE}), client_info, stance))
         await asyncio.wait({initialize, discover}, return_when=asyncio.FIRST_COMPLETED)
         if discover.done() and not _refused(discover):
             return discover.result()
@@ -163,9 +167,12 @@ def _is_other_modern(problem: BaseException | None) -> bool:
     return isinstance(problem, UpstreamAnswered) and problem.rpc_code == UNSUPPORTED_VERSION
 
 
-async def _initialize(door: Door, eras: Eras, client_info: dict[str, str]) -> Opened:
-    # No client capability: a shared process must have no reason to ask anybody anything.
-    params: Params = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": {}, "clientInfo": client_info}
+async def _initialize(door: Door, eras: Eras, client_info: dict[str, str], stance: Stance) -> Opened:
+    params: Params = {
+        "protocolVersion": stance.revision,
+        "capabilities": Raw(stance.capabilities),
+        "clientInfo": client_info,
+    }
     answer = _read(await door.ask("initialize", params), _InitializeResult, "initialize")
     if not is_handshake(answer.protocolVersion):
         raise NotUnderstood(

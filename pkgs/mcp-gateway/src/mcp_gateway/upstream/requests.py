@@ -19,6 +19,7 @@ from msgspec import UNSET, Raw
 from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.upstream.asks import ASKED_BY, Ask
 from mcp_gateway.upstream.exchange import Exchange, Note
 from mcp_gateway.upstream.forwarded import secrets_of
 from mcp_gateway.upstream.framing import Spooled
@@ -30,10 +31,12 @@ from mcp_gateway.wire.envelope import (
     Params,
     encode,
     error_response,
+    notification,
     read_error,
     read_members,
     response,
 )
+from mcp_gateway.wire.revisions import META_PREFIX, Era
 
 # Deadlines are looked at this often: no timer per call. Also how soon a face hears `still`.
 TICK_S: Final = 0.25
@@ -56,8 +59,11 @@ class Owner(Protocol):
     def check_coming(self) -> None:
         """Raises `unavailable` unless calls may wait for the server."""
 
-    def heard(self, method: str) -> None:
-        """A notification that belongs to no request."""
+    def heard(self, method: str) -> bool:
+        """A notification that belongs to no request; answers whether it meant anything."""
+
+    def renewed(self) -> None:
+        """The server has forgotten what it was told over this link."""
 
     def call_timed_out(self) -> None:
         """A call that was sent has met its deadline."""
@@ -69,6 +75,10 @@ class Owner(Protocol):
 class _Progress(msgspec.Struct):
     progressToken: int | str
     progress: float = 0.0
+
+
+class _Cancelled(msgspec.Struct):
+    requestId: int | str
 
 
 _FAILED_HOW: Final = {
@@ -96,9 +106,18 @@ class Requests:
     """The requests of one server; `link` is the one of the moment, put in and taken out by the owner."""
 
     def __init__(
-        self, server: str, concurrency: int, queue: int, max_result_bytes: int, logs: LogRing, owner: Owner
+        self,
+        server: str,
+        concurrency: int,
+        queue: int,
+        max_result_bytes: int,
+        logs: LogRing,
+        owner: Owner,
+        *,
+        may_be_asked: bool = False,
     ) -> None:
         self._server = server
+        self._may_be_asked = may_be_asked
         self._concurrency = concurrency
         self._logs = logs
         self._owner = owner
@@ -113,6 +132,9 @@ class Requests:
         self._max_result_bytes = max_result_bytes
         self._ids = itertools.count(1)
         self._pending: dict[int, Exchange] = {}
+        self._standing: dict[int, Exchange] = {}  # requests of our own that stay open: see `stand`
+        # Who is told of a notification before anybody else; answers whether it was meant for them.
+        self.hears: dict[str, Callable[[Raw], bool]] = {}
         self._queue: FairQueue[Exchange] = FairQueue(queue)
         self._ticking: asyncio.TimerHandle | None = None
         self._abandoned: set[int] = set()  # ids whose answers, and log messages, may still come
@@ -160,6 +182,10 @@ class Requests:
                 self.link.cancel(exchange.id, reason)
             self._note_abandoned(exchange.id)
             self._finish(exchange, None, error)
+        elif exchange.id in self._standing:
+            if self.link is not None:
+                self.link.cancel(exchange.id, reason)
+            self._finish(exchange, None, error)
         elif self._queue.remove(exchange):
             exchange.end(None, error)
 
@@ -182,7 +208,7 @@ class Requests:
 
     def _end_pending(self, failure: Failure) -> None:
         self._abandoned.clear()
-        for exchange in list(self._pending.values()):
+        for exchange in (*self._pending.values(), *self._standing.values()):
             self._finish(exchange, None, RequestFailed(self._server, failure))
 
     # Another configuration
@@ -215,30 +241,39 @@ class Requests:
         self.used_at = now_s()
         exchange.idle_at = self.used_at + exchange.idle_s
         self.in_flight += 1
-        self._put_on_wire(exchange)
+        self._put_on_wire(exchange, self._pending)
 
-    def _put_on_wire(self, exchange: Exchange) -> None:
+    def _put_on_wire(self, exchange: Exchange, among: dict[int, Exchange]) -> None:
         assert self.link is not None, "requests are made only while there is a link"
         exchange.id = number = next(self._ids)
         params = exchange.params
         if exchange.wants_progress:
-            params["_meta"] = self._with_token(params.get("_meta"), number)
+            params["_meta"] = self._with_token(params.get("_meta"), number, exchange.era)
         elif self._era_meta:
             params.setdefault("_meta", self._era_meta)
-        self._pending[number] = exchange
+        among[number] = exchange
         if exchange.forwarded:
             self._logs.hide(secrets_of(exchange.forwarded))
         self.link.request(number, exchange.method, params, exchange.forwarded)
         self._keep_ticking()
 
-    def _with_token(self, meta: Raw | None, token: int) -> Raw:
+    def _with_token(self, meta: Raw | None, token: int, era: Era) -> Raw:
+        """`_meta` as the server is to see it: who speaks the modern era speaks for itself to one that does.
+
+        Where the eras of the two differ, the members of the protocol are ours or nobody's.
+        """
         if meta is None:
             return Raw(self._meta % token)
-        return Raw(encode(read_members(meta) | {"progressToken": token} | self._era_meta))
+        members = read_members(meta) | {"progressToken": token}
+        if (era is Era.MODERN) == bool(self._era_meta):
+            return Raw(encode(members))
+        own = {name: value for name, value in members.items() if not name.startswith(META_PREFIX)}
+        return Raw(encode(own | self._era_meta))
 
     def _finish(self, exchange: Exchange, result: Raw | Spooled | None, error: Exception | None) -> None:
         """The one way a request that was sent ends; its place goes to the next in the queue."""
-        self._pending.pop(exchange.id, None)
+        if self._pending.pop(exchange.id, None) is None:
+            self._standing.pop(exchange.id, None)
         if self.link is not None:
             self.link.settle(exchange.id)
         if exchange.forwarded:
@@ -270,9 +305,28 @@ class Requests:
         Raises:
             GatewayError: however it failed.
         """
+        exchange = self._own(method, params, limit_s)
+        self._put_on_wire(exchange, self._pending)
+        try:
+            return await exchange.answer()
+        finally:
+            self.abandon(exchange, CallCancelled("no longer needed"), "no longer needed")
+
+    def stand(self, method: str, params: Params, on_end: Callable[[Exchange], None]) -> Exchange:
+        """A request of the gateway itself that stays open: it has no deadline, and is in nobody's way.
+
+        Raises:
+            GatewayError: there is no link to send it over.
+        """
+        exchange = self._own(method, params, float("inf"))
+        exchange.on_end = on_end
+        self._put_on_wire(exchange, self._standing)
+        return exchange
+
+    def _own(self, method: str, params: Params, limit_s: float) -> Exchange:
         if self.link is None or self.link.lost_because is not None:
             raise self.lost_error("it is not running")
-        exchange = Exchange(
+        return Exchange(
             method,
             params,
             loop=self.loop,
@@ -282,15 +336,10 @@ class Requests:
             hard_s=limit_s,
             wants_progress=False,
         )
-        self._put_on_wire(exchange)
-        try:
-            return await exchange.answer()
-        finally:
-            self.abandon(exchange, CallCancelled("no longer needed"), "no longer needed")
 
-    def announce(self, method: str) -> None:
+    def announce(self, method: str, params: Params | None = None) -> None:
         if self.link is not None:
-            self.link.notify(method)
+            self.link.notify(method, params)
 
     # The clock
 
@@ -306,6 +355,8 @@ class Requests:
         for exchange in (*self._pending.values(), *self._queue.items()):
             if exchange.ended:
                 continue  # by what a neighbour's end set off
+            if exchange.asks:  # a person takes their time; the server waits for them, not the other way round
+                exchange.idle_at = now + exchange.idle_s
             if now >= exchange.idle_at or now >= exchange.hard_at:
                 self._time_out(exchange, now)
             else:
@@ -333,9 +384,11 @@ class Requests:
         self.heard_at = now_s()
         if head.method is not UNSET:
             if head.id is UNSET:
-                self._notification(head.method, head.params, stream)
+                hear = self.hears.get(head.method)
+                if hear is None or not hear(head.params):
+                    self._notification(head.method, head.params, stream)
             else:
-                self._decline(head)
+                self._asked(head, stream)
             return
         exchange = self._by_id(head.id)
         if exchange is None:
@@ -357,7 +410,10 @@ class Requests:
         exchange = self._by_id(head.id) if head.method is UNSET else None
         if exchange is None:
             message.close()
-            self.message(head)
+            if head.method is UNSET or head.id is UNSET:
+                self.message(head)
+            else:
+                self._decline(head)
             return
         self.heard_at = now_s()
         flaw = self._flaw(exchange, head, message)
@@ -401,9 +457,12 @@ class Requests:
             self._finish(exchange, None, self.lost_error(f"its answer is not valid: {reason}"))
 
     def failed(self, number: int, failure: Failure) -> None:
-        exchange = self._pending.get(number)
+        exchange = self._by_id(number)
         if exchange is not None:
             self._finish(exchange, None, RequestFailed(self._server, failure))
+
+    def renewed(self) -> None:
+        self._owner.renewed()
 
     def lost(self, ended: Ended) -> None:
         self._logs.add("gateway", f"lost: {ended.reason}".encode())
@@ -414,14 +473,44 @@ class Requests:
 
     def _by_id(self, answered: Any) -> Exchange | None:
         """Some servers answer with the id as a string; ours are decimal numbers, so that is unambiguous."""
-        if isinstance(answered, int):
-            return self._pending.get(answered)
         if isinstance(answered, str) and answered.isascii() and answered.isdigit() and len(answered) < 16:
-            return self._pending.get(int(answered))
-        return None
+            answered = int(answered)
+        if not isinstance(answered, int):
+            return None
+        return self._pending.get(answered) or self._standing.get(answered)
+
+    def _asked(self, head: Head, stream: int | None) -> None:
+        """A question goes to the one call there is on a link that may be asked.
+
+        On any other it has no owner: it is declined, never guessed at.
+        """
+        exchange = self._alone(stream) if self._may_be_asked else None
+        if exchange is None or self.link is None or head.method not in ASKED_BY:
+            self._decline(head)
+        elif isinstance(head.id, int | str):
+            self.counts["asks"] += 1
+            exchange.ask(Ask(head.id, head.method, head.params, self.link))
+
+    def _alone(self, stream: int | None) -> Exchange | None:
+        """The call that this link is there for. A server may ask before it is sent, as soon as it is open."""
+        if stream is not None and (found := self._pending.get(stream)) is not None and found.wants_progress:
+            return found
+        calls = [one for one in self._pending.values() if one.wants_progress] or self._queue.items()
+        return calls[0] if calls else None
+
+    def _withdrawn(self, params: Raw) -> None:
+        """The server does not want an answer to one of its questions any more."""
+        try:
+            request_id = msgspec.json.decode(params, type=_Cancelled).requestId
+        except (msgspec.MsgspecError, RecursionError):
+            return
+        for exchange in tuple(self._pending.values()):
+            for ask in exchange.asks:
+                if ask.id == request_id:
+                    ask.withdraw()
+                    exchange.note(Note("withdrawn", ask=ask))
 
     def _decline(self, head: Head) -> None:
-        """On a shared link a question has no owner: it is declined, never guessed at."""
         if self.link is None or head.id is None:
             return
         raw_id = encode(head.id)
@@ -440,8 +529,12 @@ class Requests:
                 exchange = self._spoken_for(stream)
                 if exchange is not None and params:  # empty when they were too long to be kept
                     exchange.note(Note("log", bytes(params)))
-            case _:
-                self._owner.heard(method)
+            case "notifications/cancelled":
+                self._withdrawn(params)
+            case _ if not self._owner.heard(method) and self._may_be_asked:
+                # A page that a person was sent to has done its work, a task goes on: it is for who called.
+                if (exchange := self._alone(stream)) is not None:
+                    exchange.note(Note("notice", notification(method, read_members(params))))
 
     def _spoken_for(self, stream: int | None) -> Exchange | None:
         """The call that a message without a request id belongs to, where that is certain.

@@ -26,7 +26,7 @@ from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import METHOD_NOT_FOUND, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.listed import PROMPT_LIST, RESOURCE_LIST, TEMPLATE_LIST, List
 from mcp_gateway.listed import Entry as Listed
-from mcp_gateway.shelves import PROMPTS, RESOURCES, TOOLS, Shelf
+from mcp_gateway.shelves import PROMPTS, RESOURCES, SUBSCRIPTIONS, TOOLS, Shelf
 from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.forwarded import picked
 from mcp_gateway.upstream.gate import Gate
@@ -59,7 +59,9 @@ from mcp_gateway.upstream.process import NOT_EXECUTABLE, NOT_FOUND, Exit, Nurser
 from mcp_gateway.upstream.remote import Remote, secrets_of
 from mcp_gateway.upstream.requests import RequestFailed, Requests
 from mcp_gateway.upstream.sse import SseLink
+from mcp_gateway.upstream.stance import SHARED, SHARED_STANCE, Scope, Stance
 from mcp_gateway.upstream.stdio import StdioLink
+from mcp_gateway.upstream.subscribing import Accepted, Subscribing, promise_of
 from mcp_gateway.wire.envelope import Params
 from mcp_gateway.wire.revisions import Era, modern_meta
 
@@ -132,19 +134,50 @@ class Surroundings:
     changed: "Callable[[Upstream], None]"
     gate: Gate
     instance: str  # how this gateway knows itself when it meets itself
+    # What a server said: this resource has changed; this list has, and has been read again.
+    updated: "Callable[[Upstream, str], None]" = lambda _upstream, _uri: None
+    announced: "Callable[[Upstream, str], None]" = lambda _upstream, _kind: None
 
 
 class Upstream:
-    """One process or connection of one server; what would need another one is another Upstream."""
+    """One process or connection of one server; what would need another one is another Upstream.
 
-    def __init__(self, config: ServerConfig, around: Surroundings) -> None:
+    One that is not shared (`scope`) writes into the log of the one that is, lists nothing but tools, and
+    stops after `idle_s` without a call.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        around: Surroundings,
+        scope: Scope = SHARED,
+        stance: Stance = SHARED_STANCE,
+        logs: LogRing | None = None,
+        idle_s: float | None = None,
+    ) -> None:
         self.config = config
         self.id = config.id
+        self.scope = scope
+        self.stance = stance
+        self._idle_s = idle_s
         self.life = Life()
-        self.logs = LogRing()
+        self.logs = logs or LogRing()
         self._offered = Offered()
         self.requests = Requests(
-            config.id, config.concurrency, config.queue, config.max_result_bytes, self.logs, self
+            config.id,
+            1 if stance.may_be_asked else config.concurrency,
+            config.queue,
+            config.max_result_bytes,
+            self.logs,
+            self,
+            may_be_asked=stance.may_be_asked,
+        )
+        self.subscribing = Subscribing(
+            config.id,
+            self.requests,
+            lambda uri: around.updated(self, uri),
+            self._lists_may_differ,
+            lambda remark: self.logs.add("gateway", remark.encode()),
         )
         self.tools: tuple[Tool, ...] = ()
         self.has_listed = False
@@ -202,7 +235,7 @@ class Upstream:
     def reconfigure(self, config: ServerConfig) -> None:
         """Takes over a configuration of the same process or connection (`config/changes.py`)."""
         self.config = config
-        self.requests.resize(config.concurrency, config.queue)
+        self.requests.resize(1 if self.stance.may_be_asked else config.concurrency, config.queue)
         self._bell.set()  # what is due by the clock may be due at another time
 
     def retire(self, reason: str = "the gateway is stopping") -> None:
@@ -219,10 +252,28 @@ class Upstream:
         names = self.config.forward_headers
         exchange.forwarded = picked(self.id, names, exchange.headers) if names else None
         self.requests.submit(exchange)
+        self._wake()
+
+    def subscribe(self, uri: str) -> Accepted:
+        """See `Subscribing.want`; an idle server is started.
+
+        Raises:
+            GatewayError: `unavailable`; the server is not coming.
+        """
+        self.check_coming()
+        accepted = self.subscribing.want(uri)
+        self._wake()
+        return accepted
+
+    def _wake(self) -> None:
         if State.IDLE in (self.life.state, self.life.after):
             self._post(None, Start())
 
     # The owner
+
+    def begin(self) -> None:
+        """Starts at once, so that calls may wait for it before its owner has had its first turn."""
+        self._step(Start())
 
     async def run(self) -> None:
         """Lives the server's life until it is retired and at rest."""
@@ -354,20 +405,23 @@ class Upstream:
             opened = await self._open_server(None)
         self.opened = replace(opened, instructions=self._offered.text(opened.instructions))
         self.requests.speak(modern_meta(self._around.client_info) if opened.era is Era.MODERN else {})
-        if not remembered:
+        if not remembered and self.scope == SHARED:
             words = {*opened.eras, *({Transport.SSE} & {self.transport})}
             await self._around.eras.remember_eras(self._fingerprint, frozenset(words))
+        # Before the lists are read: what changes from then on is told.
+        self._begin_chore(self.subscribing.run(opened.era, promise_of(opened.capabilities)))
         self._refresh_at.clear()  # what it announced so far is covered by the lists that are read now
         await self._read_tools()
         self._refreshed_at[TOOLS] = now_s()
-        await self._read_others()
+        if self.scope == SHARED:
+            await self._read_others()
         self._ping_at = now_s() + QUIET_S
         self._suspect = False
 
     async def _open_server(self, known: frozenset[Era] | None) -> Opening:
         if self.transport is Transport.SSE:
             known = frozenset({Era.HANDSHAKE})  # the transport is older than any other era
-        return await open_server(_Door(self), known, self._around.client_info)
+        return await open_server(_Door(self), known, self._around.client_info, self.stance)
 
     def _may_be_sse(self) -> bool:
         """Whether a remote server of unknown transport refused Streamable HTTP as an older one does."""
@@ -400,7 +454,7 @@ class Upstream:
 
     async def _forget_eras(self) -> None:
         """The same command may be another version by now: what failed is probed anew next time."""
-        if self._around.eras.eras(self._fingerprint) is not None:
+        if self.scope == SHARED and self._around.eras.eras(self._fingerprint) is not None:
             await self._around.eras.forget_eras(self._fingerprint)
 
     async def _close(self, number: int, opening: asyncio.Task[None] | None) -> None:
@@ -469,7 +523,7 @@ class Upstream:
             case _:
                 raise self._unavailable()
 
-    def heard(self, method: str) -> None:
+    def heard(self, method: str) -> bool:
         kind = LISTS_OF.get(method)
         if kind is None:
             self.requests.counts["other notifications"] += 1
@@ -477,6 +531,15 @@ class Upstream:
             earliest = self._refreshed_at.get(kind, 0.0) + REFRESH_EVERY_S
             self._refresh_at[kind] = max(now_s() + REFRESH_AFTER_S, earliest)
             self._bell.set()
+        return kind is not None
+
+    def _lists_may_differ(self, kinds: frozenset[str]) -> None:
+        for method, kind in LISTS_OF.items():
+            if kind in kinds:
+                self.heard(method)
+
+    def renewed(self) -> None:
+        self.subscribing.renew()
 
     def call_timed_out(self) -> None:
         self._suspect = True
@@ -493,6 +556,7 @@ class Upstream:
             self.check_coming()
         except GatewayError:
             self.requests.end_queued(self._unavailable)
+            self.subscribing.give_up(self._unavailable)
 
     def _unavailable(self) -> GatewayError:
         life = self.life
@@ -536,6 +600,8 @@ class Upstream:
         """
         assert self.opened is not None, "lists are read after opening"
         has = frozenset(self.opened.capabilities)
+        if promise_of(self.opened.capabilities).subscribe:
+            has |= {SUBSCRIPTIONS}
         before = self.shelf
         self.shelf = Shelf(
             before.resources if RESOURCES in has else (),
@@ -589,23 +655,28 @@ class Upstream:
     @property
     def _idle_at(self) -> float | None:
         """When it is to be stopped for want of calls; later, as long as there are any."""
-        if self.config.idle_stop_s is None:
+        if self.idle_limit_s is None:
             return None
         in_use = self.requests.in_flight or self.requests.queued
+        if self.scope == SHARED:
+            in_use = in_use or self.subscribing.wanted
         used_at = now_s() if in_use else max(self.requests.used_at, self.life.since)
-        return used_at + self.config.idle_stop_s
+        return used_at + self.idle_limit_s
+
+    @property
+    def idle_limit_s(self) -> float | None:
+        """Seconds without a call after which it stops; None: never."""
+        return self.config.idle_stop_s if self.scope == SHARED else self._idle_s
 
     def _do_chores(self, now: float) -> None:
         if self._idle_at is not None and now >= self._idle_at:
-            self._post(None, Stop(State.IDLE, f"not called for {self.config.idle_stop_s:g} s"))
+            self._post(None, Stop(State.IDLE, f"not called for {self.idle_limit_s:g} s"))
             return
         for kind in [kind for kind, at in self._refresh_at.items() if now >= at]:
             del self._refresh_at[kind]
             self._refreshed_at[kind] = now
-            if kind == TOOLS:
-                self._begin_chore(self._refresh())
-            elif self.opened is not None and kind in self.opened.capabilities:
-                self._begin_chore(self._read_other(kind))
+            if self.opened is not None and kind in self.opened.capabilities:
+                self._begin_chore(self._read_again(kind))
         if now >= self._ping_at:
             self._ping_at = now + QUIET_S
             quiet = now - self.requests.heard_at >= QUIET_S and self.requests.in_flight == 0
@@ -623,6 +694,14 @@ class Upstream:
         for task in chores:
             task.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
+
+    async def _read_again(self, kind: str) -> None:
+        """Told also where the list is what it was: what a server means by a change, it knows best."""
+        if kind == TOOLS:
+            await self._refresh()
+        elif self.scope == SHARED:
+            await self._read_other(kind)
+        self._around.announced(self, kind)
 
     async def _refresh(self) -> None:
         try:

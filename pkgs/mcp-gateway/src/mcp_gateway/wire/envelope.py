@@ -12,7 +12,7 @@ import jiter
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from mcp_gateway.errors import INVALID_REQUEST, PARSE_ERROR, GatewayError, Kind
+from mcp_gateway.errors import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, GatewayError, Kind
 from mcp_gateway.wire import halves
 
 Params = dict[str, Any]
@@ -47,13 +47,16 @@ class RpcError(msgspec.Struct):
 class _Slices(msgspec.Struct, gc=False):
     id: Raw = Raw(b"")
     params: Raw = Raw(b"")
+    result: Raw = Raw(b"")
+    error: Raw = Raw(b"")
 
 
 class Message(msgspec.Struct, gc=False):
     """A message of a caller after its scan: a request, a notification or a response.
 
     `id_raw` is the id as it was written, for the answer; `id` is its value, for correlation. `params` are
-    slices; `name` and `meta` are the values of `params.name` (of any type) and `params._meta`.
+    slices; `name` and `meta` are the values of `params.name` (of any type) and `params._meta`. Of a response
+    there is a slice in `result` or in `error`.
     """
 
     id: RequestId | None
@@ -62,6 +65,8 @@ class Message(msgspec.Struct, gc=False):
     params: Params
     name: Any
     meta: dict[str, Any]
+    result: Raw = Raw(b"")
+    error: Raw = Raw(b"")
 
 
 _read_head = msgspec.json.Decoder(Head).decode
@@ -106,7 +111,7 @@ def read_message(body: bytes) -> Message:
     """Reads one JSON-RPC message of a caller.
 
     Raises:
-        GatewayError: `invalid`, with the JSON-RPC code -32700 or -32600.
+        GatewayError: `invalid`, with the JSON-RPC code -32700 or -32600; -32602 of a request that is one.
     """
     value = scan_object(body)
     if value.get("jsonrpc") != "2.0":
@@ -126,10 +131,16 @@ def read_message(body: bytes) -> Message:
     _refuse_case_variants(params, _ROUTED_KEYS)
     meta = params.get("_meta", {})
     if not isinstance(meta, dict):
-        raise _bad_request("`_meta` must be an object")
+        raise GatewayError(Kind.INVALID, "`_meta` must be an object", rpc_code=INVALID_PARAMS)
     slices = _read_slices(body)
     members = _read_members(slices.params) if params else {}
-    return Message(request_id, bytes(slices.id), method, members, params.get("name"), meta)
+    name = params.get("name")
+    return Message(request_id, bytes(slices.id), method, members, name, meta, slices.result, slices.error)
+
+
+def read_id(body: bytes) -> bytes:
+    """The id of a message that `read_message` refused with -32602, as it was written."""
+    return bytes(_read_slices(body).id)
 
 
 def read_batch(body: bytes, most: int) -> list[tuple[Message, int]]:

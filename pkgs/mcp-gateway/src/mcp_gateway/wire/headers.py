@@ -5,9 +5,10 @@ value that a header cannot carry is wrapped, which annotations of a schema are v
 """
 
 import base64
+import binascii
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -19,8 +20,20 @@ PARAM_PREFIX: Final = "Mcp-Param-"
 ANNOTATION: Final = "x-mcp-header"
 HEADER_MISMATCH: Final = -32020
 
+# What stands between two lines of a header that may be sent once, where both are kept: no value can hold it.
+BETWEEN_LINES: Final = b"\n"
+
 # Which member of the parameters the name of a request is.
-_NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED_BY: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
+_REPEATING: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name"})
+_REPEATING_PREFIX: Final = PARAM_PREFIX.lower().encode()
 _WRAPPED: Final = re.compile(r"=\?base64\?.*\?=", re.DOTALL)
 _PLAIN: Final = re.compile(r"[\x20-\x7e]*")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -33,9 +46,17 @@ _ONE: Final = frozenset(
 _LIST: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 _MAP: Final = frozenset({"patternProperties", "dependentSchemas", "$defs", "definitions"})
 
+
+class Mirror(NamedTuple):
+    """The header that repeats a value. Integers are compared as numbers: 42 is 42.0."""
+
+    header: str
+    is_integer: bool = False
+
+
 Place = tuple[str, ...]
-Mirrors = Mapping[Place, str]
-"""Where in the arguments a value stands, and the header that repeats it."""
+Mirrors = Mapping[Place, Mirror]
+"""Where in the arguments a value stands, and what repeats it."""
 
 
 class NotMirrorable(ValueError):
@@ -49,10 +70,29 @@ def header_value(text: str) -> str:
     return f"=?base64?{base64.b64encode(text.encode('utf-8', 'surrogatepass')).decode('ascii')}?="
 
 
+def decoded_value(sent: bytes) -> str | None:
+    """The text that a header carries; None where it is wrapped and what is in there is not clear."""
+    text = sent.strip(b" \t").decode("latin-1")
+    if not _WRAPPED.fullmatch(text):
+        return text
+    payload = text[len("=?base64?") : -len("?=")]
+    try:
+        found = base64.b64decode(payload, validate=True)
+        # More than one text is read as these bytes, and only one of them is written.
+        return found.decode("utf-8") if base64.b64encode(found).decode("ascii") == payload else None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def repeats_the_body(name: bytes) -> bool:
+    """Whether a header, its name in lower case, says again what a modern request says in its body."""
+    return name in _REPEATING or name.startswith(_REPEATING_PREFIX)
+
+
 def routing_headers(method: str, params: Params) -> dict[str, str]:
     """`Mcp-Method`, and `Mcp-Name` where the method has one."""
     headers = {METHOD: method}
-    member = _NAMED_BY.get(method)
+    member = NAMED_BY.get(method)
     if member is not None and member in params:
         name = _decoded(params[member])
         if isinstance(name, str):
@@ -69,7 +109,7 @@ def mirrors_of(definition: bytes) -> Mirrors:
     if ANNOTATION.encode() not in definition:
         return {}
     schema = msgspec.json.decode(definition).get("inputSchema")
-    mirrors: dict[Place, str] = {}
+    mirrors: dict[Place, Mirror] = {}
     seen: dict[str, Place] = {}
     for place, part in _schemas(schema):
         if ANNOTATION not in part:
@@ -84,7 +124,7 @@ def mirrors_of(definition: bytes) -> Mirrors:
         if header.lower() in seen:
             raise NotMirrorable(f"`{where}` and `{'.'.join(seen[header.lower()])}` have one header")
         seen[header.lower()] = place
-        mirrors[place] = PARAM_PREFIX + header
+        mirrors[place] = Mirror(PARAM_PREFIX + header, part["type"] == "integer")
     return mirrors
 
 
@@ -92,17 +132,22 @@ def param_headers(mirrors: Mirrors, params: Params) -> dict[str, str]:
     """The headers for one call: those of the values that are there."""
     arguments = _decoded(params.get("arguments", {}))
     headers = {}
-    for place, header in mirrors.items():
-        value: Any = arguments
-        for step in place:
-            value = value.get(step) if isinstance(value, dict) else None
-        text = _rendered(value)
+    for place, mirror in mirrors.items():
+        text = rendered(value_at(place, arguments))
         if text is not None:
-            headers[header] = header_value(text)
+            headers[mirror.header] = header_value(text)
     return headers
 
 
-def _rendered(value: Any) -> str | None:
+def value_at(place: Place, arguments: Any) -> Any:
+    """The value that stands there, or None."""
+    for step in place:
+        arguments = arguments.get(step) if isinstance(arguments, dict) else None
+    return arguments
+
+
+def rendered(value: Any) -> str | None:
+    """A value as a header repeats it; None where none does."""
     match value:
         case bool():
             return "true" if value else "false"

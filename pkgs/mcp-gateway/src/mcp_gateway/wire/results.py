@@ -1,11 +1,11 @@
-"""URIs in results, exchanged where servers' URIs collide; everything else stays the bytes it was.
+"""What is changed in results: URIs, where those of servers collide, and what the modern era adds to each.
 
-Knows where MCP puts the URI of a resource: `contents[].uri` of what was read, a `resource_link` or an
-embedded `resource` in the content of a tool's result and of a prompt's messages. Looks at the members on the
-way there and at nothing beside it. Pure.
+Everything else stays the bytes it was. Knows where MCP puts the URI of a resource: `contents[].uri` of what
+was read, a `resource_link` or an embedded `resource` in the content of a tool's result and of a prompt's
+messages. Looks at the members on the way there and at nothing beside it. Pure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -18,6 +18,10 @@ Exchange = Callable[[str], str]
 """A URI as its server writes it -> as the caller is to see it."""
 
 _URI: Final = b'"uri"'
+_RESULT_TYPE: Final = "resultType"
+_COMPLETE: Final = {_RESULT_TYPE: b'"complete"'}
+# Where a server of the handshake era says nothing of it, nobody is to keep what it answered.
+_NOT_KEPT: Final = {**_COMPLETE, "ttlMs": b"0", "cacheScope": b'"private"'}
 
 
 def with_uris(method: str, result: Raw, exchange: Exchange) -> Raw:
@@ -35,6 +39,34 @@ def with_uris(method: str, result: Raw, exchange: Exchange) -> Raw:
         case _:
             changed = None
     return result if changed is None else changed
+
+
+def _written(members: Mapping[str, bytes]) -> bytes:
+    return b",".join(b'"%b":%b' % (name.encode(), value) for name, value in members.items())
+
+
+# The members with which a result of the gateway itself begins. Nobody is to keep one: what is offered changes
+# as servers come and go, differs by caller, and costs next to nothing to ask for again.
+NOT_KEPT: Final = _written(_NOT_KEPT)
+
+
+def as_modern(result: Raw, *, may_be_kept: bool) -> tuple[bytes, Raw]:
+    """A result as every one of the modern era is: with its type, and where clients may keep it, for how long.
+
+    In two parts, to be written one after the other. What the server says itself is left as it is.
+    """
+    text = bytes(result)
+    missing: Mapping[str, bytes] = _NOT_KEPT if may_be_kept else _COMPLETE
+    if any(b'"%b"' % name.encode() in text for name in missing):
+        members = read_members(result)
+        if bytes(members.get(_RESULT_TYPE, b'"complete"')) != b'"complete"':
+            return b"", result
+        missing = {name: value for name, value in missing.items() if name not in members}
+    opening = _written(missing)
+    if not opening:
+        return b"", result
+    is_empty = text[1:2] in b"} \t\r\n" and text[1:].lstrip() == b"}"
+    return b"{%b%b" % (opening, b"" if is_empty else b","), Raw(memoryview(result)[1:])
 
 
 def own_uri(definition: bytes, uri: str, member: str = "uri") -> bytes:

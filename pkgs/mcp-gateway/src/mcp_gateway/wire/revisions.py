@@ -4,6 +4,7 @@ Era words: the handshake era opens with `initialize`; the modern era (2026-07-28
 handshake, and every request carries its own version, client and capabilities in `_meta`.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -47,20 +48,33 @@ REVISIONS: Final = {
 
 LATEST_HANDSHAKE: Final = "2025-11-25"
 MODERN: Final = "2026-07-28"
+# What can be chosen at an endpoint that speaks both eras, the best first.
+ALL: Final = tuple(reversed(REVISIONS))
 
 # Error codes of 2026-07-28 that tell "I speak the modern era, but not this".
 UNSUPPORTED_VERSION: Final = -32022
+MISSING_CAPABILITY: Final = -32021  # of the client, without which the server cannot do it
 
 META_PREFIX: Final = "io.modelcontextprotocol/"
+META_REVISION: Final = META_PREFIX + "protocolVersion"
+META_CLIENT: Final = META_PREFIX + "clientInfo"
+META_CAPABILITIES: Final = META_PREFIX + "clientCapabilities"
+META_LOG_LEVEL: Final = META_PREFIX + "logLevel"
+META_SERVER: Final = META_PREFIX + "serverInfo"
 
 
 def modern_meta(client_info: dict[str, str]) -> dict[str, Any]:
     """The `_meta` members that every request of the modern era must carry (basic/versioning)."""
     return {
-        META_PREFIX + "protocolVersion": MODERN,
-        META_PREFIX + "clientInfo": client_info,
-        META_PREFIX + "clientCapabilities": {},
+        META_REVISION: MODERN,
+        META_CLIENT: client_info,
+        META_CAPABILITIES: {},
     }
+
+
+def may_be_asked(date: str, declared: Container[str]) -> bool:
+    """Whether a client of this revision that declares these capabilities lets a server ask it something."""
+    return any(name in declared for name in REVISIONS[date].asks)
 
 
 def is_handshake(date: str) -> bool:

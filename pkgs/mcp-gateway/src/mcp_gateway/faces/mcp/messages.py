@@ -1,13 +1,15 @@
-"""What a message of a handshake client means, however it is carried: `streamable.py` and `legacy_sse.py` do.
+"""What a message of a client means, of both eras and however it is carried.
 
-`initialize` and the lists are answered from the catalog; a call is relayed with its id, name and progress
-token exchanged and nothing else touched. Every method that is offered stands in one of the two tables of
-`Messages`: those answered at once, and those that take their time and may say something before the answer.
+`streamable.py`, `legacy_sse.py` and `modern.py` carry them. Introductions and lists are answered from the
+catalog; a call is relayed with its id, name and progress token exchanged and nothing else touched. Every
+method that an era offers stands in one of its two tables: those answered at once, and those that take their
+time and may say something before the answer.
 """
 
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -25,11 +27,12 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.faces.calls import cancelled_problem
 from mcp_gateway.faces.http import LARGE_BYTES
-from mcp_gateway.faces.mcp import primitives, resources
-from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, ClientInfo, Session, client_info
+from mcp_gateway.faces.mcp import asks, primitives, resources, subscribing
+from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Asker, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
-from mcp_gateway.gateway import NO_ASKS, Call, Gateway, stopping
+from mcp_gateway.gateway import NO_ASKS, READ_RESOURCE, Call, Gateway, stopping
 from mcp_gateway.version import CLIENT_INFO
+from mcp_gateway.wire import levels
 from mcp_gateway.wire.envelope import (
     Message,
     Params,
@@ -41,11 +44,23 @@ from mcp_gateway.wire.envelope import (
     read_message,
     response,
 )
-from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, REVISIONS, Era
+from mcp_gateway.wire.inbound import DISCOVER
+from mcp_gateway.wire.results import NOT_KEPT, as_modern
+from mcp_gateway.wire.revisions import (
+    ALL,
+    LATEST_HANDSHAKE,
+    META_LOG_LEVEL,
+    META_SERVER,
+    REVISIONS,
+    Era,
+    may_be_asked,
+)
 
 OFFERED: Final = frozenset(revision.date for revision in REVISIONS.values() if revision.era is Era.HANDSHAKE)
 MAX_BATCH: Final = 50  # messages of one POST; what sends more at once is no person and no model
 _NULL: Final = b"null"
+# What every list begins with for a client of the modern era.
+_OWN: Final = b'{%b,"_meta":%b' % (NOT_KEPT, encode({META_SERVER: CLIENT_INFO}))
 
 
 class Outlet(Protocol):
@@ -54,8 +69,15 @@ class Outlet(Protocol):
     def about(self, call: Call) -> None:
         """The request is this call; told once, first."""
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody is there, or may come back, who could answer a question."""
+
     async def tell(self, message: bytes) -> None:
         """A notification before the answer."""
+
+    async def ask(self, message: bytes) -> None:
+        """A question of the server; asked only while `is_heard`."""
 
     async def still(self) -> None:
         """It takes its time: the connection may need a sign of life."""
@@ -63,12 +85,15 @@ class Outlet(Protocol):
     async def answer(self, said: Said | None) -> None:
         """The answer, the last of it; None when the client wants none."""
 
+    async def fail(self, id_raw: bytes, error: GatewayError) -> None:
+        """The answer is an error."""
+
 
 @dataclass(slots=True)
 class Asked:
     """One request of a client: `size` is that of its message, `headers` those it came with."""
 
-    session: Session
+    asker: Asker
     message: Message
     size: int
     headers: Mapping[bytes, bytes]
@@ -90,18 +115,29 @@ class Messages:
     def __init__(self, gateway: Gateway, charge: Callable[[Caller, int], None]) -> None:
         self._gateway = gateway
         self._charge = charge
-        self._at_once: dict[str, Callable[[Session, Message], bytes]] = {
-            "ping": lambda _session, _message: b"{}",
+        lists: dict[str, Callable[[Asker, Message], bytes]] = {
             "tools/list": _one_page(self._tools),
             "resources/list": _one_page(self._resources),
             "resources/templates/list": _one_page(self._templates),
             "prompts/list": _one_page(self._prompts),
         }
-        self._in_time: dict[str, Callable[[Asked, Outlet], Awaitable[None]]] = {
+        calls: dict[str, Callable[[Asked, Outlet], Awaitable[None]]] = {
             "tools/call": self._call,
             "resources/read": self._read,
             "prompts/get": self._call,
             "completion/complete": self._call,
+        }
+        self._at_once: dict[Era, dict[str, Callable[[Asker, Message], bytes]]] = {
+            Era.HANDSHAKE: {
+                "ping": lambda _asker, _message: b"{}",
+                "resources/unsubscribe": partial(subscribing.unsubscribe, gateway),
+                **lists,
+            },
+            Era.MODERN: {DISCOVER: self._discover, **lists},
+        }
+        self._in_time: dict[Era, dict[str, Callable[[Asked, Outlet], Awaitable[None]]]] = {
+            Era.HANDSHAKE: {"resources/subscribe": self._subscribe, **calls},
+            Era.MODERN: calls,
         }
 
     # Beginnings
@@ -143,6 +179,21 @@ class Messages:
             response(message.id_raw, result),
         )
 
+    def _discover(self, asker: Asker, _message: Message) -> bytes:
+        """What `initialize` is in the handshake era, and begins nothing."""
+        server = asker.endpoint or None
+        told = self._gateway.instructions(asker.caller, server)
+        # Changes are told to who listens, which nobody can yet.
+        names = primitives.capabilities(self._gateway, asker.caller, server)
+        return encode(
+            {
+                "supportedVersions": ALL,
+                "capabilities": {name: {} for name in names},
+                "serverInfo": CLIENT_INFO,
+                **({"instructions": told} if told else {}),
+            }
+        )
+
     # Messages
 
     def read(self, session: Session, body: bytes) -> list[tuple[Message, int]]:
@@ -161,78 +212,98 @@ class Messages:
         return messages
 
     def note(self, session: Session, message: Message) -> None:
-        """Notifications and stray responses; only a cancellation means anything yet."""
-        if message.method == "notifications/cancelled":
-            with contextlib.suppress(msgspec.MsgspecError):
-                request_id = msgspec.json.decode(encode(message.params), type=_Cancelled).requestId
-                call = session.calls.get((type(request_id), request_id))
-                if call is not None:
-                    call.cancel("cancelled by the client", answered=False)
+        """What wants no answer: notifications, and answers to questions."""
+        match message.method:
+            case None:
+                asks.take_answer(session, message)
+            case "notifications/cancelled":
+                with contextlib.suppress(msgspec.MsgspecError):
+                    request_id = msgspec.json.decode(encode(message.params), type=_Cancelled).requestId
+                    call = session.calls.get((type(request_id), request_id))
+                    if call is not None:
+                        call.cancel("cancelled by the client", answered=False)
+            case "notifications/progress":
+                asks.take_progress(session, message)
+            case "notifications/initialized":
+                pass
+            case "notifications/roots/list_changed" as method:
+                self._gateway.tell_servers(session.client, method, message.params, session.endpoint or None)
+            case other if session.endpoint != ALL_SERVERS:
+                self._gateway.tell_servers(session.client, other, message.params, session.endpoint)
 
     async def answer(self, asked: Asked, outlet: Outlet) -> None:
         """Answers a request, whatever it is; its outlet gets the answer exactly once."""
-        message = asked.message
-        in_time = self._in_time.get(message.method or "")
+        asker, message = asked.asker, asked.message
+        in_time = self._in_time[asker.client.era].get(message.method or "")
         try:
             if in_time is not None:
                 await in_time(asked, outlet)
                 return
-            said = self._said_at_once(asked.session, message)
+            said = self._said_at_once(asker, message)
         except GatewayError as error:
-            said = error_body(message.id_raw, error)
-        await outlet.answer(said)
+            await outlet.fail(message.id_raw, error)
+        else:
+            await outlet.answer(said)
 
-    def _said_at_once(self, session: Session, message: Message) -> bytes:
-        at_once = self._at_once.get(message.method or "")
+    def _said_at_once(self, asker: Asker, message: Message) -> bytes:
+        at_once = self._at_once[asker.client.era].get(message.method or "")
         if at_once is None:
             detail = f"The method `{(message.method or '')[:80]}` is not offered"
             raise GatewayError(Kind.UNKNOWN, detail, rpc_code=METHOD_NOT_FOUND)
-        return response(message.id_raw, at_once(session, message))
+        result = at_once(asker, message)
+        if asker.client.era is Era.MODERN:
+            result = b",".join((_OWN, memoryview(result)[1:]))
+        return response(message.id_raw, result)
 
-    def _tools(self, session: Session) -> bytes:
-        catalog = self._gateway.catalog(session.caller)
-        if session.endpoint == ALL_SERVERS:
+    def _tools(self, asker: Asker) -> bytes:
+        catalog = self._gateway.catalog(asker.caller)
+        if asker.endpoint == ALL_SERVERS:
             return catalog.exposed_list
-        return catalog.native_lists.get(session.endpoint, b'{"tools":[]}')
+        return catalog.native_lists.get(asker.endpoint, b'{"tools":[]}')
 
-    def _resources(self, session: Session) -> bytes:
-        return resources.list_resources(self._gateway, session.caller, session.endpoint or None)
+    def _resources(self, asker: Asker) -> bytes:
+        return resources.list_resources(self._gateway, asker.caller, asker.endpoint or None)
 
-    def _templates(self, session: Session) -> bytes:
-        return resources.list_templates(self._gateway, session.caller, session.endpoint or None)
+    def _templates(self, asker: Asker) -> bytes:
+        return resources.list_templates(self._gateway, asker.caller, asker.endpoint or None)
 
-    def _prompts(self, session: Session) -> bytes:
-        return primitives.list_prompts(self._gateway, session.caller, session.endpoint or None)
+    def _prompts(self, asker: Asker) -> bytes:
+        return primitives.list_prompts(self._gateway, asker.caller, asker.endpoint or None)
 
     async def _read(self, asked: Asked, outlet: Outlet) -> None:
-        server = asked.session.endpoint or None
-        if not resources.is_ours(self._gateway, asked.session.caller, server, asked.message):
+        asker = asked.asker
+        server = asker.endpoint or None
+        if not resources.is_ours(self._gateway, asker.caller, server, asked.message):
             await self._call(asked, outlet)
             return
         await outlet.answer(
-            resources.read_resource(self._gateway, asked.session.caller, server, asked.message)
+            resources.read_resource(self._gateway, asker.caller, server, asked.message, asker.client.era)
         )
+
+    async def _subscribe(self, asked: Asked, outlet: Outlet) -> None:
+        result = await subscribing.subscribe(self._gateway, asked.asker, asked.message)
+        await outlet.answer(response(asked.message.id_raw, result))
 
     # Calls
 
     async def _call(self, asked: Asked, outlet: Outlet) -> None:
-        session, message = asked.session, asked.message
+        asker, message = asked.asker, asked.message
         assert message.id is not None, "a call is a request"
         key = (type(message.id), message.id)
-        wish = primitives.Wish(
-            self._gateway, session.caller, session.endpoint or None, message, session.client
-        )
-        if key in session.calls:
+        wish = primitives.Wish(self._gateway, asker.caller, asker.endpoint or None, message, asker.client)
+        if key in asker.calls:
             detail = "A request with this id is still running in this session"
             error = GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
             wish.refuse(asked.size, error)
             raise error
         call = wish.open(asked.headers, asked.size)
-        session.calls[key] = call
+        asker.calls[key] = call
         outlet.about(call)
         token = message.meta.get("progressToken")
+        wanted = message.meta.get(META_LOG_LEVEL) if asker.client.era is Era.MODERN else None
+        asking = asks.Asking(asker, outlet)
         try:
-            # A client that leaves does not cancel in this era (2025-11-25, transports): nobody looks.
+            # Whether a client that leaves cancels depends on the era; its outlet knows.
             while True:
                 await call.mailbox.wait()
                 notes = call.mailbox.take()
@@ -243,12 +314,31 @@ class Messages:
                         params: Params = read_members(note.data)
                         params["progressToken"] = token
                         await outlet.tell(notification("notifications/progress", params))
+                    elif note.kind == "log" and levels.is_wanted(note.data, wanted):
+                        await outlet.tell(notification("notifications/message", read_members(note.data)))
+                    elif note.kind == "notice":
+                        await outlet.tell(note.data)
+                    elif note.kind in ("ask", "withdrawn"):
+                        await asking.take(note)
                     else:
                         await outlet.still()
+                        asking.check()
+            await asking.end()
         finally:
-            del session.calls[key]
+            del asker.calls[key]
+            asking.forget()
             call.cancel("the gateway is stopping")  # only when this task itself was ended
-        await outlet.answer(_answer(call, wish, message.id_raw))
+        try:
+            said = _said(wish.show(call, call.result()), asked)
+        except GatewayError as error:
+            await outlet.fail(message.id_raw, error)
+        except CallCancelled as cancelled:
+            if cancelled.answered:
+                await outlet.fail(message.id_raw, cancelled_problem(call, cancelled))
+            else:  # who cancelled wants no answer (utilities/cancellation)
+                await outlet.answer(None)
+        else:
+            await outlet.answer(said)
 
 
 class _Initialize(msgspec.Struct):
@@ -266,7 +356,7 @@ def _asks(declared: dict[str, Raw], revision: str) -> bytes:
 
     Tasks of a client are left out: a question of that kind would outlive the call that it belongs to.
     """
-    if not REVISIONS[revision].asks & declared.keys():
+    if not may_be_asked(revision, declared):
         return NO_ASKS
     return encode({name: declared[name] for name in sorted(declared) if name != "tasks"})
 
@@ -275,35 +365,34 @@ def is_array(body: bytes) -> bool:
     return body.lstrip()[:1] == b"["
 
 
-def _one_page(made: Callable[[Session], bytes]) -> Callable[[Session, Message], bytes]:
+def _one_page(made: Callable[[Asker], bytes]) -> Callable[[Asker, Message], bytes]:
     """A list that comes whole: it has no cursors."""
 
-    def listed(session: Session, message: Message) -> bytes:
+    def listed(asker: Asker, message: Message) -> bytes:
         if bytes(message.params.get("cursor", _NULL)) != _NULL:
             raise GatewayError(Kind.INVALID, "This cursor is not one of ours: the list has one page")
-        return made(session)
+        return made(asker)
 
     return listed
 
 
-def _answer(call: Call, wish: primitives.Wish, id_raw: bytes) -> Said | None:
-    """What is said of a call that has ended."""
-    try:
-        result = wish.show(call, call.result())
-    except UpstreamAnswered as error:
-        return error_response(id_raw, error.error)
-    except GatewayError as error:
-        return error_body(id_raw, error)
-    except CallCancelled as cancelled:
-        # Who cancelled wants no answer (utilities/cancellation).
-        return error_body(id_raw, cancelled_problem(call, cancelled)) if cancelled.answered else None
+def _said(result: Raw, asked: Asked) -> Said:
+    """The response around the result of a call."""
+    opening, id_raw = b"", asked.message.id_raw
+    if asked.asker.client.era is Era.MODERN:
+        opening, result = as_modern(result, may_be_kept=asked.message.method == READ_RESOURCE)
     if memoryview(result).nbytes > LARGE_BYTES:
-        return Large(b'{"jsonrpc":"2.0","id":' + id_raw + b',"result":', result, b"}")
-    return response(id_raw, result)
+        return Large(b'{"jsonrpc":"2.0","id":%b,"result":%b' % (id_raw, opening), result, b"}")
+    return response(id_raw, b"%b%b" % (opening, result) if opening else result)
 
 
 def error_body(id_raw: bytes, error: GatewayError) -> bytes:
-    """A JSON-RPC error with the facts of the table; `id_raw` is empty where no id could be read."""
+    """A JSON-RPC error with the facts of the table, or as a server wrote it.
+
+    `id_raw` is empty where no id could be read.
+    """
+    if isinstance(error, UpstreamAnswered):
+        return error_response(id_raw, error.error)
     facts = error.facts()
     return error_response(id_raw, encode({"code": error.rpc_code, "message": error.detail, "data": facts}))
 

@@ -23,9 +23,11 @@ from mcp_gateway.gateway import (
     unknown_prompt,
     unknown_resource,
 )
-from mcp_gateway.shelves import COMPLETIONS, PROMPTS
+from mcp_gateway.shelves import COMPLETIONS, PROMPTS, SUBSCRIPTIONS
 from mcp_gateway.wire.envelope import Message, encode, read_members
+from mcp_gateway.wire.inbound import require_mirrored
 from mcp_gateway.wire.results import with_uris
+from mcp_gateway.wire.revisions import Era
 
 _PROMPT_REF: Final = "ref/prompt"
 _RESOURCE_REF: Final = "ref/resource"
@@ -40,6 +42,8 @@ def capabilities(gateway: Gateway, caller: Caller, server: str | None) -> dict[s
     """
     catalog = gateway.catalog(caller)
     found: dict[str, Any] = {"tools": _LIST_CHANGED, "resources": _LIST_CHANGED}
+    if catalog.may_have(SUBSCRIPTIONS, server):
+        found["resources"] = {"subscribe": True, **_LIST_CHANGED}
     if catalog.may_have(PROMPTS, server):
         found["prompts"] = _LIST_CHANGED
     if catalog.may_have(COMPLETIONS, server):
@@ -131,7 +135,7 @@ class Wish:
         is_prompt = False
         match self.method:
             case "tools/call":
-                server, tool, arguments = self._tool()
+                server, tool, arguments = self._tool(headers)
             case "resources/read":
                 server, target, arguments = self._resource()
             case "prompts/get":
@@ -154,15 +158,21 @@ class Wish:
             client=self._client,
         )
 
-    def _tool(self) -> tuple[str, str, bytes]:
+    def _tool(self, headers: Mapping[bytes, bytes]) -> tuple[str, str, bytes]:
         name, arguments = self._name(), self._arguments()
-        if self._server is not None:
-            return self._server, name, arguments
-        entry = self._gateway.catalog(self._caller).by_exposed.get(name)
-        if entry is None:
-            raise GatewayError(Kind.UNKNOWN, f"There is no tool `{name[:200]}`")
-        self._message.params["name"] = entry.tool
-        return entry.server, entry.tool, arguments
+        catalog = self._gateway.catalog(self._caller)
+        server, tool = self._server, name
+        if server is not None:
+            entry = catalog.by_server.get(server, {}).get(name)  # one that is not listed yet may be there
+        else:
+            entry = catalog.by_exposed.get(name)
+            if entry is None:
+                raise GatewayError(Kind.UNKNOWN, f"There is no tool `{name[:200]}`")
+            server, tool = entry.server, entry.tool
+            self._message.params["name"] = tool
+        if entry is not None and self._client.era is Era.MODERN:
+            require_mirrored(entry.mirrors, arguments, headers)
+        return server, tool, arguments
 
     def _resource(self) -> tuple[str, str, bytes]:
         params = self._message.params

@@ -20,6 +20,8 @@ from mcp_gateway.gateway import Gateway, Reading
 from mcp_gateway.gateway.artifacts import META, MIME_TYPE, URI_PREFIX
 from mcp_gateway.shelves import RESOURCES
 from mcp_gateway.wire.envelope import Message, encode
+from mcp_gateway.wire.results import NOT_KEPT
+from mcp_gateway.wire.revisions import Era
 
 LONGEST_CHARACTER_BYTES: Final = 4
 PART_TYPE: Final = "text/plain"  # a part of JSON is none
@@ -68,7 +70,9 @@ def is_ours(gateway: Gateway, caller: Caller, server: str | None, message: Messa
     return any(uri.partition("?")[0] == one.uri for one in gateway.list_artifacts(caller))
 
 
-def read_resource(gateway: Gateway, caller: Caller, server: str | None, message: Message) -> Flowing:
+def read_resource(
+    gateway: Gateway, caller: Caller, server: str | None, message: Message, era: Era
+) -> Flowing:
     """The response to `resources/read`, read while it is sent.
 
     Raises:
@@ -88,8 +92,10 @@ def read_resource(gateway: Gateway, caller: Caller, server: str | None, message:
         asked_for = "" if length is None else f"&length={length}"
         about["next"] = f"{reading.artifact.uri}?offset={end}{asked_for}"
     content = encode({"uri": uri, "mimeType": PART_TYPE if is_part else MIME_TYPE})[:-1]
-    head = b'{"jsonrpc":"2.0","id":%b,"result":{"_meta":%b,"contents":[%b,"text":"' % (
+    opening = NOT_KEPT + b"," if era is Era.MODERN else b""
+    head = b'{"jsonrpc":"2.0","id":%b,"result":{%b"_meta":%b,"contents":[%b,"text":"' % (
         message.id_raw,
+        opening,
         encode({META: about}),
         content,
     )

@@ -12,8 +12,9 @@ import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -21,9 +22,9 @@ from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.mcp.streams import EventStore, Kept, Stream
-from mcp_gateway.gateway import NO_ASKS, Call, Client
+from mcp_gateway.gateway import NO_ASKS, Ask, Call, Client
 from mcp_gateway.gateway.bells import Patience
-from mcp_gateway.gateway.events import Feed
+from mcp_gateway.gateway.subscriptions import Listener
 from mcp_gateway.wire.envelope import RequestId
 from mcp_gateway.wire.revisions import Era
 
@@ -64,13 +65,29 @@ def _shown(text: Any) -> str:
     return "".join(seen)[:CLIENT_CHARS]
 
 
+class Asker(Protocol):
+    """Who sends a request, as far as what becomes of it depends on it: a session, or the request alone.
+
+    The members are those of `Session`.
+    """
+
+    caller: Caller
+    endpoint: str
+    client: Client
+    calls: dict[tuple[type, RequestId], Call]
+    asked: dict[int, Ask]
+    questions: int
+
+
 @dataclass(slots=True)
 class Session:
     """`calls` are keyed by the client's id and its type: 1 and "1" are two requests.
 
+    `asked` are the questions that wait for an answer of the client, by our id; `questions` counts them.
     `client_info` is for people to read, `client` for the call path.
     `begun_at` and `seen_at` are monotonic seconds, `begun` seconds since 1970. `own` is the stream that
-    belongs to no request; it is fed from `feed`. `kept` is what may be asked for again. `tasks` run for it.
+    belongs to no request; it tells what `listener` hears. `kept` is what may be asked for again. `tasks` run
+    for it.
     """
 
     id: str
@@ -86,8 +103,10 @@ class Session:
     kept: Kept
     client: Client
     calls: dict[tuple[type, RequestId], Call] = field(default_factory=dict)
+    asked: dict[int, Ask] = field(default_factory=dict)
+    questions: int = 0
     own: Stream | None = None
-    feed: Feed | None = None
+    listener: Listener | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def introduce(self, revision: str, client_info: ClientInfo, capabilities: bytes) -> None:
@@ -137,6 +156,7 @@ class Sessions:
         self._by_handle: dict[str, Session] = {}  # the oldest first
         self._of: dict[str, int] = {}  # how many, by caller
         self._events = EventStore()
+        self.at_end: Callable[[str], None] = lambda _handle: None  # told of every session that has ended
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -199,6 +219,8 @@ class Sessions:
             return None
         session.seen_at = now
         session.caller = caller  # the same one; what they may do can have changed
+        if session.listener is not None:
+            session.listener.caller = caller
         self._sessions.move_to_end(session_id)
         return session
 
@@ -225,11 +247,12 @@ class Sessions:
                 del self._of[session.caller.id]
         for call in list(session.calls.values()):
             call.cancel("the session was closed")
-        if session.feed is not None:
-            session.feed.end()
+        if session.listener is not None:
+            session.listener.close()
         if session.own is not None:
             session.own.finish()
         self._events.close(session.kept)
+        self.at_end(session.handle)
 
     def end_of(self, caller_id: str) -> None:
         """Closes the sessions of a caller who may not go on."""

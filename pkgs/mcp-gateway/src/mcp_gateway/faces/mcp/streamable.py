@@ -1,9 +1,10 @@
-"""MCP over Streamable HTTP (2025-03-26 to 2025-11-25), plain ASGI: how messages are carried.
+"""MCP over Streamable HTTP with sessions (2025-03-26 to 2025-11-25), plain ASGI: how messages are carried.
 
 `/mcp` offers the tools of all servers under exposed names, `/servers/{id}/mcp` those of one under
 their own. What a message means is the business of `messages.py`. An answer is JSON unless something has to
 be said before it: only then the reply becomes an event stream, which a client may go on reading elsewhere
-(`streams.py`). A call goes on while nobody listens: leaving is no cancellation in this era.
+(`streams.py`). A call goes on while nobody listens: leaving is no cancellation in this era. What is not of
+this era goes to `modern.py`.
 """
 
 import asyncio
@@ -21,7 +22,9 @@ from mcp_gateway.faces.http import (
     Send,
     Visit,
     error_headers,
+    may_stream,
     read_body,
+    require_acceptable,
     require_json,
     respond,
     send_part,
@@ -33,27 +36,29 @@ from mcp_gateway.faces.mcp.messages import (
     is_array,
     unreadable,
 )
-from mcp_gateway.faces.mcp.sessions import Session, Sessions, expire
+from mcp_gateway.faces.mcp.modern import ModernHttp
+from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Session, Sessions, expire
 from mcp_gateway.faces.mcp.streams import (
     KEEP_ALIVE_S,
     Flowing,
-    Large,
     Said,
     Stream,
     parts_of,
+    send_answer,
     size_of,
 )
-from mcp_gateway.faces.mcp.telling import LIST_CHANGED, open_feed, tell_changes
+from mcp_gateway.faces.mcp.telling import doubt, listener_of, tell_changes
 from mcp_gateway.gateway import Call, Gateway, call_id_text
-from mcp_gateway.gateway.events import Feed
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import Message, read_message
-from mcp_gateway.wire.revisions import REVISIONS, is_handshake
+from mcp_gateway.wire.inbound import is_modern, speaks_modern
+from mcp_gateway.wire.revisions import REVISIONS
 
 # From here on the answer to a client that can come back for it is a stream: one that breaks loses nothing.
 RESUMABLE_AFTER_S: Final = 2.0
+# Who is asked something and has lost the connection comes back within this time, or has gone.
+VANISHED_S: Final = 5.0
 _SESSION: Final = b"mcp-session-id"
-_REVISION: Final = b"mcp-protocol-version"
 _OWN, _POST = "g", "p"  # kinds of streams, in the ids of their events
 _EVENT_ID: Final = re.compile(rb"(([gp])\d{1,15})-(\d{1,15})")
 
@@ -65,12 +70,15 @@ class StreamableHttp:
         self._gateway = gateway
         self._sessions = sessions
         self._messages = messages
+        self._modern = ModernHttp(gateway, messages)
 
     async def serve(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
         """Answers one HTTP request to an endpoint."""
         try:
             self._messages.require_endpoint(visit.caller, endpoint)
-            if visit.method == "POST":
+            if is_modern(visit.headers):
+                await self._modern.serve(endpoint, visit, receive, send)
+            elif visit.method == "POST":
                 await self._post(endpoint, visit, receive, send)
             elif visit.method == "GET":
                 await self._listen(self._session(endpoint, visit), visit, receive, send)
@@ -86,10 +94,9 @@ class StreamableHttp:
 
     async def _post(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
         require_json(visit.headers)
-        _require_acceptable(visit)
+        require_acceptable(visit.headers)
         body = await read_body(visit, receive, self._gateway.config.gateway.limits.body_bytes)
         if is_array(body):
-            _require_known_revision(visit)
             session = self._session(endpoint, visit)
             if REVISIONS[session.revision].batches:
                 await self._batch(session, visit, body, send)
@@ -98,7 +105,9 @@ class StreamableHttp:
         if message.method == "initialize" and message.id is not None:
             await self._initialize(endpoint, visit, message, send)
             return
-        _require_known_revision(visit)
+        if _SESSION not in visit.headers and speaks_modern(message):
+            await self._modern.answer(endpoint, visit, message, len(body), receive, send)
+            return
         session = self._session(endpoint, visit)
         if message.id is None or message.method is None:
             self._messages.note(session, message)
@@ -162,6 +171,8 @@ class StreamableHttp:
             said.client_info,
             capabilities=said.capabilities,
         )
+        if endpoint != ALL_SERVERS:
+            self._gateway.look_at(visit.caller, endpoint, session.client)
         await respond(send, 200, said.answer, JSON_TYPE, (_SESSION, session.id.encode()))
 
     # The session's own stream, and those that a client comes back to
@@ -175,8 +186,7 @@ class StreamableHttp:
         if stream is None:
             stream = session.own or self._open_own(session)
             if after is not None:  # of a stream that is forgotten: there may have been news on it
-                for changed in LIST_CHANGED.values():
-                    stream.put(changed)
+                doubt(listener_of(self._gateway, session))
                 after = None
             if REVISIONS[session.revision].primes:
                 first = stream.priming()
@@ -204,19 +214,17 @@ class StreamableHttp:
         return stream, int(named[3])
 
     def _open_own(self, session: Session) -> Stream:
-        feed = open_feed(self._gateway, session.caller)
+        listener_of(self._gateway, session)
         stream = session.own = session.kept.open(_OWN)
-        session.feed = feed
-        session.keep(asyncio.create_task(self._tell(session, stream, feed), name="list changes"))
+        session.keep(asyncio.create_task(self._tell(session, stream), name="changes"))
         return stream
 
-    async def _tell(self, session: Session, stream: Stream, feed: Feed) -> None:
+    async def _tell(self, session: Session, stream: Stream) -> None:
         try:
-            await tell_changes(stream, feed)
+            await tell_changes(self._gateway, session, stream)
         finally:
             if session.own is stream:
-                session.own = session.feed = None
-            self._gateway.close_feed(feed)
+                session.own = None
             stream.finish()
 
 
@@ -226,8 +234,7 @@ class _Reply:
     def __init__(self, session: Session, visit: Visit, send: Send) -> None:
         self._session = session
         self._send = send
-        accept = visit.headers.get(b"accept", b"*/*").lower()
-        self._may_stream = b"text/event-stream" in accept or b"*/*" in accept
+        self._may_stream = may_stream(visit.headers)
         self._primes = REVISIONS[session.revision].primes
         self._asked_at = clock.now_s()
         self._headers: list[tuple[bytes, bytes]] = []
@@ -237,9 +244,22 @@ class _Reply:
     def about(self, call: Call) -> None:
         self._headers = [(b"mcp-gateway-call", call_id_text(call.id).encode())]
 
+    @property
+    def is_heard(self) -> bool:
+        stream = self._stream or (None if self._may_stream else self._session.own)
+        if stream is None:
+            return self._may_stream
+        return stream.reader is not None or clock.now_s() - stream.left_at < VANISHED_S
+
     async def tell(self, message: bytes) -> None:
         if self._may_stream:
             await self._put(self._stream or self._begin(), message)
+
+    async def ask(self, message: bytes) -> None:
+        if not self._may_stream and self._session.own is not None:
+            self._session.own.put(message)
+        else:
+            await self.tell(message)
 
     async def still(self) -> None:
         patience_s = RESUMABLE_AFTER_S if self._primes else KEEP_ALIVE_S
@@ -248,11 +268,14 @@ class _Reply:
 
     async def answer(self, said: Said | None) -> None:
         if self._stream is None:
-            await self._respond(said)
+            await send_answer(self._send, said, self._headers)
             return
         if said is not None:
             await self._put(self._stream, said)
         await self._finish(self._stream)
+
+    async def fail(self, id_raw: bytes, error: GatewayError) -> None:
+        await self.answer(error_body(id_raw, error))
 
     def close(self) -> None:
         """For the end of its request, however it came: then nothing more is said."""
@@ -275,21 +298,6 @@ class _Reply:
         stream.finish()
         assert self._carrying is not None, "a stream is carried from its begin"
         await self._carrying
-
-    async def _respond(self, said: Said | None) -> None:
-        if isinstance(said, Large):
-            await self._respond_in_parts(said, [(b"content-length", b"%d" % said.size)])
-        elif isinstance(said, Flowing):
-            await self._respond_in_parts(said, [])  # its length is known only once it is escaped
-        else:
-            await respond(self._send, 202 if said is None else 200, said or b"", JSON_TYPE, *self._headers)
-
-    async def _respond_in_parts(self, said: Large | Flowing, length: list[tuple[bytes, bytes]]) -> None:
-        headers = [(b"content-type", JSON_TYPE), *length, *self._headers]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        for part in said.parts():
-            await send_part(self._send, part)
-        await self._send({"type": "http.response.body", "body": b""})
 
 
 class _BatchReply(_Reply):
@@ -334,24 +342,10 @@ class _BatchReply(_Reply):
                     await send_part(self._send, part)
             await self._send({"type": "http.response.body", "body": b"]"})
         else:
-            await self._respond(None)
+            await send_answer(self._send, None, [])
 
     def close(self) -> None:
         super().close()
         for said in self._answers:
             if isinstance(said, Flowing):
                 said.close()
-
-
-def _require_acceptable(visit: Visit) -> None:
-    accept = visit.headers.get(b"accept", b"*/*").lower()
-    if b"application/json" not in accept and b"*/*" not in accept and b"application/*" not in accept:
-        raise GatewayError(Kind.INVALID, "The answer is application/json or an event stream", status=406)
-
-
-def _require_known_revision(visit: Visit) -> None:
-    revision = visit.headers.get(_REVISION)
-    if revision is not None and not is_handshake(revision.decode("latin-1").strip()):
-        # Not -32022: that would say that this endpoint speaks the modern era.
-        detail = "This revision of MCP is not offered; begin with `initialize`"
-        raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)

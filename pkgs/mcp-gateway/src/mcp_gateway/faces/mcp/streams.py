@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import Raw
 
 from mcp_gateway import clock
-from mcp_gateway.faces.http import Send, send_part, slices
+from mcp_gateway.faces.http import JSON_TYPE, Send, respond, send_part, slices
 from mcp_gateway.gateway.bells import Bell, Patience
 from mcp_gateway.wire import sse
 
@@ -78,6 +78,32 @@ def size_of(said: Said) -> int:
     if isinstance(said, Flowing):
         return 0
     return len(said) if isinstance(said, bytes) else said.size
+
+
+async def send_event(send: Send, said: Said, event_id: str | None = None) -> None:
+    """Says it as one event."""
+    if isinstance(said, bytes):
+        await send_part(send, sse.event(said, "message", event_id))
+        return
+    head = b"event: message\n" + (b"" if event_id is None else b"id: %b\n" % event_id.encode())
+    await send_part(send, head + b"data: ")
+    for part in said.parts():
+        await send_part(send, part.translate(_LINE_ENDS))
+    await send_part(send, b"\n\n")
+
+
+async def send_answer(send: Send, said: Said | None, headers: list[tuple[bytes, bytes]]) -> None:
+    """Says it as the whole answer to a POST; None: that it was taken."""
+    if said is None or isinstance(said, bytes):
+        await respond(send, 202 if said is None else 200, said or b"", JSON_TYPE, *headers)
+        return
+    # The length of what flows is known only once it is escaped.
+    length = [(b"content-length", b"%d" % said.size)] if isinstance(said, Large) else []
+    headers = [(b"content-type", JSON_TYPE), *length, *headers]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for part in said.parts():
+        await send_part(send, part)
+    await send({"type": "http.response.body", "body": b""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,14 +265,7 @@ class Stream:
 
     async def _send(self, send: Send, event: Event) -> None:
         event_id = None if self._kept is None else self.event_id(event.number)
-        if isinstance(event.said, bytes):
-            await send_part(send, sse.event(event.said, "message", event_id))
-            return
-        head = b"event: message\n" + (b"" if event_id is None else b"id: %b\n" % event_id.encode())
-        await send_part(send, head + b"data: ")
-        for part in event.said.parts():
-            await send_part(send, part.translate(_LINE_ENDS))
-        await send_part(send, b"\n\n")
+        await send_event(send, event.said, event_id)
 
     def event_id(self, number: int) -> str:
         return f"{self.name}-{number}"

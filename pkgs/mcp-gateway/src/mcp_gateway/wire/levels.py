@@ -1,0 +1,24 @@
+"""How much a log message matters (RFC 5424, as MCP has it), and who wants to hear of it. Pure."""
+
+from typing import Any, Final
+
+import msgspec
+
+LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+_RANK: Final[dict[str, int]] = {level: rank for rank, level in enumerate(LEVELS)}
+
+
+class _Message(msgspec.Struct):
+    level: str
+
+
+def is_wanted(params: bytes, wanted: Any) -> bool:
+    """Whether a message with these params matters as much as a client asked for; `wanted` may be anything."""
+    least = _RANK.get(wanted) if isinstance(wanted, str) else None
+    if least is None:
+        return False
+    try:
+        level = msgspec.json.decode(params, type=_Message).level
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return _RANK.get(level, -1) >= least
