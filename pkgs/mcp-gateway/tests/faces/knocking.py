@@ -280,11 +280,21 @@ BOTH_KINDS = "application/json, text/event-stream"
 class Mcp:
     """One session of the handshake era, in bytes."""
 
-    def __init__(self, gateway: Gateway, endpoint: str = "/mcp", revision: str = "2025-11-25") -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        endpoint: str = "/mcp",
+        revision: str = "2025-11-25",
+        capabilities: Any = None,
+    ) -> None:
         self.gateway = gateway
         self.endpoint = endpoint
         self.headers = {"Accept": BOTH_KINDS, "MCP-Protocol-Version": revision}
-        asked = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+        asked = {
+            "protocolVersion": revision,
+            "capabilities": capabilities or {},
+            "clientInfo": {"name": "t", "version": "1"},
+        }
         answer = self.post(self.message("initialize", asked, 0))
         assert answer.status == 200, answer
         self.introduction: dict[str, Any] = answer.json()["result"]

@@ -55,6 +55,13 @@ class After:
 NEVER = After("never", None)
 
 
+class InTurn:
+    """Another answer each time."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+
 class Script:
     """A door whose processes answer by script: a dict of method -> answer for each process in turn."""
 
@@ -78,6 +85,8 @@ class Script:
         self.params[method] = params
         self.event(method).set()
         answer = self.processes[self.started - 1].get(method, refused())
+        if isinstance(answer, InTurn):
+            answer = answer.answers.pop(0)
         try:
             while isinstance(answer, After):
                 await self.event(answer.method).wait()
@@ -184,6 +193,16 @@ async def test_a_server_of_both_eras_is_opened_by_handshake_on_a_process_of_its_
     result = await opened(script)
     assert script.story == said("fresh", "disc", "fresh", "init", "ok")
     assert (result.era, result.eras) == (Era.HANDSHAKE, BOTH)
+
+
+async def test_a_handshake_with_a_modern_server_says_what_that_era_wants_of_every_request() -> None:
+    script = Script({"server/discover": DISCOVERED}, {"initialize": INITIALIZED})
+    await opened(script)
+    assert json.loads(msgspec.json.encode(script.params["initialize"]))["_meta"] == {
+        "io.modelcontextprotocol/protocolVersion": "2025-11-25",
+        "io.modelcontextprotocol/clientInfo": CLIENT,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
 
 
 @pytest.mark.parametrize(
@@ -307,6 +326,30 @@ async def test_a_server_that_names_a_handshake_revision_as_supported_is_opened_b
     script = Script({"server/discover": refusal, "initialize": INITIALIZED}, {"initialize": INITIALIZED})
     result = await opened(script)
     assert result.era is Era.HANDSHAKE
+
+
+async def test_a_server_that_refuses_the_revision_it_names_as_supported_is_asked_once_more() -> None:
+    refusal = refused(-32022, supported=["2026-07-28"], requested="2026-07-28")
+    first = {"server/discover": InTurn(refusal, DISCOVERED)}
+    script = Script(first, {"initialize": refused(-32022)}, {"server/discover": DISCOVERED})
+    result = await opened(script)
+    assert script.story == said("fresh", "disc", "disc", "fresh", "init", "fresh", "disc")
+    assert (result.era, result.eras) == (Era.MODERN, MODERN)
+
+
+async def test_a_server_that_goes_on_refusing_what_it_supports_is_not_understood() -> None:
+    refusal = refused(-32022, supported=["2026-07-28"])
+    script = Script({"server/discover": refusal}, {"initialize": refused()})
+    with pytest.raises(NotUnderstood, match="no revision we know"):
+        await opened(script)
+    assert script.story == said("fresh", "disc", "disc", "fresh", "init")
+
+
+@pytest.mark.parametrize("data", [{}, {"supported": "2026-07-28"}, {"supported": [1]}])
+async def test_a_refusal_that_names_nothing_is_not_asked_again(data: dict[str, Any]) -> None:
+    script = Script({"server/discover": refused(-32022, **data)}, {"initialize": INITIALIZED})
+    assert (await opened(script)).era is Era.HANDSHAKE
+    assert script.story == said("fresh", "disc", "fresh", "init", "ok")
 
 
 SENSELESS: dict[str, tuple[Any, str]] = {

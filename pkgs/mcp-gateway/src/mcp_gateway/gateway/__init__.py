@@ -63,7 +63,7 @@ from mcp_gateway.gateway.sign_ins import SignIns
 from mcp_gateway.gateway.subscriptions import ACCEPT_S, Listener, Subscriptions
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
-from mcp_gateway.upstream.asks import ASKED_BY, Ask
+from mcp_gateway.upstream.asks import ASKED_BY, ELICIT, Ask
 from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
 from mcp_gateway.upstream.exchange import Mailbox, Note
 from mcp_gateway.upstream.gate import Gate
@@ -78,6 +78,7 @@ __all__ = [
     "ASKED_BY",
     "CALL_TOOL",
     "COMPLETE",
+    "ELICIT",
     "GET_PROMPT",
     "LISTS",
     "METHODS",

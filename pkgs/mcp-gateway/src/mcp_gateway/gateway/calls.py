@@ -199,10 +199,9 @@ class Calls:
             request.target,
         )
         try:
-            upstream = self._servers.links.for_call(
-                self._find(request), request.caller, request.client, request.method
-            )
+            upstream = self._find(request)
             under_way = self._count(request.caller)
+            upstream = self._servers.links.for_call(upstream, request.caller, request.client, request.method)
             config = upstream.config
             idle_s = config.timeout_s if request.timeout_s is None else request.timeout_s
             exchange = Exchange(

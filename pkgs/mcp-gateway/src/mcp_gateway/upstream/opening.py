@@ -22,6 +22,7 @@ from mcp_gateway.wire.revisions import (
     Era,
     is_handshake,
     modern_meta,
+    request_meta,
 )
 
 # Some servers never answer a method they do not know. After so long `initialize` follows on the same
@@ -82,6 +83,14 @@ class _DiscoverResult(msgspec.Struct):
     instructions: str | None = None
 
 
+class _Supported(msgspec.Struct):
+    supported: list[str] = []
+
+
+class _UnsupportedVersion(msgspec.Struct):
+    data: _Supported
+
+
 async def open_server(
     door: Door, known: Eras | None, client_info: dict[str, str], stance: Stance = SHARED_STANCE
 ) -> Opened:
@@ -121,7 +130,7 @@ async def open_server(
     await door.fresh()
     try:
         async with asyncio.timeout(max(SILENT_PROBE_S, 2 * took_s)):
-            return await _initialize(door, frozenset(Era), client_info, stance)
+            return await _initialize(door, frozenset(Era), client_info, stance, to_modern=True)
     except (GatewayError, NotUnderstood, TimeoutError):
         await door.fresh()
         return await _discover(door, frozenset({Era.MODERN}), client_info)
@@ -167,12 +176,25 @@ def _is_other_modern(problem: BaseException | None) -> bool:
     return isinstance(problem, UpstreamAnswered) and problem.rpc_code == UNSUPPORTED_VERSION
 
 
-async def _initialize(door: Door, eras: Eras, client_info: dict[str, str], stance: Stance) -> Opened:
+def _supported(error: bytes) -> list[str]:
+    """The revisions that a refusal of ours names."""
+    try:
+        return msgspec.json.decode(error, type=_UnsupportedVersion).data.supported
+    except (msgspec.MsgspecError, RecursionError):
+        return []
+
+
+async def _initialize(
+    door: Door, eras: Eras, client_info: dict[str, str], stance: Stance, *, to_modern: bool = False
+) -> Opened:
+    """`to_modern`: the server is known to speak the modern era, whose rules it may have for every request."""
     params: Params = {
         "protocolVersion": stance.revision,
         "capabilities": Raw(stance.capabilities),
         "clientInfo": client_info,
     }
+    if to_modern:
+        params["_meta"] = request_meta(stance.revision, client_info)
     answer = _read(await door.ask("initialize", params), _InitializeResult, "initialize")
     if not is_handshake(answer.protocolVersion):
         raise NotUnderstood(
@@ -192,7 +214,14 @@ async def _initialize(door: Door, eras: Eras, client_info: dict[str, str], stanc
 
 async def _discover(door: Door, eras: Eras, client_info: dict[str, str]) -> Opened:
     params: Params = {"_meta": modern_meta(client_info)}
-    answer = _read(await door.ask("server/discover", params), _DiscoverResult, "server/discover")
+    try:
+        raw = await door.ask("server/discover", params)
+    except UpstreamAnswered as problem:
+        # It refuses the revision and names the same one as supported: taken at its word, once.
+        if not _is_other_modern(problem) or MODERN not in _supported(problem.error):
+            raise
+        raw = await door.ask("server/discover", params)
+    answer = _read(raw, _DiscoverResult, "server/discover")
     if MODERN not in answer.supportedVersions:
         raise NotUnderstood(f"it speaks no revision we know: {', '.join(answer.supportedVersions)[:200]}")
     door.agree(MODERN)

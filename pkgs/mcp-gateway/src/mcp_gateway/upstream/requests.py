@@ -11,15 +11,15 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
-from mcp_gateway.upstream.asks import ASKED_BY, Ask
+from mcp_gateway.upstream.asks import ASKED_BY, MAX_OPEN, Ask
 from mcp_gateway.upstream.exchange import Exchange, Note
 from mcp_gateway.upstream.forwarded import secrets_of
 from mcp_gateway.upstream.framing import Spooled
@@ -29,6 +29,7 @@ from mcp_gateway.upstream.logring import OVERLAP_BYTES, LogRing
 from mcp_gateway.wire.envelope import (
     Head,
     Params,
+    RequestId,
     encode,
     error_response,
     notification,
@@ -75,6 +76,10 @@ class Owner(Protocol):
 class _Progress(msgspec.Struct):
     progressToken: int | str
     progress: float = 0.0
+
+
+def _is_id(value: int | str | UnsetType | None) -> TypeGuard[RequestId]:
+    return isinstance(value, int | str)
 
 
 class _Cancelled(msgspec.Struct):
@@ -140,6 +145,7 @@ class Requests:
         self._abandoned: set[int] = set()  # ids whose answers, and log messages, may still come
         self._meta = _PLAIN_META
         self._era_meta: dict[str, Any] = {}
+        self._early: list[Ask] = []  # questions that came while there was no call
 
     @property
     def queued(self) -> int:
@@ -208,6 +214,7 @@ class Requests:
 
     def _end_pending(self, failure: Failure) -> None:
         self._abandoned.clear()
+        self._early.clear()
         for exchange in (*self._pending.values(), *self._standing.values()):
             self._finish(exchange, None, RequestFailed(self._server, failure))
 
@@ -242,6 +249,10 @@ class Requests:
         exchange.idle_at = self.used_at + exchange.idle_s
         self.in_flight += 1
         self._put_on_wire(exchange, self._pending)
+        if self._early:
+            early, self._early = self._early, []
+            for ask in early:
+                exchange.ask(ask)
 
     def _put_on_wire(self, exchange: Exchange, among: dict[int, Exchange]) -> None:
         assert self.link is not None, "requests are made only while there is a link"
@@ -484,12 +495,17 @@ class Requests:
 
         On any other it has no owner: it is declined, never guessed at.
         """
-        exchange = self._alone(stream) if self._may_be_asked else None
-        if exchange is None or self.link is None or head.method not in ASKED_BY:
+        can_ask = self._may_be_asked and len(self._early) < MAX_OPEN
+        if not can_ask or self.link is None or head.method not in ASKED_BY or not _is_id(head.id):
             self._decline(head)
-        elif isinstance(head.id, int | str):
-            self.counts["asks"] += 1
-            exchange.ask(Ask(head.id, head.method, head.params, self.link))
+            return
+        self.counts["asks"] += 1
+        ask = Ask(head.id, head.method, head.params, self.link)
+        exchange = self._alone(stream)
+        if exchange is not None:
+            exchange.ask(ask)
+        else:
+            self._early.append(ask)  # such as new roots between two calls: the next one brings who knows them
 
     def _alone(self, stream: int | None) -> Exchange | None:
         """The call that this link is there for. A server may ask before it is sent, as soon as it is open."""

@@ -170,7 +170,7 @@ class Upstream:
             config.max_result_bytes,
             self.logs,
             self,
-            may_be_asked=stance.may_be_asked,
+            may_be_asked=stance.may_be_asked and scope.kind != "look",
         )
         self.subscribing = Subscribing(
             config.id,

@@ -65,8 +65,13 @@ META_SERVER: Final = META_PREFIX + "serverInfo"
 
 def modern_meta(client_info: dict[str, str]) -> dict[str, Any]:
     """The `_meta` members that every request of the modern era must carry (basic/versioning)."""
+    return request_meta(MODERN, client_info)
+
+
+def request_meta(revision: str, client_info: dict[str, str]) -> dict[str, Any]:
+    """As `modern_meta`, for a request that names another revision."""
     return {
-        META_REVISION: MODERN,
+        META_REVISION: revision,
         META_CLIENT: client_info,
         META_CAPABILITIES: {},
     }
