@@ -361,13 +361,14 @@ class Modern:
     REVISION = "2026-07-28"
     PREFIX = "io.modelcontextprotocol/"
 
-    def __init__(self, gateway: Gateway, endpoint: str = "/mcp") -> None:
+    def __init__(self, gateway: Gateway, endpoint: str = "/mcp", capabilities: Any = None) -> None:
         self.gateway = gateway
+        self.capabilities = capabilities or {}
         self.endpoint = endpoint
 
     def meta(self, **more: Any) -> dict[str, Any]:
         """`_meta` as it must be; of `more`, members of the protocol go without their prefix."""
-        own = {"protocolVersion": self.REVISION, "clientCapabilities": {}}
+        own = {"protocolVersion": self.REVISION, "clientCapabilities": self.capabilities}
         short = {"logLevel", "clientInfo", *own}
         return {
             f"{self.PREFIX}{key}" if key in short else key: value for key, value in {**own, **more}.items()
@@ -379,7 +380,8 @@ class Modern:
     def headers(self, method: str, params: Any = None) -> dict[str, str]:
         """Those that repeat the body."""
         found = {"Accept": BOTH_KINDS, "MCP-Protocol-Version": self.REVISION, "Mcp-Method": method}
-        name = (params or {}).get("uri" if method == "resources/read" else "name")
+        member = {"resources/read": "uri"}.get(method, "taskId" if method.startswith("tasks/") else "name")
+        name = (params or {}).get(member)
         return found if name is None else found | {"Mcp-Name": header_value(name)}
 
     def send(self, body: bytes, headers: Mapping[str, str]) -> Answer:

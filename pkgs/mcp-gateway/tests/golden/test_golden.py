@@ -143,7 +143,8 @@ def test_a_result_that_follows_progress_arrives_in_the_stream_as_the_server_wrot
     call = {"name": "speak", "arguments": {"case": case}, "_meta": {"progressToken": "tok\u00e9n"}}
     answer = one_server.post(Mcp.message("tools/call", call, 7))
     assert answer.headers["content-type"].startswith("text/event-stream")
-    progress, result = frames(answer.body)
+    progress, log, result = frames(answer.body)
+    assert log == ("message", b'{"jsonrpc":"2.0","method":"notifications/message","params":%b}' % LOG)
     assert result == ("message", inside(b"7", CASES[case]))
     assert PROGRESS in progress[1]
     assert json.loads(progress[1])["params"]["progressToken"] == "tok\u00e9n"

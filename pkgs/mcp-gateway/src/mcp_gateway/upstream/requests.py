@@ -136,7 +136,7 @@ class Requests:
         self._pending: dict[int, Exchange] = {}
         self._queue: FairQueue[Exchange] = FairQueue(queue)
         self._ticking: asyncio.TimerHandle | None = None
-        self._abandoned: set[int] = set()  # ids whose answers, and log messages, may still come
+        self._abandoned: set[int] = set()  # of requests about which answers or log messages may still come
         self._meta = _PLAIN_META
         self._era_meta: dict[str, Any] = {}
         self._early: list[Ask] = []  # questions that came while there was no call
@@ -184,6 +184,10 @@ class Requests:
             self._finish(exchange, None, error)
         elif self._queue.remove(exchange):
             exchange.end(None, error)
+
+    def goes_on(self, exchange: Exchange) -> None:
+        """It was answered, and the server works on for it: what it logs may be about that."""
+        self._note_abandoned(exchange.id)
 
     def send_queued(self) -> None:
         """Sends what waits, as far as there is room."""
@@ -525,14 +529,13 @@ class Requests:
     def _spoken_for(self, stream: int | None) -> Exchange | None:
         """The call that a message without a request id belongs to, where that is certain.
 
-        It came on the call's own stream; or the call is alone on the link, and nothing abandoned before
-        it can still be talking.
+        It came on the call's own stream; or it is the only call on the link, and nothing abandoned before
+        it can still be talking. Requests of our own are nobody's.
         """
         if stream is not None:
             return self._pending.get(stream)
-        if len(self._pending) == 1 and not self._abandoned:
-            return next(iter(self._pending.values()))
-        return None
+        calls = [one for one in self._pending.values() if one.wants_progress]
+        return calls[0] if len(calls) == 1 and not self._abandoned else None
 
     def _progress(self, params: Raw) -> None:
         try:

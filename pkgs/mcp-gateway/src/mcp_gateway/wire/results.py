@@ -30,12 +30,18 @@ def with_uris(method: str, result: Raw, exchange: Exchange) -> Raw:
     if _URI not in text and b"\\u" not in text:  # the name may be written with escapes
         return result
     match method:
-        case "tools/call":
+        case "tools/call" | "tasks/result":
             changed = _in_member(result, "content", lambda raw: _in_list(raw, _block, exchange))
         case "resources/read":
             changed = _in_member(result, "contents", lambda raw: _in_list(raw, _own_uri, exchange))
         case "prompts/get":
             changed = _in_member(result, "messages", lambda raw: _in_list(raw, _message, exchange))
+        case "tasks/get":  # in the modern era the result stands in the task, once it is there
+            changed = _in_member(
+                result,
+                "result",
+                lambda raw: _in_member(raw, "content", lambda content: _in_list(content, _block, exchange)),
+            )
         case _:
             changed = None
     return result if changed is None else changed
