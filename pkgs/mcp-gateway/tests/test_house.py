@@ -243,12 +243,14 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert numbers == [f"{number:04}-" for number in range(1, len(numbers) + 1)]
 
 
-@pytest.mark.parametrize("folder", ["starter", "tests/npm"])
+@pytest.mark.parametrize("folder", ["starter", "tests/npm", "tests/conformance"])
 def test_a_node_lock_file_pins_contents_and_not_where_they_come_from(folder: str) -> None:
     lock = json.loads((PROJECT / folder / "package-lock.json").read_text(encoding="utf-8"))
     packages = {name: entry for name, entry in lock["packages"].items() if name}
     assert packages
     assert [name for name, entry in packages.items() if "integrity" not in entry] == []
     assert [name for name, entry in packages.items() if "resolved" in entry] == []
-    wanted = json.loads((PROJECT / folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
-    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    package = json.loads((PROJECT / folder / "package.json").read_text(encoding="utf-8"))
+    wanted = package["dependencies"] | package.get("optionalDependencies", {})
+    versions = {name: version.rpartition("@")[2] for name, version in wanted.items()}  # npm:NAME@VERSION
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == versions

@@ -278,6 +278,25 @@ def test_a_length_that_could_be_read_in_two_ways_is_refused(api: Api, lines: tup
         assert line.read().status in (400, 415)
 
 
+@pytest.mark.parametrize("trailer", [(), (b"Trailer-Field: 1",)], ids=["bare", "with-a-trailer"])
+def test_a_body_that_comes_after_its_refusal_does_not_disturb_the_next_request(
+    api: Api, trailer: tuple[bytes, ...]
+) -> None:
+    with Line(api.gateway.port) as line:
+        untyped = (b"POST /mcp HTTP/1.1", HEAD[1], b"Content-Type: text/plain")
+        for _ in range(2):
+            line.send(*untyped, b"Content-Length: 4")
+            assert line.read().status == 415
+            line.socket.sendall(b"{")
+            line.socket.sendall(b"}  ")
+            line.send(*untyped, b"Transfer-Encoding: chunked")
+            assert line.read().status == 415
+            line.socket.sendall(chunk(b"{}"))
+            line.send(b"0", *trailer)
+            line.send(*HEAD, b"Content-Length: 16", body=b'{"text":"after"}')
+            assert line.read().text == "after"
+
+
 def test_a_client_that_leaves_within_its_body_leaves_nothing(api: Api) -> None:
     with Line(api.gateway.port) as line:
         line.send(*HEAD, b"Content-Length: 100", body=b'{"text":')

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from mcp.client import Client
+from mcp.shared.exceptions import MCPDeprecationWarning
 from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated, ToolsListChanged
 
 from tests.faces.knocking import check_log, shelf
@@ -37,7 +38,6 @@ def url(gateway: Gateway, endpoint: str = "/mcp") -> str:
     return f"http://127.0.0.1:{gateway.port}{endpoint}"
 
 
-@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")  # for the era after it
 @pytest.mark.parametrize("server", ["sdk", "old", "new"])
 async def test_a_client_of_the_handshake_era_hears_of_what_it_subscribed_to(
     gateway: Gateway, server: str
@@ -52,8 +52,10 @@ async def test_a_client_of_the_handshake_era_hears_of_what_it_subscribed_to(
         Client(url(gateway), mode="legacy", message_handler=on_message) as client,
     ):
         for name in "ab":
-            await client.subscribe_resource(f"{server}://{name}")
-        await client.unsubscribe_resource(f"{server}://b")
+            with pytest.warns(MCPDeprecationWarning):
+                await client.subscribe_resource(f"{server}://{name}")
+        with pytest.warns(MCPDeprecationWarning):
+            await client.unsubscribe_resource(f"{server}://b")
         for name in "ba":
             await client.call_tool(f"{server}__touch", {"uri": f"{server}://{name}"})
         told = await heard.get()

@@ -12,6 +12,7 @@ from mcp_gateway.upstream.link import Failure
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.remote import Remote
 from mcp_gateway.wire.envelope import Head
+from mcp_gateway.wire.revisions import request_meta
 
 
 class Deaf:
@@ -55,3 +56,28 @@ async def test_an_event_id_goes_back_as_the_bytes_it_came_as(
     await link.close()
     server.close()
     assert "\r\nLast-Event-ID: ü€\r\n" in head.decode()
+
+
+@pytest.mark.parametrize("is_modern", [True, False])
+async def test_a_revision_is_named_before_the_handshake_only_to_a_modern_server(
+    tmp_path: Path, is_modern: bool
+) -> None:
+    came: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set_result((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.close()
+
+    async def relist() -> None: ...
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    remote = Remote(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", {}, "me")
+    link = HttpLink(remote, Deaf(), LogRing(), tmp_path, 1 << 20, relist)
+    await link.open()
+    meta = {"_meta": request_meta("2025-11-25", {"name": "us"})} if is_modern else {}
+    link.request(1, "initialize", {"protocolVersion": "2025-11-25", **meta})
+    head = await asyncio.wait_for(came, 10)
+    await link.close()
+    server.close()
+    assert ("\r\nMCP-Protocol-Version: 2025-11-25\r\n" in head) is is_modern
+    assert ("\r\nMcp-Method: initialize\r\n" in head) is is_modern

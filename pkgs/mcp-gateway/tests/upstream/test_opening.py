@@ -55,6 +55,13 @@ class After:
 NEVER = After("never", None)
 
 
+class InTurn:
+    """Another answer each time."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+
 class Script:
     """A door whose processes answer by script: a dict of method -> answer for each process in turn."""
 
@@ -78,6 +85,8 @@ class Script:
         self.params[method] = params
         self.event(method).set()
         answer = self.processes[self.started - 1].get(method, refused())
+        if isinstance(answer, InTurn):
+            answer = answer.answers.pop(0)
         try:
             while isinstance(answer, After):
                 await self.event(answer.method).wait()
@@ -124,6 +133,10 @@ def said(*methods: str) -> list[str]:
     ]
 
 
+# What MCP Apps asks of a client that can show views.
+VIEWS = {"extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}}}
+
+
 # -- one era --------------------------------------------------------------------------------------------
 
 
@@ -138,12 +151,12 @@ async def test_a_server_that_refuses_discover_is_opened_by_handshake_on_the_same
     assert bytes(result.capabilities["x-new"]) == b'{"n": 1.0}', "as the server sent it"
 
 
-async def test_the_handshake_offers_the_latest_revision_and_no_capability() -> None:
+async def test_the_handshake_offers_the_latest_revision_and_no_capability_to_ask() -> None:
     script = Script({"initialize": INITIALIZED})
     await opened(script, HANDSHAKE)
     assert json.loads(msgspec.json.encode(script.params["initialize"])) == {
         "protocolVersion": "2025-11-25",
-        "capabilities": {},
+        "capabilities": VIEWS,
         "clientInfo": CLIENT,
     }
 
@@ -155,9 +168,20 @@ async def test_a_probe_carries_the_meta_of_the_modern_era() -> None:
         "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientInfo": CLIENT,
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": VIEWS,
         }
     }
+
+
+@pytest.mark.parametrize("beside", [True, False])
+async def test_a_modern_server_says_who_it_is_in_meta_or_beside(beside: bool) -> None:
+    info = {"name": "m", "version": "2", "icons": []}
+    meta = {"_meta": {"io.modelcontextprotocol/serverInfo": info}}
+    bare = {name: value for name, value in DISCOVERED.items() if name != "serverInfo"}
+    result = await opened(
+        Script({"server/discover": bare | ({"serverInfo": info} if beside else meta)}), MODERN
+    )
+    assert json.loads(bytes(result.server_info)) == info
 
 
 @pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
@@ -184,6 +208,16 @@ async def test_a_server_of_both_eras_is_opened_by_handshake_on_a_process_of_its_
     result = await opened(script)
     assert script.story == said("fresh", "disc", "fresh", "init", "ok")
     assert (result.era, result.eras) == (Era.HANDSHAKE, BOTH)
+
+
+async def test_a_handshake_with_a_modern_server_says_what_that_era_wants_of_every_request() -> None:
+    script = Script({"server/discover": DISCOVERED}, {"initialize": INITIALIZED})
+    await opened(script)
+    assert json.loads(msgspec.json.encode(script.params["initialize"]))["_meta"] == {
+        "io.modelcontextprotocol/protocolVersion": "2025-11-25",
+        "io.modelcontextprotocol/clientInfo": CLIENT,
+        "io.modelcontextprotocol/clientCapabilities": VIEWS,
+    }
 
 
 @pytest.mark.parametrize(
@@ -307,6 +341,30 @@ async def test_a_server_that_names_a_handshake_revision_as_supported_is_opened_b
     script = Script({"server/discover": refusal, "initialize": INITIALIZED}, {"initialize": INITIALIZED})
     result = await opened(script)
     assert result.era is Era.HANDSHAKE
+
+
+async def test_a_server_that_refuses_the_revision_it_names_as_supported_is_asked_once_more() -> None:
+    refusal = refused(-32022, supported=["2026-07-28"], requested="2026-07-28")
+    first = {"server/discover": InTurn(refusal, DISCOVERED)}
+    script = Script(first, {"initialize": refused(-32022)}, {"server/discover": DISCOVERED})
+    result = await opened(script)
+    assert script.story == said("fresh", "disc", "disc", "fresh", "init", "fresh", "disc")
+    assert (result.era, result.eras) == (Era.MODERN, MODERN)
+
+
+async def test_a_server_that_goes_on_refusing_what_it_supports_is_not_understood() -> None:
+    refusal = refused(-32022, supported=["2026-07-28"])
+    script = Script({"server/discover": refusal}, {"initialize": refused()})
+    with pytest.raises(NotUnderstood, match="no revision we know"):
+        await opened(script)
+    assert script.story == said("fresh", "disc", "disc", "fresh", "init")
+
+
+@pytest.mark.parametrize("data", [{}, {"supported": "2026-07-28"}, {"supported": [1]}])
+async def test_a_refusal_that_names_nothing_is_not_asked_again(data: dict[str, Any]) -> None:
+    script = Script({"server/discover": refused(-32022, **data)}, {"initialize": INITIALIZED})
+    assert (await opened(script)).era is Era.HANDSHAKE
+    assert script.story == said("fresh", "disc", "fresh", "init", "ok")
 
 
 SENSELESS: dict[str, tuple[Any, str]] = {

@@ -2,11 +2,15 @@
 
 A request head has a size, a request a time to arrive, an answer a time to be read. Checked by one
 look at all connections each second, so that a request pays for two assignments, not for timers.
+
+Thousands of clients may hold an idle connection each, so what only a request needs is let go with it.
 """
 
 import asyncio
+from collections import deque
 from typing import Any, Final
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mcp_gateway.clock import now_s
@@ -27,18 +31,38 @@ class _Trailers(list[tuple[bytes, bytes]]):
         return
 
 
+_NO_PIPELINE: Final[deque[Any]] = deque(maxlen=0)  # a deque of one's own takes 760 bytes, also when empty
+
+
+class _Flow(FlowControl):
+    """uvicorn's, without an event on every connection: most are never too slow for what is written."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.read_paused = False
+        self.write_paused = False
+
+    def pause_writing(self) -> None:
+        if not self.write_paused:
+            self.write_paused = True
+            self._is_writable_event = asyncio.Event()
+
+
 class Connection(HttpToolsProtocol):
     """Closes itself beyond its limits; `check` is called now and then with the time."""
 
-    _arriving_since: float | None = None
-    _stuck_since: float | None = None
-    _head_bytes: int | None = None  # of a head that is still arriving, or of fields after a body
-    _another_ended = False  # in the bytes that came last; or a chunk began
-    _peer: Peer
+    # Slots, because an object with more than thirty attributes gets a dictionary of its own (1.5 kB).
+    __slots__ = ("_another_ended", "_arriving_since", "_head_bytes", "_peer", "_stuck_since")
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.flow = _Flow(transport)
+        self.pipeline = _NO_PIPELINE
         self._peer = Peer(transport)
+        self._arriving_since: float | None = None
+        self._stuck_since: float | None = None
+        self._head_bytes: int | None = None  # of a head that is still arriving, or of fields after a body
+        self._another_ended = False  # in the bytes that came last; or a chunk began
 
     def on_message_begin(self) -> None:
         self._arriving_since = now_s()
@@ -50,6 +74,9 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_bytes = None
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and self.pipeline is _NO_PIPELINE:
+            self.pipeline = deque()  # this request waits in it
         super().on_headers_complete()
         self.headers = _Trailers()
 
@@ -65,6 +92,18 @@ class Connection(HttpToolsProtocol):
         self._arriving_since = None
         self._another_ended = True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        cycle: Any = self.cycle
+        # What still comes of a body that nobody waited for is told to the cycle.
+        if cycle is not None and cycle.response_complete and not cycle.more_body:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Nothing of the last request is needed any more; the next brings its own."""
+        nothing: Any = None
+        self.cycle = self.scope = self.headers = nothing
 
     def data_received(self, data: bytes) -> None:
         self._another_ended = False

@@ -26,6 +26,42 @@ class Change:
     data: bytes
 
 
+class Bell:
+    """An event for one who waits for it, with patience; for things of which there are thousands.
+
+    `asyncio.Event` and `asyncio.timeout` take ten times the memory, and are for many at once.
+    """
+
+    __slots__ = ("_is_rung", "_waiter")
+
+    def __init__(self) -> None:
+        self._is_rung = False
+        self._waiter: asyncio.Future[bool] | None = None
+
+    def ring(self) -> None:
+        self._is_rung = True
+        _settle(self._waiter, True)
+
+    async def wait(self, patience_s: float) -> bool:
+        """Whether it was rung, since it was last waited for; False when that took longer."""
+        if not self._is_rung:
+            loop = asyncio.get_running_loop()
+            self._waiter = waiter = loop.create_future()
+            timer = loop.call_later(patience_s, _settle, waiter, False)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        is_rung, self._is_rung = self._is_rung, False
+        return is_rung
+
+
+def _settle(waiter: "asyncio.Future[bool] | None", is_rung: bool) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(is_rung)
+
+
 Shown = Callable[[str, dict[str, Any]], dict[str, Any] | None]
 
 
@@ -40,7 +76,7 @@ class Feed:
         self.owner = owner
         self.shown = shown
         self._unread: deque[Change] = deque()
-        self._bell = asyncio.Event()
+        self._bell = Bell()
         self._over = False
 
     def put(self, change: Change) -> None:
@@ -48,7 +84,7 @@ class Feed:
             self.end()
         if not self._over:
             self._unread.append(change)
-            self._bell.set()
+            self._bell.ring()
 
     @property
     def is_over(self) -> bool:
@@ -62,7 +98,7 @@ class Feed:
 
     def end(self) -> None:
         self._over = True
-        self._bell.set()
+        self._bell.ring()
 
     async def next(self, patience_s: float) -> Change | None:
         """The next change, or None when none came within `patience_s`.
@@ -70,12 +106,8 @@ class Feed:
         Raises:
             StopAsyncIteration: the feed is over.
         """
-        if not self._unread and not self._over:
-            self._bell.clear()
-            try:
-                async with asyncio.timeout(patience_s):
-                    await self._bell.wait()
-            except TimeoutError:
+        while not self._unread and not self._over:
+            if not await self._bell.wait(patience_s):
                 return None
         if self._unread:
             return self._unread.popleft()

@@ -28,6 +28,7 @@ from mcp_gateway.wire.revisions import Era
 # A process takes 30 to 100 MB; beyond this a call is told that the server is busy.
 MAX_OF_SERVER: Final = 32
 MAX_IN_ALL: Final = 128
+MAX_OF_CALLER: Final = 64  # in all, and half of a server's: others find room
 LEASES_OF_SESSION: Final = 4  # at one server: calls of one client that run at a time; more of them wait
 LEASE_IDLE_S: Final = 120.0  # the pause between two calls of a model; a start costs up to a second
 MODERN_IDLE_S: Final = 600.0
@@ -56,6 +57,7 @@ class Links:
         self._looked: set[str] = set()
         self._wider: dict[str, dict[str, Tool]] = {}
         self._count = 0
+        self._owners: dict[Upstream, str] = {}  # callers by the links that were opened for them
         self._past: Counter[str] = Counter()  # calls over links that have gone, by server
 
     def of(self, server: str) -> list[Upstream]:
@@ -79,7 +81,7 @@ class Links:
         """
         isolation = shared.config.isolation
         if isolation == "shared":
-            return self._for_shared(shared, client, method)
+            return self._for_shared(shared, caller, client, method)
         shared.check_coming()
         if isolation == "session" and client.session:
             scope = Scope("session", client.session)
@@ -91,9 +93,9 @@ class Links:
         knows = None if shared.opened is None else shared.opened.eras
         is_modern = client.era is Era.MODERN and knows is not None and Era.MODERN in knows
         stance = Stance(Era.MODERN) if is_modern else _stance(client)
-        return self._new(shared, scope, stance, shared.config.idle_stop_s or ISOLATED_IDLE_S)
+        return self._new(shared, scope, stance, shared.config.idle_stop_s or ISOLATED_IDLE_S, caller.id)
 
-    def _for_shared(self, shared: Upstream, client: Client, method: str) -> Upstream:
+    def _for_shared(self, shared: Upstream, caller: Caller, client: Client, method: str) -> Upstream:
         opened = shared.opened
         if client.era is Era.MODERN:
             if opened is None or opened.era is Era.MODERN or Era.MODERN not in opened.eras:
@@ -107,9 +109,9 @@ class Links:
         if opened is not None and Era.HANDSHAKE not in opened.eras:
             return shared  # it does not ask in the middle of a call
         shared.check_coming()
-        return self._lease(shared, client)
+        return self._lease(shared, caller, client)
 
-    def _lease(self, shared: Upstream, client: Client) -> Upstream:
+    def _lease(self, shared: Upstream, caller: Caller, client: Client) -> Upstream:
         pool = [
             link
             for scope, link in self._links.get(shared.id, {}).items()
@@ -123,9 +125,8 @@ class Links:
             taken = {one.scope.number for one in pool}
             number = next(number for number in range(LEASES_OF_SESSION) if number not in taken)
             try:
-                return self._new(
-                    shared, Scope("lease", client.session, number), _stance(client), LEASE_IDLE_S
-                )
+                scope = Scope("lease", client.session, number)
+                return self._new(shared, scope, _stance(client), LEASE_IDLE_S, caller.id)
             except GatewayError:
                 if not pool:
                     raise
@@ -143,8 +144,11 @@ class Links:
 
     # Room
 
-    def _new(self, shared: Upstream, scope: Scope, stance: Stance, idle_s: float) -> Upstream:
-        if not self._has_room(shared.id) and not self._make_room(shared.id):
+    def _new(
+        self, shared: Upstream, scope: Scope, stance: Stance, idle_s: float, owner: str = ""
+    ) -> Upstream:
+        has_share = not owner or self._has_share(shared.id, owner) or self._make_room(shared.id, owner)
+        if not has_share or not (self._has_room(shared.id) or self._make_room(shared.id)):
             detail = (
                 f"The server `{shared.id}` would have to be started once more for this session or caller, and"
                 " as many run already as may"
@@ -152,17 +156,29 @@ class Links:
             raise GatewayError(Kind.BUSY, detail, server=shared.id, retry_after_s=5.0)
         link = self._make(shared, scope, stance, idle_s)
         self._links.setdefault(shared.id, {})[scope] = link
+        if owner:
+            self._owners[link] = owner
         self._count += 1
         return link
 
     def _has_room(self, server: str) -> bool:
         return self._count < MAX_IN_ALL and len(self._links.get(server, {})) < MAX_OF_SERVER
 
-    def _make_room(self, server: str) -> bool:
-        """Ends the lease that was not used for longest. One that keeps a state is nobody's to take."""
-        is_full = len(self._links.get(server, {})) >= MAX_OF_SERVER
-        candidates = self.of(server) if is_full else list(self._all())
-        free = [one for one in candidates if one.scope.kind == "lease" and _is_free(one)]
+    def _has_share(self, server: str, owner: str) -> bool:
+        theirs = [link for link, caller_id in self._owners.items() if caller_id == owner]
+        return len(theirs) < MAX_OF_CALLER and sum(link.id == server for link in theirs) < MAX_OF_SERVER // 2
+
+    def _make_room(self, server: str, owner: str | None = None) -> bool:
+        """Ends the lease that was not used for longest, of this caller or of anybody.
+
+        One that keeps a state is nobody's to take.
+        """
+        is_full = owner is not None or len(self._links.get(server, {})) >= MAX_OF_SERVER
+        free = [
+            one
+            for one in (self.of(server) if is_full else self._all())
+            if one.scope.kind == "lease" and _is_free(one) and owner in (None, self._owners.get(one))
+        ]
         if not free:
             return False
         self._drop(min(free, key=lambda one: one.requests.used_at), "another session needs the room")
@@ -254,6 +270,7 @@ class Links:
         if not links:
             del self._links[link.id]
         self._count -= 1
+        self._owners.pop(link, None)
         self._past[link.id] += link.requests.total
         self._see_off(link, why, may_finish)
 

@@ -200,8 +200,9 @@ class Metrics(Collector):
         )
         for upstream in self._servers.all():
             label = (upstream.id,)
-            in_flight.add_metric(label, upstream.requests.in_flight)
-            queued.add_metric(label, upstream.requests.queued)
+            links = (upstream, *self._servers.links.of(upstream.id))
+            in_flight.add_metric(label, sum(link.requests.in_flight for link in links))
+            queued.add_metric(label, sum(link.requests.queued for link in links))
             tools.add_metric(label, len(self._servers.catalog.by_server.get(upstream.id, ())))
             for state in State:
                 states.add_metric((upstream.id, state.value), upstream.life.state is state)

@@ -20,6 +20,7 @@ from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway.primitives import READ_RESOURCE, may_ask
 from mcp_gateway.listed import MAX_URI_CHARS
 from mcp_gateway.shelves import TOOLS
+from mcp_gateway.upstream.client import NO_CLIENT, Client
 from mcp_gateway.upstream.stance import SHARED, Scope
 from mcp_gateway.upstream.upstream import Upstream
 
@@ -59,6 +60,7 @@ class _Reading:
     target: str
     method: str = READ_RESOURCE
     is_prompt: bool = False
+    client: Client = NO_CLIENT
 
 
 class Listener:

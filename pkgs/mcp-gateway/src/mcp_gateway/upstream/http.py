@@ -53,6 +53,7 @@ DRAIN_S: Final = 1.0
 # and again, does not make the gateway knock without a pause.
 RECONNECT_S: Final = 1.0
 RECONNECT_MAX_S: Final = 60.0
+RESUME_MIN_S: Final = 0.1  # somebody waits for an answer, so its server may have us back for it sooner
 LASTED_S: Final = 30.0
 FRUITLESS_MAX: Final = 3  # resumptions of one answer that bring nothing new
 MAX_UNTAKEN: Final = 64  # messages of ours that have no answer and are still on their way
@@ -329,6 +330,11 @@ class HttpLink:
         if method == "server/discover":
             return headers | {REVISION: MODERN} | wire_headers.routing_headers(method, {})
         if method == "initialize":
+            # To a server that is known to speak the modern era, which may want these of every request. One
+            # that knows only the handshake might not want to hear of a revision before it agreed to one.
+            if params is not None and "_meta" in params:
+                headers[REVISION] = str(params["protocolVersion"])
+                headers |= wire_headers.routing_headers(method, {})
             return headers
         if self._session is not None:
             headers[SESSION] = self._session
@@ -407,7 +413,7 @@ class HttpLink:
             if fruitless == FRUITLESS_MAX and reader.retry_ms is None:
                 raise Trouble("its event stream ended again and again without an answer")
             seen = reader.last_id
-            await asyncio.sleep(_pause_s(reader.retry_ms))
+            await asyncio.sleep(_pause_s(reader.retry_ms, RESUME_MIN_S))
             reader = self._follower(number, reader)
             headers = {**(forwarded or {}), **self._headers(), "Accept": STREAM_TYPE}
             headers[LAST_EVENT] = _as_header(reader.last_id or "")
@@ -465,9 +471,10 @@ class HttpLink:
     async def _begin_again(self) -> None:
         self._session = None
         assert self._greeting is not None, "there is no session without a greeting"
+        headers = self._headers("initialize", self._greeting)
         body = request_line(_RENEWAL_ID, "initialize", self._greeting)[:-1]
         try:
-            async with self._remote.exchange("POST", self._headers("initialize", {}), body) as response:
+            async with self._remote.exchange("POST", headers, body) as response:
                 if response.status != 200:
                     raise refusal(response)
                 self._take_session(response)
@@ -526,9 +533,10 @@ def _as_header(event_id: str) -> str:
     return event_id.encode().decode("latin-1")
 
 
-def _pause_s(retry_ms: int | None) -> float:
+def _pause_s(retry_ms: int | None, least_s: float = RECONNECT_S) -> float:
+    """How long until a stream is opened again: as the server says, within reason."""
     wanted_s = RECONNECT_S if retry_ms is None else retry_ms / 1000
-    return min(max(wanted_s, RECONNECT_S), RECONNECT_MAX_S)
+    return min(max(wanted_s, least_s), RECONNECT_MAX_S)
 
 
 def _text(value: Any) -> str:

@@ -15,13 +15,16 @@ from msgspec import Raw
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.stance import SHARED_STANCE, Stance
-from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.envelope import Params, read_members
 from mcp_gateway.wire.revisions import (
+    META_PREFIX,
     MODERN,
+    SHARED_CAPABILITIES,
     UNSUPPORTED_VERSION,
     Era,
     is_handshake,
     modern_meta,
+    request_meta,
 )
 
 # Some servers never answer a method they do not know. After so long `initialize` follows on the same
@@ -30,6 +33,7 @@ SILENT_PROBE_S: Final = 10.0
 INSTRUCTIONS_MAX_CHARS: Final = 64 * 1024
 
 Eras = frozenset[Era]
+_SERVER_INFO: Final = META_PREFIX + "serverInfo"
 
 
 class NotUnderstood(Exception):
@@ -78,8 +82,21 @@ class _InitializeResult(msgspec.Struct):
 class _DiscoverResult(msgspec.Struct):
     supportedVersions: list[str]
     capabilities: dict[str, Raw] = {}
-    serverInfo: Raw = Raw(b"null")
+    serverInfo: Raw = Raw(b"")
     instructions: str | None = None
+    meta: Raw = msgspec.field(name="_meta", default=Raw(b"{}"))
+
+    def __post_init__(self) -> None:
+        # `_meta` is its place in this era; drafts had it beside the capabilities.
+        self.serverInfo = self.serverInfo or read_members(self.meta).get(_SERVER_INFO, Raw(b"null"))
+
+
+class _Supported(msgspec.Struct):
+    supported: list[str] = []
+
+
+class _UnsupportedVersion(msgspec.Struct):
+    data: _Supported
 
 
 async def open_server(
@@ -121,7 +138,7 @@ async def open_server(
     await door.fresh()
     try:
         async with asyncio.timeout(max(SILENT_PROBE_S, 2 * took_s)):
-            return await _initialize(door, frozenset(Era), client_info, stance)
+            return await _initialize(door, frozenset(Era), client_info, stance, to_modern=True)
     except (GatewayError, NotUnderstood, TimeoutError):
         await door.fresh()
         return await _discover(door, frozenset({Era.MODERN}), client_info)
@@ -167,12 +184,25 @@ def _is_other_modern(problem: BaseException | None) -> bool:
     return isinstance(problem, UpstreamAnswered) and problem.rpc_code == UNSUPPORTED_VERSION
 
 
-async def _initialize(door: Door, eras: Eras, client_info: dict[str, str], stance: Stance) -> Opened:
+def _supported(error: bytes) -> list[str]:
+    """The revisions that a refusal of ours names."""
+    try:
+        return msgspec.json.decode(error, type=_UnsupportedVersion).data.supported
+    except (msgspec.MsgspecError, RecursionError):
+        return []
+
+
+async def _initialize(
+    door: Door, eras: Eras, client_info: dict[str, str], stance: Stance, *, to_modern: bool = False
+) -> Opened:
+    """`to_modern`: the server is known to speak the modern era, whose rules it may have for every request."""
     params: Params = {
         "protocolVersion": stance.revision,
-        "capabilities": Raw(stance.capabilities),
+        "capabilities": Raw(stance.capabilities) if stance.may_be_asked else SHARED_CAPABILITIES,
         "clientInfo": client_info,
     }
+    if to_modern:
+        params["_meta"] = request_meta(stance.revision, client_info)
     answer = _read(await door.ask("initialize", params), _InitializeResult, "initialize")
     if not is_handshake(answer.protocolVersion):
         raise NotUnderstood(
@@ -192,7 +222,14 @@ async def _initialize(door: Door, eras: Eras, client_info: dict[str, str], stanc
 
 async def _discover(door: Door, eras: Eras, client_info: dict[str, str]) -> Opened:
     params: Params = {"_meta": modern_meta(client_info)}
-    answer = _read(await door.ask("server/discover", params), _DiscoverResult, "server/discover")
+    try:
+        raw = await door.ask("server/discover", params)
+    except UpstreamAnswered as problem:
+        # It refuses the revision and names the same one as supported: taken at its word, once.
+        if not _is_other_modern(problem) or MODERN not in _supported(problem.error):
+            raise
+        raw = await door.ask("server/discover", params)
+    answer = _read(raw, _DiscoverResult, "server/discover")
     if MODERN not in answer.supportedVersions:
         raise NotUnderstood(f"it speaks no revision we know: {', '.join(answer.supportedVersions)[:200]}")
     door.agree(MODERN)

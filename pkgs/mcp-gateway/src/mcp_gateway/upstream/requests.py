@@ -11,15 +11,15 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
-from mcp_gateway.upstream.asks import ASKED_BY, Ask
+from mcp_gateway.upstream.asks import ASKED_BY, MAX_OPEN, Ask
 from mcp_gateway.upstream.exchange import Exchange, Note
 from mcp_gateway.upstream.forwarded import secrets_of
 from mcp_gateway.upstream.framing import Spooled
@@ -29,6 +29,7 @@ from mcp_gateway.upstream.logring import OVERLAP_BYTES, LogRing
 from mcp_gateway.wire.envelope import (
     Head,
     Params,
+    RequestId,
     encode,
     error_response,
     notification,
@@ -75,6 +76,10 @@ class Owner(Protocol):
 class _Progress(msgspec.Struct):
     progressToken: int | str
     progress: float = 0.0
+
+
+def _is_id(value: int | str | UnsetType | None) -> TypeGuard[RequestId]:
+    return isinstance(value, int | str)
 
 
 class _Cancelled(msgspec.Struct):
@@ -137,9 +142,10 @@ class Requests:
         self.hears: dict[str, Callable[[Raw], bool]] = {}
         self._queue: FairQueue[Exchange] = FairQueue(queue)
         self._ticking: asyncio.TimerHandle | None = None
-        self._abandoned: set[int] = set()  # ids whose answers, and log messages, may still come
+        self._abandoned: set[int] = set()  # of requests about which answers or log messages may still come
         self._meta = _PLAIN_META
         self._era_meta: dict[str, Any] = {}
+        self._early: list[Ask] = []  # questions that came while there was no call
 
     @property
     def queued(self) -> int:
@@ -189,6 +195,10 @@ class Requests:
         elif self._queue.remove(exchange):
             exchange.end(None, error)
 
+    def goes_on(self, exchange: Exchange) -> None:
+        """It was answered, and the server works on for it: what it logs may be about that."""
+        self._note_abandoned(exchange.id)
+
     def send_queued(self) -> None:
         """Sends what waits, as far as there is room."""
         while self._can_send and self.in_flight < self._concurrency:
@@ -208,6 +218,7 @@ class Requests:
 
     def _end_pending(self, failure: Failure) -> None:
         self._abandoned.clear()
+        self._early.clear()
         for exchange in (*self._pending.values(), *self._standing.values()):
             self._finish(exchange, None, RequestFailed(self._server, failure))
 
@@ -242,6 +253,10 @@ class Requests:
         exchange.idle_at = self.used_at + exchange.idle_s
         self.in_flight += 1
         self._put_on_wire(exchange, self._pending)
+        if self._early:
+            early, self._early = self._early, []
+            for ask in early:
+                exchange.ask(ask)
 
     def _put_on_wire(self, exchange: Exchange, among: dict[int, Exchange]) -> None:
         assert self.link is not None, "requests are made only while there is a link"
@@ -484,12 +499,17 @@ class Requests:
 
         On any other it has no owner: it is declined, never guessed at.
         """
-        exchange = self._alone(stream) if self._may_be_asked else None
-        if exchange is None or self.link is None or head.method not in ASKED_BY:
+        can_ask = self._may_be_asked and len(self._early) < MAX_OPEN
+        if not can_ask or self.link is None or head.method not in ASKED_BY or not _is_id(head.id):
             self._decline(head)
-        elif isinstance(head.id, int | str):
-            self.counts["asks"] += 1
-            exchange.ask(Ask(head.id, head.method, head.params, self.link))
+            return
+        self.counts["asks"] += 1
+        ask = Ask(head.id, head.method, head.params, self.link)
+        exchange = self._alone(stream)
+        if exchange is not None:
+            exchange.ask(ask)
+        else:
+            self._early.append(ask)  # such as new roots between two calls: the next one brings who knows them
 
     def _alone(self, stream: int | None) -> Exchange | None:
         """The call that this link is there for. A server may ask before it is sent, as soon as it is open."""
@@ -539,14 +559,13 @@ class Requests:
     def _spoken_for(self, stream: int | None) -> Exchange | None:
         """The call that a message without a request id belongs to, where that is certain.
 
-        It came on the call's own stream; or the call is alone on the link, and nothing abandoned before
-        it can still be talking.
+        It came on the call's own stream; or it is the only call on the link, and nothing abandoned before
+        it can still be talking. Requests of our own are nobody's.
         """
         if stream is not None:
             return self._pending.get(stream)
-        if len(self._pending) == 1 and not self._abandoned:
-            return next(iter(self._pending.values()))
-        return None
+        calls = [one for one in self._pending.values() if one.wants_progress]
+        return calls[0] if len(calls) == 1 and not self._abandoned else None
 
     def _progress(self, params: Raw) -> None:
         try:

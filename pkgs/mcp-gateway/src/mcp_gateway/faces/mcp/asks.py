@@ -5,11 +5,12 @@ an answer to anything else is nobody's and is dropped. What is asked and answere
 """
 
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
 from mcp_gateway.faces.mcp.sessions import Asker, Session
-from mcp_gateway.gateway import ASKED_BY, Ask, Note
+from mcp_gateway.gateway import ASKED_BY, ELICIT, Ask, Note
 from mcp_gateway.wire.envelope import Message, encode, notification, read_members
 
 
@@ -45,6 +46,8 @@ class Asking:
             pass  # it has been withdrawn, or the call has ended
         elif ASKED_BY[ask.method] not in read_members(self._asker.client.capabilities):
             ask.decline(f"this client does not declare `{ASKED_BY[ask.method]}`")
+        elif not _is_safe(ask):
+            ask.decline("its address is neither http nor https")
         elif not self._outlet.is_heard:
             ask.decline("the client has no stream open on which it could be asked")
         else:
@@ -75,6 +78,15 @@ class Asking:
         self._asker.asked.pop(number, None)
         self._open.pop(number, None)
         await self._outlet.tell(notification("notifications/cancelled", {"requestId": number}))
+
+
+def _is_safe(ask: Ask) -> bool:
+    """Whether an address that a person is sent to is one of the web: others run things (security S42)."""
+    url = read_members(ask.params).get("url") if ask.method == ELICIT and ask.params else None
+    try:
+        return url is None or urlsplit(msgspec.json.decode(url, type=str)).scheme in ("http", "https")
+    except (msgspec.MsgspecError, ValueError):
+        return False
 
 
 def _question(number: int, ask: Ask) -> bytes:

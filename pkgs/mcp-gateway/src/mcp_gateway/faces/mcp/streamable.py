@@ -99,7 +99,7 @@ class StreamableHttp:
         if is_array(body):
             session = self._session(endpoint, visit)
             if REVISIONS[session.revision].batches:
-                await self._batch(session, visit, body, send)
+                await self._batch(session, visit, body, receive, send)
                 return
         message = read_message(body)
         if message.method == "initialize" and message.id is not None:
@@ -113,16 +113,16 @@ class StreamableHttp:
             self._messages.note(session, message)
             await respond(send, 202, b"", JSON_TYPE)
             return
-        reply = _Reply(session, visit, send)
+        reply = _Reply(session, visit, receive, send)
         try:
             await self._messages.answer(Asked(session, message, len(body), visit.headers), reply)
         finally:
             reply.close()
 
-    async def _batch(self, session: Session, visit: Visit, body: bytes, send: Send) -> None:
+    async def _batch(self, session: Session, visit: Visit, body: bytes, receive: Receive, send: Send) -> None:
         """Several messages (2025-03-26): all are read before any is acted on, then all run at once."""
         messages = self._messages.read(session, body)
-        reply = _BatchReply(session, visit, send)
+        reply = _BatchReply(session, visit, receive, send)
         try:
             async with asyncio.TaskGroup() as running:
                 for message, size in messages:
@@ -231,8 +231,9 @@ class StreamableHttp:
 class _Reply:
     """The answer to one POST: JSON, or an event stream from the first thing said before it."""
 
-    def __init__(self, session: Session, visit: Visit, send: Send) -> None:
+    def __init__(self, session: Session, visit: Visit, receive: Receive, send: Send) -> None:
         self._session = session
+        self._receive = receive
         self._send = send
         self._may_stream = may_stream(visit.headers)
         self._primes = REVISIONS[session.revision].primes
@@ -240,6 +241,7 @@ class _Reply:
         self._headers: list[tuple[bytes, bytes]] = []
         self._stream: Stream | None = None
         self._carrying: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def about(self, call: Call) -> None:
         self._headers = [(b"mcp-gateway-call", call_id_text(call.id).encode())]
@@ -258,8 +260,13 @@ class _Reply:
     async def ask(self, message: bytes) -> None:
         if not self._may_stream and self._session.own is not None:
             self._session.own.put(message)
-        else:
-            await self.tell(message)
+            return
+        await self.tell(message)
+        if self._watching is None and self._stream is not None and self._stream.reader is not None:
+            # Whether anybody is there matters only now: an answer would wait for who comes back.
+            reader = self._stream.reader
+            self._watching = asyncio.create_task(until_gone(self._receive))
+            self._watching.add_done_callback(lambda _: reader.drop())
 
     async def still(self) -> None:
         patience_s = RESUMABLE_AFTER_S if self._primes else KEEP_ALIVE_S
@@ -279,6 +286,8 @@ class _Reply:
 
     def close(self) -> None:
         """For the end of its request, however it came: then nothing more is said."""
+        if self._watching is not None:
+            self._watching.cancel()
         if self._stream is not None and not self._stream.is_over:
             self._stream.finish()
 
@@ -303,8 +312,8 @@ class _Reply:
 class _BatchReply(_Reply):
     """The answers to a batch: an array, or each as an event once something is said before the last."""
 
-    def __init__(self, session: Session, visit: Visit, send: Send) -> None:
-        super().__init__(session, visit, send)
+    def __init__(self, session: Session, visit: Visit, receive: Receive, send: Send) -> None:
+        super().__init__(session, visit, receive, send)
         self._answers: list[Said] = []
         self._size = 0
 

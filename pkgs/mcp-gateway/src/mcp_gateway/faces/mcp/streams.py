@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from mcp_gateway import clock
 from mcp_gateway.faces.http import JSON_TYPE, Send, respond, send_part, slices
+from mcp_gateway.gateway.events import Bell
 from mcp_gateway.wire import sse
 
 KEEP_ALIVE_S: Final = 15.0  # below every common proxy's patience
@@ -115,44 +116,62 @@ class Event:
     at: float
 
 
+NO_EVENTS: Final[deque[Event]] = deque(maxlen=0)  # an empty one of one's own takes 760 bytes
+
+
 class Reader:
     """One connection that a stream is read on."""
 
+    __slots__ = ("_room", "bell", "is_over", "is_sending", "waiting")
+
     def __init__(self, events: list[Event]) -> None:
-        self.waiting = deque(events)
+        self.waiting = deque(events) if events else NO_EVENTS
         self.is_sending = False
         self.is_over = False
-        self.bell = asyncio.Event()
-        self.has_room = asyncio.Event()
-        if not events:
-            self.has_room.set()
+        self.bell = Bell()
+        self._room: asyncio.Event | None = None  # of those who wait for it
 
     @property
     def lags(self) -> bool:
         return self.is_sending or bool(self.waiting)
 
     def take(self, event: Event) -> None:
+        if self.waiting is NO_EVENTS:
+            self.waiting = deque()
         self.waiting.append(event)
-        self.has_room.clear()
-        self.bell.set()
+        self.bell.ring()
+
+    async def room(self) -> None:
+        """Returns when it has taken all there was."""
+        if self._room is None:
+            self._room = asyncio.Event()
+        await self._room.wait()
+
+    def has_taken(self) -> None:
+        """Nothing waits to be sent."""
+        self.waiting = NO_EVENTS
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def finish(self) -> None:
         """There is nothing to come; what waits is still sent."""
         self.is_over = True
-        self.bell.set()
+        self.bell.ring()
 
     def drop(self) -> None:
         """The connection is gone, or the stream goes over another: nothing more is sent on this one."""
         for event in self.waiting:
             if isinstance(event.said, Flowing):
                 event.said.close()
-        self.waiting.clear()
-        self.has_room.set()
+        self.has_taken()
         self.finish()
 
 
 class Stream:
     """One event stream of a session. `name` begins the ids of its events; without `kept` they have none."""
+
+    __slots__ = ("_kept", "_number", "_sent", "is_over", "left_at", "name", "reader")
 
     def __init__(self, name: str, kept: "Kept | None") -> None:
         self.name = name
@@ -199,7 +218,7 @@ class Stream:
     async def room(self) -> None:
         """Returns when the connection has taken what was said, or there is none."""
         while self.reader is not None and self.reader.lags:
-            await self.reader.has_room.wait()
+            await self.reader.room()
 
     def finish(self) -> None:
         """It is over: nothing more is said; what waits is still sent, and kept."""
@@ -232,14 +251,10 @@ class Stream:
                     self._sent = max(self._sent, event.number)
                     await self._send(send, event)
                     reader.is_sending = False
-                reader.has_room.set()
+                reader.has_taken()
                 if reader.is_over:
                     break
-                reader.bell.clear()
-                try:
-                    async with asyncio.timeout(KEEP_ALIVE_S):
-                        await reader.bell.wait()
-                except TimeoutError:
+                if not await reader.bell.wait(KEEP_ALIVE_S):
                     if when_quiet is not None:
                         when_quiet()
                     await send_part(send, sse.KEEP_ALIVE)
@@ -264,7 +279,7 @@ class Kept:
 
     def __init__(self, store: "EventStore") -> None:
         self.streams: dict[str, Stream] = {}
-        self.events: deque[Event] = deque()
+        self.events = NO_EVENTS
         self.size = 0
         self.is_closed = False
         self._store = store
@@ -280,6 +295,8 @@ class Kept:
     def add(self, event: Event) -> None:
         if self.is_closed:
             return
+        if self.events is NO_EVENTS:
+            self.events = deque()
         self.events.append(event)
         self.size += size_of(event.said)
         while len(self.events) > 1 and (
@@ -306,6 +323,7 @@ class Kept:
     def clear(self) -> None:
         while self.events:
             self.forget()
+        self.events = NO_EVENTS
 
 
 class EventStore:

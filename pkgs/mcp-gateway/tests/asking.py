@@ -1,0 +1,135 @@
+"""A stdio server of the handshake era that asks its client things, and keeps a state for itself.
+
+`python -I -S asking.py` serves until stdin ends. Each process tells its pid and with which client
+capabilities it was opened, and asks for roots as soon as it may, as the reference servers do. Standard
+library only; a thread for each call, so that calls can wait for answers beside each other.
+"""
+
+import json
+import os
+import sys
+import threading
+from queue import Empty, Queue
+from typing import Any
+
+PATIENCE_S = 60.0
+
+_out = threading.Lock()
+_answers: dict[str, Queue[dict[str, Any]]] = {}
+state: dict[str, Any] = {"pid": os.getpid(), "said": [], "roots": None, "notifications": []}
+
+
+def say(message: dict[str, Any]) -> None:
+    line = json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":")).encode() + b"\n"
+    with _out:
+        while line:
+            line = line[os.write(1, line) :]
+
+
+def question(ask_id: str, method: str, params: Any = None) -> Queue[dict[str, Any]]:
+    box = _answers[ask_id] = Queue()
+    say({"id": ask_id, "method": method, **({} if params is None else {"params": params})})
+    return box
+
+
+def answer_of(box: "Queue[dict[str, Any]]", patience_s: float = PATIENCE_S) -> Any:
+    try:
+        got = box.get(timeout=patience_s)
+    except Empty:
+        return "no answer"
+    return got.get("result", got.get("error"))
+
+
+def call(name: str, arguments: dict[str, Any], tag: str) -> Any:
+    match name:
+        case "ask":  # {"method", "params", "times"}: all at once, then the answers in order
+            boxes = [
+                question(f"{tag}-{number}", arguments["method"], arguments.get("params"))
+                for number in range(arguments.get("times", 1))
+            ]
+            return [answer_of(box) for box in boxes]
+        case "withdraw":
+            question(f"{tag}-w", arguments["method"], arguments.get("params"))
+            say({"method": "notifications/cancelled", "params": {"requestId": f"{tag}-w"}})
+            return answer_of(question(f"{tag}-x", arguments["method"], arguments.get("params")))
+        case "leave":  # asks and does not wait
+            question(f"{tag}-l", arguments["method"], arguments.get("params"))
+            return "left"
+        case "late":  # what became of a question whose call is over
+            return [answer_of(box, 5.0) for key, box in _answers.items() if key.endswith("-l")]
+        case "hang":
+            return answer_of(Queue())
+        case "page":  # sends the client to a page, and says when that is done
+            box = question(f"{tag}-p", "elicitation/create", arguments)
+            answer = answer_of(box)
+            params = {"elicitationId": arguments["elicitationId"]}
+            say({"method": "notifications/elicitation/complete", "params": params})
+            return answer
+        case "remember":
+            state["said"].append(arguments["text"])
+            return state
+        case "state":
+            return state
+        case _:
+            raise KeyError(name)
+
+
+TOOLS = ("ask", "withdraw", "leave", "late", "hang", "page", "remember", "state")
+
+
+def listed() -> list[dict[str, Any]]:
+    is_asked = state.get("capabilities", {}).keys() & {"elicitation", "sampling", "roots"}
+    names = (*TOOLS, "only-for-the-asked") if is_asked else TOOLS
+    return [{"name": name, "inputSchema": {"type": "object"}} for name in names]
+
+
+def answer(message: dict[str, Any]) -> None:
+    params = message.get("params") or {}
+    try:
+        match message["method"]:
+            case "initialize":
+                state["capabilities"], state["revision"] = params["capabilities"], params["protocolVersion"]
+                result: Any = {
+                    "protocolVersion": params["protocolVersion"],
+                    "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "asking", "version": "1"},
+                }
+            case "tools/list":
+                result = {"tools": listed()}
+            case "tools/call":
+                said = call(params["name"], params.get("arguments") or {}, f"q{message['id']}")
+                result = {"content": [{"type": "text", "text": json.dumps(said)}]}
+            case "ping":
+                result = {}
+            case _:
+                say({"id": message["id"], "error": {"code": -32601, "message": "no such method"}})
+                return
+    except KeyError as problem:
+        say({"id": message["id"], "error": {"code": -32602, "message": f"no {problem}"}})
+        return
+    say({"id": message["id"], "result": result})
+
+
+def roots() -> None:
+    answer = answer_of(question(f"roots-{len(_answers)}", "roots/list"))
+    state["roots"] = answer.get("roots", answer) if isinstance(answer, dict) else answer
+
+
+def main() -> None:
+    for line in sys.stdin.buffer:
+        message = json.loads(line)
+        if "method" not in message:
+            box = _answers.get(message["id"])
+            if box is not None:
+                box.put(message)
+        elif "id" in message:
+            threading.Thread(target=answer, args=(message,), daemon=True).start()
+        else:
+            state["notifications"].append(message["method"])
+            if "roots" in message["method"] or (
+                message["method"] == "notifications/initialized" and "roots" in state["capabilities"]
+            ):
+                threading.Thread(target=roots, daemon=True).start()
+
+
+main()
