@@ -226,7 +226,8 @@ def test_a_thousand_idle_streams_cost_little_and_end_with_the_gateway(tmp_path: 
         for line in lines:
             assert line.socket.recv(MIB).startswith(b"HTTP/1.1 200")
         after = gateway.holdings()
-        assert after.files >= before.files + STREAMS
+        # The connection that opened the sessions may still have been there when it was first counted.
+        assert after.files >= before.files + STREAMS - 1
         assert after.rss_bytes - before.rss_bytes < STREAMS * STREAM_BYTES
         assert gateway.call("good", "echo", text="x").text == "x"
         os.kill(gateway.pid, signal.SIGTERM)
