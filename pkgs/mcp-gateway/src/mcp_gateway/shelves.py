@@ -13,8 +13,10 @@ from mcp_gateway.wire.envelope import encode, read_members
 
 TOOLS: Final = "tools"
 RESOURCES: Final = "resources"
+TEMPLATES: Final = "resourceTemplates"
 PROMPTS: Final = "prompts"
 COMPLETIONS: Final = "completions"
+LOGGING: Final = "logging"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@
     sign_ins   who has signed in on the page
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
+    loglevels  how much of a server's log messages is wanted
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
     reloading  the configuration file, read again
@@ -44,6 +45,7 @@ from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, 
 from mcp_gateway.gateway.console import Console
 from mcp_gateway.gateway.events import LISTS, Events, Feed, Shown
 from mcp_gateway.gateway.keys import FLUSH_S, LOOK_S, Keys
+from mcp_gateway.gateway.loglevels import LogLevels
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
 from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
 from mcp_gateway.gateway.primitives import (
@@ -65,6 +67,7 @@ from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
 from mcp_gateway.upstream.exchange import Mailbox, Note
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.logring import LogRing
+from mcp_gateway.upstream.opening import Opened
 from mcp_gateway.upstream.process import Nursery
 from mcp_gateway.upstream.stance import SHARED
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
@@ -153,6 +156,7 @@ class Gateway:
         self.sign_ins.gone, self.sign_ins.left = self.end_of, self._left
         self.at_end_of: list[Callable[[str], None]] = []  # what faces do when a caller may not go on
         self._minding_keys: asyncio.Task[None] | None = None
+        self.log_levels = LogLevels(self.servers.mind_log_levels)
 
     async def start(self, spool_dir: Path, artifacts_dir: Path) -> None:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
@@ -168,6 +172,7 @@ class Gateway:
                 self._changed,
                 Gate(),
                 self.instance,
+                self.log_levels.wanted,
             )
         )
         self.servers.start()
@@ -334,6 +339,15 @@ class Gateway:
             return told[0][1] if told else ""
         return "\n\n".join(f"# {title}\n\n{instructions}" for title, instructions in told)
 
+    def introductions(self, caller: Caller, server: str | None) -> list[Opened | None]:
+        """How the servers, or this one, said what they are and can; None for one that is yet to say it."""
+        require(caller, Right.READ, Right.CALL)
+        return [
+            up.opened
+            for up in self.servers.all()
+            if (up.opened or up.life.is_coming) and server in (None, up.id) and sees_server(caller, up.id)
+        ]
+
     def show_server(self, caller: Caller, server: str) -> dict[str, Any]:
         require(caller, Right.READ)
         return self._view(caller, self._upstream(caller, server))
@@ -453,6 +467,10 @@ class Gateway:
     def open_call(self, request: Request) -> Call:
         """See `Calls.open`."""
         return self.calls.open(request)
+
+    def server_of_task(self, caller: Caller, task_id: str) -> str:
+        """See `Tasks.server_of`; of all servers."""
+        return self.calls.tasks.server_of(caller.id, (up.id for up in self.servers.all()), task_id)
 
     def refuse_call(
         self,

@@ -136,7 +136,7 @@ class Requests:
         self._pending: dict[int, Exchange] = {}
         self._queue: FairQueue[Exchange] = FairQueue(queue)
         self._ticking: asyncio.TimerHandle | None = None
-        self._abandoned: set[int] = set()  # ids whose answers, and log messages, may still come
+        self._abandoned: set[int] = set()  # of requests about which answers or log messages may still come
         self._meta = _PLAIN_META
         self._era_meta: dict[str, Any] = {}
         self._early: list[Ask] = []  # questions that came while there was no call
@@ -184,6 +184,10 @@ class Requests:
             self._finish(exchange, None, error)
         elif self._queue.remove(exchange):
             exchange.end(None, error)
+
+    def goes_on(self, exchange: Exchange) -> None:
+        """It was answered, and the server works on for it: what it logs may be about that."""
+        self._note_abandoned(exchange.id)
 
     def send_queued(self) -> None:
         """Sends what waits, as far as there is room."""

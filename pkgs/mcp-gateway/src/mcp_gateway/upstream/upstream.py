@@ -26,7 +26,7 @@ from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import METHOD_NOT_FOUND, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.listed import PROMPT_LIST, RESOURCE_LIST, TEMPLATE_LIST, List
 from mcp_gateway.listed import Entry as Listed
-from mcp_gateway.shelves import PROMPTS, RESOURCES, TOOLS, Shelf
+from mcp_gateway.shelves import LOGGING, PROMPTS, RESOURCES, TOOLS, Shelf
 from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.forwarded import picked
 from mcp_gateway.upstream.gate import Gate
@@ -51,6 +51,7 @@ from mcp_gateway.upstream.lifecycle import (
 )
 from mcp_gateway.upstream.link import Link
 from mcp_gateway.upstream.listing import MAX_REMARKS, read_list, read_tools
+from mcp_gateway.upstream.loglevel import LogLevel
 from mcp_gateway.upstream.logring import LogRing, printable
 from mcp_gateway.upstream.offered import Offered, fetched
 from mcp_gateway.upstream.opening import NotUnderstood, open_server
@@ -133,6 +134,7 @@ class Surroundings:
     changed: "Callable[[Upstream], None]"
     gate: Gate
     instance: str  # how this gateway knows itself when it meets itself
+    log_level: Callable[[str], str | None] = lambda _server: None  # wanted of a server; None: its own
 
 
 class Upstream:
@@ -190,6 +192,7 @@ class Upstream:
         self._refresh_at: dict[str, float] = {}  # by list
         self._refreshed_at: dict[str, float] = {}
         self._retiring = False
+        self._log_level = LogLevel(partial(around.log_level, config.id), self.requests.ask)
 
     # For everybody
 
@@ -226,6 +229,18 @@ class Upstream:
         self.config = config
         self.requests.resize(1 if self.stance.may_be_asked else config.concurrency, config.queue)
         self._bell.set()  # what is due by the clock may be due at another time
+
+    def mind_log_level(self) -> None:
+        """Another level of its log messages may be wanted, or it has just opened."""
+        opened = self.opened
+        if (
+            self.life.state is State.READY
+            and opened is not None
+            and opened.era is Era.HANDSHAKE  # in the modern one each request says what it wants
+            and LOGGING in opened.capabilities
+            and self._log_level.is_due
+        ):
+            self._begin_chore(self._log_level.tell())
 
     def retire(self, reason: str = "the gateway is stopping") -> None:
         """The last wish: stop, and let `run` end."""
@@ -319,6 +334,7 @@ class Upstream:
             self.opened = None
         self.requests.send_queued()
         self._release_queue()
+        self.mind_log_level()
         try:
             self._around.changed(self)
         except Exception:  # a bug of ours; the server must not lose its owner over it
@@ -378,7 +394,12 @@ class Upstream:
                 raise
             self.transport = Transport.SSE
             opened = await self._open_server(None)
-        self.opened = replace(opened, instructions=self._offered.text(opened.instructions))
+        self.opened = replace(
+            opened,
+            instructions=self._offered.text(opened.instructions),
+            server_info=self._offered.value(opened.server_info),
+            capabilities={name: self._offered.value(said) for name, said in opened.capabilities.items()},
+        )
         self.requests.speak(modern_meta(self._around.client_info) if opened.era is Era.MODERN else {})
         if not remembered and self.scope == SHARED:
             words = {*opened.eras, *({Transport.SSE} & {self.transport})}
@@ -451,6 +472,7 @@ class Upstream:
         self._offered = Offered(fetched(self.config, resolved.env, headers, url))
         self.requests.link = link = self._make_link(resolved)
         self.requests.speak({})
+        self._log_level.reset()
         await link.open()
 
     def _make_link(self, resolved: Resolved) -> Link:

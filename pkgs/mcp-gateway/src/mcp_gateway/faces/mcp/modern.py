@@ -120,7 +120,7 @@ class ModernHttp:
             require_revision(visit.headers)
             await respond(send, 202, b"", JSON_TYPE)  # there is none that this revision knows
             return
-        reply = _Reply(message, visit, receive, send)
+        reply = Reply(message, visit, receive, send)
         try:
             require_sound(message, visit.headers)
         except GatewayError as error:
@@ -133,7 +133,7 @@ class ModernHttp:
             reply.close()
 
 
-class _Reply:
+class Reply:
     """The answer to one request: JSON, or an event stream from the first thing said before it."""
 
     def __init__(self, message: Message, visit: Visit, receive: Receive, send: Send) -> None:

@@ -86,6 +86,7 @@ class Session:
     `client_info` is for people to read, `client` for the call path.
     `begun_at` and `seen_at` are monotonic seconds, `begun` seconds since 1970. `own` is the stream that
     belongs to no request; it is fed from `feed`. `kept` is what may be asked for again. `tasks` run for it.
+    `log_level` is what it asked for. `at_end` is done when it is over.
     """
 
     id: str
@@ -106,6 +107,8 @@ class Session:
     own: Stream | None = None
     feed: Feed | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    log_level: str | None = None
+    at_end: list[Callable[[], None]] = field(default_factory=list)
 
     def introduce(self, revision: str, client_info: ClientInfo, capabilities: bytes) -> None:
         """For a transport whose sessions begin before `initialize`."""
@@ -238,6 +241,8 @@ class Sessions:
                 del self._of[session.caller.id]
         for call in list(session.calls.values()):
             call.cancel("the session was closed")
+        while session.at_end:
+            session.at_end.pop()()
         if session.feed is not None:
             session.feed.end()
         if session.own is not None:
