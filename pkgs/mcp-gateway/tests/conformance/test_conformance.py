@@ -20,9 +20,7 @@ STDIO, REMOTE, OTHER = "a", "b", "other"
 # A server that speaks one era only is asked in that one: the other is another protocol.
 ONE_ERA = [("legacy", leg) for leg in suite.LEGS if leg != "2026-07-28"] + [("modern", "2026-07-28")]
 # What the gateway does not offer yet.
-NOT_YET = {"logging-set-level", "tools-call-with-logging", "resources-subscribe", "resources-unsubscribe"} | {
-    "server-sse-polling"  # no answer is a stream before messages for the log are told
-}
+NOT_YET = {"resources-subscribe", "resources-unsubscribe"}
 
 
 @contextmanager
