@@ -19,8 +19,6 @@ FIXTURE = ("-S", "-m", "tests.conformance.fixture")
 STDIO, REMOTE, OTHER = "a", "b", "other"
 # A server that speaks one era only is asked in that one: the other is another protocol.
 ONE_ERA = [("legacy", leg) for leg in suite.LEGS if leg != "2026-07-28"] + [("modern", "2026-07-28")]
-# What the gateway does not offer yet.
-NOT_YET = {"resources-subscribe", "resources-unsubscribe"}
 
 
 @contextmanager
@@ -87,13 +85,13 @@ def url_of(gateway: Gateway, endpoint: str) -> str:
 @pytest.mark.parametrize("leg", legs(*suite.LEGS))
 def test_a_local_server_is_all_that_it_is_alone(gateway: Gateway, leg: str, tmp_path: Path) -> None:
     found = suite.run_server(leg, url_of(gateway, f"/servers/{STDIO}/mcp"), tmp_path)
-    assert suite.failures(found, suite.wanted(leg) - NOT_YET) == {}
+    assert suite.failures(found, suite.wanted(leg)) == {}
 
 
 @pytest.mark.parametrize("leg", legs("2025-11-25", "2026-07-28"))
 def test_a_remote_server_is_all_that_it_is_alone(gateway: Gateway, leg: str, tmp_path: Path) -> None:
     found = suite.run_server(leg, url_of(gateway, f"/servers/{REMOTE}/mcp"), tmp_path)
-    assert suite.failures(found, suite.wanted(leg) - NOT_YET) == {}
+    assert suite.failures(found, suite.wanted(leg)) == {}
 
 
 @pytest.mark.long
@@ -102,11 +100,11 @@ def test_a_server_of_one_era_is_all_that_it_is_alone(
     gateway: Gateway, era: str, leg: str, tmp_path: Path
 ) -> None:
     found = suite.run_server(leg, url_of(gateway, f"/servers/{era}/mcp"), tmp_path)
-    assert suite.failures(found, suite.wanted(leg) - NOT_YET) == {}
+    assert suite.failures(found, suite.wanted(leg)) == {}
 
 
 @pytest.mark.parametrize("leg", legs("2025-11-25", "2026-07-28"))
 def test_where_servers_meet_nothing_is_lost_but_names(company: Gateway, leg: str, tmp_path: Path) -> None:
     found = suite.run_server(leg, url_of(company, "/mcp"), tmp_path)
-    wanted = suite.wanted(leg) - suite.BY_NAME - NOT_YET
+    wanted = suite.wanted(leg) - suite.BY_NAME
     assert suite.failures(found, wanted, ignored=suite.CHECKS_BY_NAME) == {}
