@@ -305,26 +305,31 @@ def has_same_tools(one: Offer, other: Offer) -> bool:
     return (one.tools, one.rules, one.off) == (other.tools, other.rules, other.off)
 
 
-def changed_lists(before: Catalog, after: Catalog) -> list[str]:
-    """Which lists are not what they were: `tools`, `resources`, `prompts`; in this order."""
-    pairs = [
-        (before.offers.get(server), after.offers.get(server))
+def changed_lists(before: Catalog, after: Catalog) -> dict[str, frozenset[str]]:
+    """Which of `tools`, `resources`, `prompts`, in this order, are not what they were, and in whose part."""
+    pairs = {
+        server: (before.offers.get(server), after.offers.get(server))
         for server in dict.fromkeys((*before.offers, *after.offers))
-    ]
+    }
 
-    def moved(part: Callable[[Offer], object]) -> bool:
-        return any(
-            part(one) != part(other) if one and other else part(one or other or _NO_OFFER) != part(_NO_OFFER)
-            for one, other in pairs
+    def moved(part: Callable[[Offer], object]) -> frozenset[str]:
+        return frozenset(
+            server
+            for server, (one, other) in pairs.items()
+            if (
+                part(one) != part(other)
+                if one and other
+                else part(one or other or _NO_OFFER) != part(_NO_OFFER)
+            )
         )
 
-    is_other_uri = before.uris.moved != after.uris.moved
+    of_other_uris = frozenset(server for server, _ in before.uris.moved ^ after.uris.moved)
     found = {
-        "tools": is_other_uri or moved(lambda offer: (offer.tools, offer.rules, offer.off)),
-        "resources": is_other_uri or moved(lambda offer: (offer.shelf.resources, offer.shelf.templates)),
+        "tools": of_other_uris | moved(lambda offer: (offer.tools, offer.rules, offer.off)),
+        "resources": of_other_uris | moved(lambda offer: (offer.shelf.resources, offer.shelf.templates)),
         "prompts": moved(lambda offer: offer.shelf.prompts),
     }
-    return [kind for kind, is_changed in found.items() if is_changed]
+    return {kind: servers for kind, servers in found.items() if servers}
 
 
 def _entries(offer: Offer) -> Mapping[str, Entry]:

@@ -17,6 +17,7 @@ TEMPLATES: Final = "resourceTemplates"
 PROMPTS: Final = "prompts"
 COMPLETIONS: Final = "completions"
 LOGGING: Final = "logging"
+SUBSCRIPTIONS: Final = "resources.subscribe"  # among capabilities: it tells of changes of single resources
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,12 @@
-"""Real clients against the real gateway: the official Python SDK in its modes, and the Inspector's CLI.
+"""The official Python SDK against the real gateway, in its modes and within this process.
 
-What they accept and refuse is the proof that the bytes of `test_mcp.py` mean what we think they mean.
+What it accepts and refuses is the proof that the bytes of `test_mcp.py` mean what we think they mean.
+What every client must be able to do is in `tests/clients/`.
 """
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +18,6 @@ from tests.faces.knocking import check_log, exact, shelf
 from tests.golden.exact import INSTRUCTIONS
 from tests.harness import Gateway, hostile
 
-INSPECTOR = Path(__file__).parents[1] / "npm" / "node_modules" / ".bin" / "mcp-inspector"
 # How the client opens, and the revision that it then speaks.
 REVISIONS = {"legacy": "2025-11-25", "auto": "2026-07-28", "2026-07-28": "2026-07-28"}
 MODES = tuple(REVISIONS)
@@ -238,37 +234,3 @@ async def test_the_sdk_answers_what_a_server_asks_in_its_result(
     assert said["requestState"] == "state"
     assert said["inputResponses"]["name"]["content"] == {"name": "me"}
     assert "elicitation" in said["_meta"]["io.modelcontextprotocol/clientCapabilities"]
-
-
-# -- the Inspector --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def inspector() -> str:
-    if shutil.which("node") is None or not INSPECTOR.exists():
-        missing = "Node or the Inspector is not here (make test sets both up)"
-        if os.environ.get("REQUIRE_ALL") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return str(INSPECTOR)
-
-
-def inspect(inspector: str, home: Path, url: str, *arguments: str) -> Any:
-    done = subprocess.run(
-        [inspector, "--cli", "--server-url", url, "--transport", "http", *arguments],
-        env={"PATH": os.environ["PATH"], "HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done
-    return json.loads(done.stdout)
-
-
-def test_the_inspector_lists_and_calls(gateway: Gateway, inspector: str, tmp_path: Path) -> None:
-    listed = inspect(inspector, tmp_path, url(gateway), "--method", "tools/list")
-    assert {"good__echo", "exact__nulls"} <= {tool["name"] for tool in listed["tools"]}
-    call = ("--method", "tools/call", "--tool-name", "echo", "--tool-arg", "text=from far away")
-    result = inspect(inspector, tmp_path, url(gateway, "/servers/good/mcp"), *call)
-    assert result["content"] == [{"type": "text", "text": "from far away"}]

@@ -11,6 +11,7 @@
     loglevels  how much of a server's log messages is wanted
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
+    subscriptions  who is told what changes, within bounds
     reloading  the configuration file, read again
 
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
@@ -60,6 +61,7 @@ from mcp_gateway.gateway.primitives import (
 from mcp_gateway.gateway.reloading import Reloading
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.gateway.sign_ins import SignIns
+from mcp_gateway.gateway.subscriptions import ACCEPT_S, Listener, Subscriptions
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
 from mcp_gateway.upstream.asks import ASKED_BY, ELICIT, Ask
@@ -135,6 +137,9 @@ class Gateway:
         self.events = Events()
         self.reloading = Reloading(config, environment, self.events, self._record_changes, self._apply)
         self.servers = Servers(config.servers.values(), store, self.events)
+        self.subscriptions = Subscriptions(self.servers.get, self.servers.links.of)
+        self.servers.lists_changed = self.subscriptions.lists_changed
+        self.servers.removed, self.servers.made = self.subscriptions.removed, self.subscriptions.made
         self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
         self.payloads = Payloads(self._payload_mode)
         journal = CountedJournal(store, self.metrics)
@@ -173,6 +178,8 @@ class Gateway:
                 self._changed,
                 Gate(),
                 self.instance,
+                self.subscriptions.updated,
+                self.subscriptions.announced,
                 self.log_levels.wanted,
             )
         )
@@ -202,6 +209,7 @@ class Gateway:
         self.calls.stopping = True
         self.reloading.end()
         self.events.end()
+        self.subscriptions.end()
 
     def end_calls(self) -> None:
         """Ends the calls that are still running, while their callers can still be answered."""
@@ -286,7 +294,7 @@ class Gateway:
             )
             if has_moved
         ]
-        for caller_id in self.calls.callers() | self.events.owners():
+        for caller_id in self.calls.callers() | self.events.owners() | self.subscriptions.owners():
             if caller_id.startswith(tuple(gone)):
                 self.end_of(caller_id)
 
@@ -311,6 +319,7 @@ class Gateway:
         Whoever is signed in as the same caller elsewhere connects again.
         """
         self.events.end_of(caller_id)
+        self.subscriptions.end_of(caller_id)
         for end in self.at_end_of:
             end(caller_id)
 
@@ -605,6 +614,27 @@ class Gateway:
         if feed is None:
             raise GatewayError(Kind.BUSY, "Too many live feeds are open", retry_after_s=5.0)
         return feed
+
+    def open_listener(self, caller: Caller, server: str | None, *, is_stream: bool = False) -> Listener:
+        """Somebody who is told what changes at one server, or at all that the caller sees; to be closed.
+
+        Raises:
+            GatewayError: `busy` when there are too many.
+        """
+        require(caller, Right.READ, Right.CALL, Right.OPERATE)
+        return self.subscriptions.open(caller, server, is_stream=is_stream)
+
+    async def subscribe(
+        self, listener: Listener, server: str, uri: str, said: str, limit_s: float = ACCEPT_S
+    ) -> None:
+        """See `Subscriptions.subscribe`."""
+        if self.is_stopping:
+            raise stopping("it takes no more subscriptions")
+        await self.subscriptions.subscribe(listener, server, uri, said, limit_s)
+
+    def unsubscribe(self, listener: Listener, server: str, uri: str) -> None:
+        """See `Subscriptions.unsubscribe`."""
+        self.subscriptions.unsubscribe(listener, server, uri)
 
     def _shown_to(self, caller: Caller) -> Shown:
         """What of a change is for a caller who does not operate everything."""

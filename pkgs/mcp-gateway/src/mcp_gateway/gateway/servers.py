@@ -70,6 +70,11 @@ class Servers:
         self._joint: dict[str, tuple[_Tools, _Tools]] = {}
         # A call that waited goes to another upstream; whoever opened it hears of that here.
         self.moved: Callable[[Exchange, Upstream], None] = lambda _exchange, _upstream: None
+        # Whoever keeps what callers subscribed to hears of changed lists here, and whose part of each that
+        # is; and of servers that are no more.
+        self.lists_changed: Callable[[Mapping[str, frozenset[str]]], None] = lambda _changed: None
+        self.removed: Callable[[str], None] = lambda _server: None
+        self.made: Callable[[Upstream], None] = lambda _link: None  # a link beside the shared one
         self.links = Links(
             self._make_link, self._see_off_link, lambda exchange, link: self.moved(exchange, link)
         )
@@ -102,6 +107,7 @@ class Servers:
         link = Upstream(shared.config, self._around, scope, stance, shared.logs, idle_s)
         self._own(link)
         link.begin()
+        self.made(link)
         return link
 
     def _see_off_link(self, link: Upstream, why: str, may_finish: bool) -> None:
@@ -161,6 +167,7 @@ class Servers:
         self.links.end_all(key[0], why, may_finish=True)
         self.modern.pop(key[0], None)
         self._leave(self._upstreams.pop(key), why, may_finish=True)
+        self.removed(key[0])
 
     def _change(self, key: tuple[str, Scope], config: ServerConfig, was_on: bool) -> None:
         current, successor, is_on = self._upstreams[key], self._successors.get(key), self.is_enabled(key[0])
@@ -218,6 +225,7 @@ class Servers:
         if not successor.has_listed:
             successor.tools, successor.shelf = before.tools, before.shelf  # shown as long as it is coming
         successor.logs.take_over(before.logs)
+        successor.subscribing.take_over(before.subscribing)
         while (exchange := before.requests.take_waiting()) is not None:
             self.moved(exchange, successor)
             try:
@@ -347,8 +355,11 @@ class Servers:
             ),
             before,
         )
-        for kind in catalogs.changed_lists(before, self.catalog):
+        changed = catalogs.changed_lists(before, self.catalog)
+        for kind in changed:
             self._events.publish(kind, lambda: {"version": self.catalog.version})
+        if changed:
+            self.lists_changed(changed)
 
     # Views
 

@@ -9,6 +9,7 @@ time and may say something before the answer.
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -26,7 +27,7 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.faces.calls import cancelled_problem
 from mcp_gateway.faces.http import LARGE_BYTES
-from mcp_gateway.faces.mcp import asks, lists, primitives, resources
+from mcp_gateway.faces.mcp import asks, lists, primitives, resources, subscribing
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Asker, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
 from mcp_gateway.gateway import NO_ASKS, READ_RESOURCE, Call, Gateway, stopping
@@ -126,12 +127,13 @@ class Messages:
             Era.HANDSHAKE: {
                 "ping": lambda _asker, _message: b"{}",
                 "logging/setLevel": self._set_log_level,
+                "resources/unsubscribe": partial(subscribing.unsubscribe, gateway),
                 **pages,
             },
             Era.MODERN: {DISCOVER: self._discover, **pages},
         }
         self._in_time: dict[Era, dict[str, Callable[[Asked, Outlet], Awaitable[None]]]] = {
-            Era.HANDSHAKE: calls,
+            Era.HANDSHAKE: {"resources/subscribe": self._subscribe, **calls},
             Era.MODERN: calls,
         }
 
@@ -283,6 +285,10 @@ class Messages:
         await outlet.answer(
             resources.read_resource(self._gateway, asker.caller, server, asked.message, asker.client.era)
         )
+
+    async def _subscribe(self, asked: Asked, outlet: Outlet) -> None:
+        result = await subscribing.subscribe(self._gateway, asked.asker, asked.message)
+        await outlet.answer(response(asked.message.id_raw, result))
 
     # Calls
 

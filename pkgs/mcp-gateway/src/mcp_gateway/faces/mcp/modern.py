@@ -38,6 +38,7 @@ from mcp_gateway.faces.http import (
     respond,
     send_part,
 )
+from mcp_gateway.faces.mcp import subscribing
 from mcp_gateway.faces.mcp.messages import Asked, Messages, error_body, unreadable
 from mcp_gateway.faces.mcp.streams import KEEP_ALIVE_S, Said, send_answer, send_event
 from mcp_gateway.gateway import READ_RESOURCE, Ask, Call, Client, Gateway, call_id_text
@@ -123,6 +124,9 @@ class ModernHttp:
         reply = Reply(message, visit, receive, send)
         try:
             require_sound(message, visit.headers)
+            if message.method == subscribing.LISTEN:
+                await self._listen(endpoint, visit, message, receive, send)
+                return
         except GatewayError as error:
             await reply.fail(message.id_raw, error)
             return
@@ -131,6 +135,14 @@ class ModernHttp:
             await self._messages.answer(asked, reply)
         finally:
             reply.close()
+
+    async def _listen(
+        self, endpoint: str, visit: Visit, message: Message, receive: Receive, send: Send
+    ) -> None:
+        if not may_stream(visit.headers):
+            detail = "The answer is a stream; the header Accept must let it be text/event-stream"
+            raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+        await subscribing.listen(self._gateway, visit.caller, endpoint or None, message, receive, send)
 
 
 class Reply:

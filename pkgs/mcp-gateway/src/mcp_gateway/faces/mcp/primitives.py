@@ -25,7 +25,7 @@ from mcp_gateway.gateway import (
     unknown_prompt,
     unknown_resource,
 )
-from mcp_gateway.shelves import COMPLETIONS, LOGGING, PROMPTS, RESOURCES, TOOLS
+from mcp_gateway.shelves import COMPLETIONS, LOGGING, PROMPTS, RESOURCES, SUBSCRIPTIONS, TOOLS
 from mcp_gateway.version import CLIENT_INFO
 from mcp_gateway.wire.envelope import Message, encode, read_members
 from mcp_gateway.wire.inbound import require_mirrored
@@ -72,6 +72,8 @@ def capabilities(
     said = gateway.introductions(caller, server, era)
     known = [one.capabilities for one in said if one is not None and era in one.eras]
     found: dict[str, Any] = {"tools": _LIST_CHANGED, "resources": _LIST_CHANGED}
+    if catalog.may_have(SUBSCRIPTIONS, server):
+        found["resources"] = {"subscribe": True, **_LIST_CHANGED}
     if catalog.may_have(PROMPTS, server):
         found["prompts"] = _LIST_CHANGED
     if catalog.may_have(COMPLETIONS, server):
