@@ -18,14 +18,14 @@ SERVER = Path(__file__).parents[1] / "extended.py"
 VIEW = "ui://clock/view.html"
 UI, ADDING = "io.modelcontextprotocol/ui", "x.test/adding"
 ENDPOINTS = {"/mcp": "sdk__", "/servers/sdk/mcp": ""}
-WAIT_S = 20
+WAIT_S = 60  # the SDK takes its time to start on a busy machine, and the modern era starts it once more
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     servers = {"sdk": {"command": sys.executable, "args": [str(SERVER)]}}
     with Gateway(servers, tmp_path_factory.mktemp("extended")) as gateway:
-        gateway.wait_for_state("sdk", "ready")
+        gateway.wait_for_state("sdk", "ready", timeout_s=60)
         yield gateway
         check_log(gateway)
 

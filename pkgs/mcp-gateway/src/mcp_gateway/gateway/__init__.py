@@ -352,7 +352,7 @@ class Gateway:
     def introductions(self, caller: Caller, server: str | None, era: Era) -> list[Opened | None]:
         """How the servers, or this one, said what they are and can; None for one that is yet to say it.
 
-        In this era, where they were heard in it; what else they said may still hold.
+        In this era, where they were heard in it; else in the other.
         """
         require(caller, Right.READ, Right.CALL)
         return [
@@ -365,7 +365,7 @@ class Gateway:
         modern = self.servers.modern.get(upstream.id)
         if upstream.opened is None or era is Era.HANDSHAKE or modern is None:
             return upstream.opened
-        return replace(upstream.opened, capabilities=modern)
+        return replace(upstream.opened, era=Era.MODERN, capabilities=modern)
 
     def show_server(self, caller: Caller, server: str) -> dict[str, Any]:
         require(caller, Right.READ)

@@ -70,7 +70,7 @@ def capabilities(
     """
     catalog = gateway.catalog(caller)
     said = gateway.introductions(caller, server, era)
-    known = [one.capabilities for one in said if one is not None and era in one.eras]
+    known = [one.capabilities for one in said if one is not None and one.era is era]
     found: dict[str, Any] = {"tools": _LIST_CHANGED, "resources": _LIST_CHANGED}
     if catalog.may_have(SUBSCRIPTIONS, server):
         found["resources"] = {"subscribe": True, **_LIST_CHANGED}
