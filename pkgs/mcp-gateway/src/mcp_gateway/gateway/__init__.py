@@ -9,6 +9,7 @@
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
     loglevels  how much of a server's log messages is wanted
+    bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
     subscriptions  who is told what changes, within bounds

@@ -17,6 +17,7 @@ from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import require, sees_server, sees_whole_server
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.gateway.bells import Bell, Patience
 from mcp_gateway.gateway.primitives import READ_RESOURCE, may_ask
 from mcp_gateway.listed import MAX_URI_CHARS
 from mcp_gateway.shelves import TOOLS
@@ -89,7 +90,7 @@ class Listener:
         self.kinds: frozenset[str] = frozenset()
         self.uris: dict[tuple[str, str], str] = {}
         self.is_over = False
-        self.bell = asyncio.Event()
+        self.bell = Bell(owner.patience)
         self._owner = owner
         self._due: dict[Changed, None] = {}
         self._late: dict[Changed, None] = {}  # as `_due`, but told less than a second ago
@@ -97,12 +98,8 @@ class Listener:
 
     async def news(self, patience_s: float) -> bool:
         """Waits until there is something to take or it is over; False when that took longer."""
-        if not self._due and not self.is_over:
-            self.bell.clear()
-            try:
-                async with asyncio.timeout(patience_s):
-                    await self.bell.wait()
-            except TimeoutError:
+        while not self._due and not self.is_over:
+            if not await self.bell.wait(patience_s):
                 return False
         return True
 
@@ -124,7 +121,7 @@ class Listener:
             self._late[changed] = None
         elif changed not in self._due:
             self._due[changed] = None
-            self.bell.set()
+            self.bell.ring()
 
     def mature(self, now: float) -> bool:
         """Lets what was told long enough ago be told again; answers whether there is more of it."""
@@ -138,7 +135,7 @@ class Listener:
     def end(self) -> None:
         """Nothing more is told: who waits for it hears of that."""
         self.is_over = True
-        self.bell.set()
+        self.bell.ring()
 
     def close(self) -> None:
         """Ends it and takes back all that it had subscribed to; nothing happens when that was done."""
@@ -156,6 +153,7 @@ class Subscriptions:
     def __init__(self, find: Find, links: Links) -> None:
         self._find = find
         self._links = links
+        self.patience = Patience()  # of listeners
         self._listeners: dict[Listener, None] = {}
         self._streams: dict[str, int] = {}  # listeners that are streams, by caller
         self._of: dict[str, int] = {}  # subscriptions, by caller
