@@ -133,6 +133,10 @@ def said(*methods: str) -> list[str]:
     ]
 
 
+# What MCP Apps asks of a client that can show views.
+VIEWS = {"extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}}}
+
+
 # -- one era --------------------------------------------------------------------------------------------
 
 
@@ -147,12 +151,12 @@ async def test_a_server_that_refuses_discover_is_opened_by_handshake_on_the_same
     assert bytes(result.capabilities["x-new"]) == b'{"n": 1.0}', "as the server sent it"
 
 
-async def test_the_handshake_offers_the_latest_revision_and_no_capability() -> None:
+async def test_the_handshake_offers_the_latest_revision_and_no_capability_to_ask() -> None:
     script = Script({"initialize": INITIALIZED})
     await opened(script, HANDSHAKE)
     assert json.loads(msgspec.json.encode(script.params["initialize"])) == {
         "protocolVersion": "2025-11-25",
-        "capabilities": {},
+        "capabilities": VIEWS,
         "clientInfo": CLIENT,
     }
 
@@ -164,9 +168,20 @@ async def test_a_probe_carries_the_meta_of_the_modern_era() -> None:
         "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientInfo": CLIENT,
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": VIEWS,
         }
     }
+
+
+@pytest.mark.parametrize("beside", [True, False])
+async def test_a_modern_server_says_who_it_is_in_meta_or_beside(beside: bool) -> None:
+    info = {"name": "m", "version": "2", "icons": []}
+    meta = {"_meta": {"io.modelcontextprotocol/serverInfo": info}}
+    bare = {name: value for name, value in DISCOVERED.items() if name != "serverInfo"}
+    result = await opened(
+        Script({"server/discover": bare | ({"serverInfo": info} if beside else meta)}), MODERN
+    )
+    assert json.loads(bytes(result.server_info)) == info
 
 
 @pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
@@ -201,7 +216,7 @@ async def test_a_handshake_with_a_modern_server_says_what_that_era_wants_of_ever
     assert json.loads(msgspec.json.encode(script.params["initialize"]))["_meta"] == {
         "io.modelcontextprotocol/protocolVersion": "2025-11-25",
         "io.modelcontextprotocol/clientInfo": CLIENT,
-        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientCapabilities": VIEWS,
     }
 
 
@@ -409,3 +424,14 @@ async def test_a_remembered_server_that_refuses_now_is_an_error_not_another_prob
     with pytest.raises(UpstreamAnswered):
         await opened(script, known)
     assert len(script.story) == 2
+
+
+async def test_what_a_server_of_both_eras_can_in_the_modern_one_is_kept() -> None:
+    modern = {"tools": {}, "extensions": {"x.test/y": {"n": 1.0}}}
+    both = await opened(
+        Script({"server/discover": DISCOVERED | {"capabilities": modern}}, {"initialize": INITIALIZED})
+    )
+    assert (both.era, both.eras, "extensions" in both.capabilities) == (Era.HANDSHAKE, BOTH, False)
+    assert both.modern is not None
+    assert bytes(both.modern["extensions"]) == b'{"x.test/y": {"n": 1.0}}'
+    assert (await opened(Script({"initialize": INITIALIZED}), HANDSHAKE)).modern is None

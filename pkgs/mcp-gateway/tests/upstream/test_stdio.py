@@ -264,6 +264,9 @@ class Heard:
     def failed(self, number: int, failure: Failure) -> None:
         raise AssertionError(f"{number} alone failed: {failure}")
 
+    def renewed(self) -> None:
+        raise AssertionError("a process does not begin anew on the same link")
+
     def lost(self, ended: Ended) -> None:
         self.story.append(("lost", ended.reason))
 

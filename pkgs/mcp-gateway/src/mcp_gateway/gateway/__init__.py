@@ -8,8 +8,11 @@
     sign_ins   who has signed in on the page
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
+    loglevels  how much of a server's log messages is wanted
+    bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
+    subscriptions  who is told what changes, within bounds
     reloading  the configuration file, read again
 
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
@@ -44,6 +47,7 @@ from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, 
 from mcp_gateway.gateway.console import Console
 from mcp_gateway.gateway.events import LISTS, Events, Feed, Shown
 from mcp_gateway.gateway.keys import FLUSH_S, LOOK_S, Keys
+from mcp_gateway.gateway.loglevels import LogLevels
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
 from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
 from mcp_gateway.gateway.primitives import (
@@ -58,6 +62,7 @@ from mcp_gateway.gateway.primitives import (
 from mcp_gateway.gateway.reloading import Reloading
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.gateway.sign_ins import SignIns
+from mcp_gateway.gateway.subscriptions import ACCEPT_S, Listener, Subscriptions
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
 from mcp_gateway.upstream.asks import ASKED_BY, ELICIT, Ask
@@ -65,11 +70,13 @@ from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
 from mcp_gateway.upstream.exchange import Mailbox, Note
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.logring import LogRing
+from mcp_gateway.upstream.opening import Opened
 from mcp_gateway.upstream.process import Nursery
 from mcp_gateway.upstream.stance import SHARED
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
 from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.revisions import Era
 
 __all__ = [
     "ASKED_BY",
@@ -131,6 +138,9 @@ class Gateway:
         self.events = Events()
         self.reloading = Reloading(config, environment, self.events, self._record_changes, self._apply)
         self.servers = Servers(config.servers.values(), store, self.events)
+        self.subscriptions = Subscriptions(self.servers.get, self.servers.links.of)
+        self.servers.lists_changed = self.subscriptions.lists_changed
+        self.servers.removed, self.servers.made = self.subscriptions.removed, self.subscriptions.made
         self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
         self.payloads = Payloads(self._payload_mode)
         journal = CountedJournal(store, self.metrics)
@@ -153,6 +163,7 @@ class Gateway:
         self.sign_ins.gone, self.sign_ins.left = self.end_of, self._left
         self.at_end_of: list[Callable[[str], None]] = []  # what faces do when a caller may not go on
         self._minding_keys: asyncio.Task[None] | None = None
+        self.log_levels = LogLevels(self.servers.mind_log_levels)
 
     async def start(self, spool_dir: Path, artifacts_dir: Path) -> None:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
@@ -168,6 +179,9 @@ class Gateway:
                 self._changed,
                 Gate(),
                 self.instance,
+                self.subscriptions.updated,
+                self.subscriptions.announced,
+                self.log_levels.wanted,
             )
         )
         self.servers.start()
@@ -196,6 +210,7 @@ class Gateway:
         self.calls.stopping = True
         self.reloading.end()
         self.events.end()
+        self.subscriptions.end()
 
     def end_calls(self) -> None:
         """Ends the calls that are still running, while their callers can still be answered."""
@@ -280,7 +295,7 @@ class Gateway:
             )
             if has_moved
         ]
-        for caller_id in self.calls.callers() | self.events.owners():
+        for caller_id in self.calls.callers() | self.events.owners() | self.subscriptions.owners():
             if caller_id.startswith(tuple(gone)):
                 self.end_of(caller_id)
 
@@ -305,6 +320,7 @@ class Gateway:
         Whoever is signed in as the same caller elsewhere connects again.
         """
         self.events.end_of(caller_id)
+        self.subscriptions.end_of(caller_id)
         for end in self.at_end_of:
             end(caller_id)
 
@@ -333,6 +349,24 @@ class Gateway:
         if server is not None:
             return told[0][1] if told else ""
         return "\n\n".join(f"# {title}\n\n{instructions}" for title, instructions in told)
+
+    def introductions(self, caller: Caller, server: str | None, era: Era) -> list[Opened | None]:
+        """How the servers, or this one, said what they are and can; None for one that is yet to say it.
+
+        In this era, where they were heard in it; else in the other.
+        """
+        require(caller, Right.READ, Right.CALL)
+        return [
+            self._introduction(up, era)
+            for up in self.servers.all()
+            if (up.opened or up.life.is_coming) and server in (None, up.id) and sees_server(caller, up.id)
+        ]
+
+    def _introduction(self, upstream: Upstream, era: Era) -> Opened | None:
+        modern = self.servers.modern.get(upstream.id)
+        if upstream.opened is None or era is Era.HANDSHAKE or modern is None:
+            return upstream.opened
+        return replace(upstream.opened, era=Era.MODERN, capabilities=modern)
 
     def show_server(self, caller: Caller, server: str) -> dict[str, Any]:
         require(caller, Right.READ)
@@ -453,6 +487,10 @@ class Gateway:
     def open_call(self, request: Request) -> Call:
         """See `Calls.open`."""
         return self.calls.open(request)
+
+    def server_of_task(self, caller: Caller, task_id: str) -> str:
+        """See `Tasks.server_of`; of all servers."""
+        return self.calls.tasks.server_of(caller.id, (up.id for up in self.servers.all()), task_id)
 
     def refuse_call(
         self,
@@ -577,6 +615,31 @@ class Gateway:
         if feed is None:
             raise GatewayError(Kind.BUSY, "Too many live feeds are open", retry_after_s=5.0)
         return feed
+
+    def open_listener(
+        self, caller: Caller, server: str | None, *, session: str = "", is_stream: bool = False
+    ) -> Listener:
+        """Somebody who is told what changes at one server, or at all that the caller sees; to be closed.
+
+        `session` is what the client of its calls has as such.
+
+        Raises:
+            GatewayError: `busy` when there are too many.
+        """
+        require(caller, Right.READ, Right.CALL, Right.OPERATE)
+        return self.subscriptions.open(caller, server, session=session, is_stream=is_stream)
+
+    async def subscribe(
+        self, listener: Listener, server: str, uri: str, said: str, limit_s: float = ACCEPT_S
+    ) -> None:
+        """See `Subscriptions.subscribe`."""
+        if self.is_stopping:
+            raise stopping("it takes no more subscriptions")
+        await self.subscriptions.subscribe(listener, server, uri, said, limit_s)
+
+    def unsubscribe(self, listener: Listener, server: str, uri: str) -> None:
+        """See `Subscriptions.unsubscribe`."""
+        self.subscriptions.unsubscribe(listener, server, uri)
 
     def _shown_to(self, caller: Caller) -> Shown:
         """What of a change is for a caller who does not operate everything."""

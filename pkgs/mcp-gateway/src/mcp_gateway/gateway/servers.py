@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
+from msgspec import Raw
+
 from mcp_gateway import catalog as catalogs
 from mcp_gateway import clock
 from mcp_gateway.catalog import Catalog, Offer, Tool
@@ -68,9 +70,15 @@ class Servers:
         self._joint: dict[str, tuple[_Tools, _Tools]] = {}
         # A call that waited goes to another upstream; whoever opened it hears of that here.
         self.moved: Callable[[Exchange, Upstream], None] = lambda _exchange, _upstream: None
+        # Whoever keeps what callers subscribed to hears of changed lists here, and whose part of each that
+        # is; and of servers that are no more.
+        self.lists_changed: Callable[[Mapping[str, frozenset[str]]], None] = lambda _changed: None
+        self.removed: Callable[[str], None] = lambda _server: None
+        self.made: Callable[[Upstream], None] = lambda _link: None  # a link beside the shared one
         self.links = Links(
             self._make_link, self._see_off_link, lambda exchange, link: self.moved(exchange, link)
         )
+        self.modern: dict[str, dict[str, Raw]] = {}  # capabilities, as they were said in that era; by server
         self.catalog = Catalog()
 
     def prepare(self, around: Surroundings) -> None:
@@ -99,6 +107,7 @@ class Servers:
         link = Upstream(shared.config, self._around, scope, stance, shared.logs, idle_s)
         self._own(link)
         link.begin()
+        self.made(link)
         return link
 
     def _see_off_link(self, link: Upstream, why: str, may_finish: bool) -> None:
@@ -118,8 +127,17 @@ class Servers:
     def get(self, server: str) -> Upstream | None:
         return self._upstreams.get((server, SHARED))
 
+    def has_link(self, upstream: Upstream) -> bool:
+        """Whether calls still go over it."""
+        return upstream is self.get(upstream.id) or upstream in self.links.of(upstream.id)
+
     def all(self) -> list[Upstream]:
         return list(self._upstreams.values())
+
+    def mind_log_levels(self) -> None:
+        """Of some server another level of log messages may be wanted."""
+        for upstream in self._owners:
+            upstream.mind_log_level()
 
     # Another configuration
 
@@ -147,7 +165,9 @@ class Servers:
         why = "it was removed from the configuration"
         self._drop_successor(key)
         self.links.end_all(key[0], why, may_finish=True)
+        self.modern.pop(key[0], None)
         self._leave(self._upstreams.pop(key), why, may_finish=True)
+        self.removed(key[0])
 
     def _change(self, key: tuple[str, Scope], config: ServerConfig, was_on: bool) -> None:
         current, successor, is_on = self._upstreams[key], self._successors.get(key), self.is_enabled(key[0])
@@ -205,6 +225,7 @@ class Servers:
         if not successor.has_listed:
             successor.tools, successor.shelf = before.tools, before.shelf  # shown as long as it is coming
         successor.logs.take_over(before.logs)
+        successor.subscribing.take_over(before.subscribing)
         while (exchange := before.requests.take_waiting()) is not None:
             self.moved(exchange, successor)
             try:
@@ -276,6 +297,8 @@ class Servers:
     def changed(self, upstream: Upstream) -> None:
         """Heard from an upstream whenever its state or its tools have changed."""
         key = upstream.id, SHARED
+        if upstream.opened is not None and upstream.opened.modern is not None:
+            self.modern[upstream.id] = upstream.opened.modern
         if upstream.scope != SHARED:
             is_wider = self.links.changed(upstream)
             if is_wider and self.get(upstream.id) is not None:
@@ -332,8 +355,11 @@ class Servers:
             ),
             before,
         )
-        for kind in catalogs.changed_lists(before, self.catalog):
+        changed = catalogs.changed_lists(before, self.catalog)
+        for kind in changed:
             self._events.publish(kind, lambda: {"version": self.catalog.version})
+        if changed:
+            self.lists_changed(changed)
 
     # Views
 

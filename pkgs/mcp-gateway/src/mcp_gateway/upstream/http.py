@@ -64,6 +64,8 @@ NOT_STREAMABLE: Final = frozenset({400, 404, 405})
 HARMLESS: Final = frozenset(
     {"server/discover", "tools/list", "resources/list", "resources/templates/list", "prompts/list", "ping"}
 )
+# Stays open until it is cut, which may happen to any quiet stream and says nothing of the server.
+STANDING: Final = "subscriptions/listen"
 GOODBYE_S: Final = 2.0
 _RENEWAL_ID: Final = 0  # no request of `requests.py` has it
 _LISTS_CHANGED: Final = tuple(
@@ -235,7 +237,8 @@ class HttpLink:
             is_alone = len(self._posts) <= 1
             if number in self._posts:
                 self._peer.failed(number, trouble.failure)
-            self._count(trouble, began, is_alone)
+            if method != STANDING or trouble.is_down or trouble.ends is not None:
+                self._count(trouble, began, is_alone)
         except TooLong as problem:
             self._peer.failed(number, Failure(Kind.LOST, f"it sent {problem}"))
         except OSError as problem:  # of the file that a large answer goes to
@@ -485,6 +488,7 @@ class HttpLink:
             raise
         for changed in _LISTS_CHANGED:  # whoever forgot the session may offer something else now
             self._peer.message(changed)
+        self._peer.renewed()
 
     async def _listen(self, after: asyncio.Task[None]) -> None:
         """Keeps the server's own stream open, if it has one."""

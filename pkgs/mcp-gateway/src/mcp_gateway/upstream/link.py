@@ -42,6 +42,9 @@ class Peer(Protocol):
     def failed(self, number: int, failure: Failure) -> None:
         """One request will get no answer, while the link goes on."""
 
+    def renewed(self) -> None:
+        """The link goes on with a server that has forgotten what it was told over it."""
+
     def lost(self, ended: Ended) -> None:
         """The link is of no use any more; nothing further is heard of it."""
 

@@ -6,7 +6,7 @@ is remembered by the caller. Straight-line protocol over a `Door`; opens and clo
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -15,9 +15,11 @@ from msgspec import Raw
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.stance import SHARED_STANCE, Stance
-from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.envelope import Params, read_members
 from mcp_gateway.wire.revisions import (
+    META_PREFIX,
     MODERN,
+    SHARED_CAPABILITIES,
     UNSUPPORTED_VERSION,
     Era,
     is_handshake,
@@ -31,6 +33,7 @@ SILENT_PROBE_S: Final = 10.0
 INSTRUCTIONS_MAX_CHARS: Final = 64 * 1024
 
 Eras = frozenset[Era]
+_SERVER_INFO: Final = META_PREFIX + "serverInfo"
 
 
 class NotUnderstood(Exception):
@@ -39,7 +42,10 @@ class NotUnderstood(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """How a link was opened. `server_info` and `capabilities` are as the server sent them."""
+    """How a link was opened. `server_info` and `capabilities` are as the server sent them.
+
+    `modern` is what it said that it can in the modern era, as far as it was asked in that, too.
+    """
 
     era: Era
     revision: str
@@ -47,6 +53,7 @@ class Opened:
     server_info: Raw
     instructions: str
     eras: Eras
+    modern: dict[str, Raw] | None = None
 
 
 class Door(Protocol):
@@ -79,8 +86,13 @@ class _InitializeResult(msgspec.Struct):
 class _DiscoverResult(msgspec.Struct):
     supportedVersions: list[str]
     capabilities: dict[str, Raw] = {}
-    serverInfo: Raw = Raw(b"null")
+    serverInfo: Raw = Raw(b"")
     instructions: str | None = None
+    meta: Raw = msgspec.field(name="_meta", default=Raw(b"{}"))
+
+    def __post_init__(self) -> None:
+        # `_meta` is its place in this era; drafts had it beside the capabilities.
+        self.serverInfo = self.serverInfo or read_members(self.meta).get(_SERVER_INFO, Raw(b"null"))
 
 
 class _Supported(msgspec.Struct):
@@ -130,7 +142,8 @@ async def open_server(
     await door.fresh()
     try:
         async with asyncio.timeout(max(SILENT_PROBE_S, 2 * took_s)):
-            return await _initialize(door, frozenset(Era), client_info, stance, to_modern=True)
+            opened = await _initialize(door, frozenset(Era), client_info, stance, to_modern=True)
+            return replace(opened, modern=answered.capabilities)
     except (GatewayError, NotUnderstood, TimeoutError):
         await door.fresh()
         return await _discover(door, frozenset({Era.MODERN}), client_info)
@@ -190,7 +203,7 @@ async def _initialize(
     """`to_modern`: the server is known to speak the modern era, whose rules it may have for every request."""
     params: Params = {
         "protocolVersion": stance.revision,
-        "capabilities": Raw(stance.capabilities),
+        "capabilities": Raw(stance.capabilities) if stance.may_be_asked else SHARED_CAPABILITIES,
         "clientInfo": client_info,
     }
     if to_modern:
@@ -232,6 +245,7 @@ async def _discover(door: Door, eras: Eras, client_info: dict[str, str]) -> Open
         answer.serverInfo,
         (answer.instructions or "")[:INSTRUCTIONS_MAX_CHARS],
         eras,
+        answer.capabilities,
     )
 
 

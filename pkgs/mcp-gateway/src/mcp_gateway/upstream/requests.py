@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw, UnsetType
 from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
-from mcp_gateway.upstream.asks import ASKED_BY, MAX_OPEN, Ask, OverLink
+from mcp_gateway.upstream.asks import ASKED_BY, LIST_ROOTS, MAX_OPEN, Ask, OverLink
 from mcp_gateway.upstream.exchange import Exchange, Note
 from mcp_gateway.upstream.forwarded import secrets_of
 from mcp_gateway.upstream.framing import Spooled
@@ -64,6 +64,9 @@ class Owner(Protocol):
 
     def heard(self, method: str) -> bool:
         """A notification that belongs to no request; answers whether it meant anything."""
+
+    def renewed(self) -> None:
+        """The server has forgotten what it was told over this link."""
 
     def call_timed_out(self) -> None:
         """A call that was sent has met its deadline."""
@@ -136,9 +139,12 @@ class Requests:
         self._max_result_bytes = max_result_bytes
         self._ids = itertools.count(1)
         self._pending: dict[int, Exchange] = {}
+        self._standing: dict[int, Exchange] = {}  # requests of our own that stay open: see `stand`
+        # Who is told of a notification before anybody else; answers whether it was meant for them.
+        self.hears: dict[str, Callable[[Raw], bool]] = {}
         self._queue: FairQueue[Exchange] = FairQueue(queue)
         self._ticking: asyncio.TimerHandle | None = None
-        self._abandoned: set[int] = set()  # ids whose answers, and log messages, may still come
+        self._abandoned: set[int] = set()  # of requests about which answers or log messages may still come
         self._meta = _PLAIN_META
         self._era_meta: dict[str, Any] = {}
         self._aside: set[Exchange] = set()  # calls that wait for answers of their client
@@ -190,8 +196,16 @@ class Requests:
             self._finish(exchange, None, error)
         elif exchange in self._aside:
             self._end_aside(exchange, error)
+        elif exchange.id in self._standing:
+            if self.link is not None:
+                self.link.cancel(exchange.id, reason)
+            self._finish(exchange, None, error)
         elif self._queue.remove(exchange):
             exchange.end(None, error)
+
+    def goes_on(self, exchange: Exchange) -> None:
+        """It was answered, and the server works on for it: what it logs may be about that."""
+        self._note_abandoned(exchange.id)
 
     def send_queued(self) -> None:
         """Sends what waits, as far as there is room."""
@@ -213,7 +227,7 @@ class Requests:
     def _end_pending(self, failure: Failure) -> None:
         self._abandoned.clear()
         self._early.clear()
-        for exchange in list(self._pending.values()):
+        for exchange in (*self._pending.values(), *self._standing.values()):
             self._finish(exchange, None, RequestFailed(self._server, failure))
 
     # Another configuration
@@ -246,13 +260,13 @@ class Requests:
         self.used_at = now_s()
         exchange.idle_at = self.used_at + exchange.idle_s
         self.in_flight += 1
-        self._put_on_wire(exchange)
+        self._put_on_wire(exchange, self._pending)
         if self._early:
             early, self._early = self._early, []
             for ask in early:
                 exchange.ask(ask)
 
-    def _put_on_wire(self, exchange: Exchange) -> None:
+    def _put_on_wire(self, exchange: Exchange, among: dict[int, Exchange]) -> None:
         assert self.link is not None, "requests are made only while there is a link"
         exchange.id = number = next(self._ids)
         params = exchange.params
@@ -261,7 +275,7 @@ class Requests:
             self._speak_for(exchange, params)
         elif self._era_meta:
             params.setdefault("_meta", self._era_meta)
-        self._pending[number] = exchange
+        among[number] = exchange
         if exchange.forwarded:
             self._logs.hide(secrets_of(exchange.forwarded))
         self.link.request(number, exchange.method, params, exchange.forwarded)
@@ -288,7 +302,8 @@ class Requests:
 
     def _finish(self, exchange: Exchange, result: Raw | Spooled | None, error: Exception | None) -> None:
         """The one way a request that was sent ends; its place goes to the next in the queue."""
-        self._pending.pop(exchange.id, None)
+        if self._pending.pop(exchange.id, None) is None:
+            self._standing.pop(exchange.id, None)
         if self.link is not None:
             self.link.settle(exchange.id)
         if exchange.forwarded:
@@ -296,6 +311,8 @@ class Requests:
         if exchange.sent:
             self.in_flight -= 1
             self.used_at = now_s()
+        if exchange.asks:  # roots are no matter of one call: the next brings somebody who knows them as well
+            self._early += exchange.take_back(LIST_ROOTS)
         exchange.end(result, error)
         if len(self._queue):
             self.send_queued()
@@ -320,9 +337,28 @@ class Requests:
         Raises:
             GatewayError: however it failed.
         """
+        exchange = self._own(method, params, limit_s)
+        self._put_on_wire(exchange, self._pending)
+        try:
+            return await exchange.answer()
+        finally:
+            self.abandon(exchange, CallCancelled("no longer needed"), "no longer needed")
+
+    def stand(self, method: str, params: Params, on_end: Callable[[Exchange], None]) -> Exchange:
+        """A request of the gateway itself that stays open: it has no deadline, and is in nobody's way.
+
+        Raises:
+            GatewayError: there is no link to send it over.
+        """
+        exchange = self._own(method, params, float("inf"))
+        exchange.on_end = on_end
+        self._put_on_wire(exchange, self._standing)
+        return exchange
+
+    def _own(self, method: str, params: Params, limit_s: float) -> Exchange:
         if self.link is None or self.link.lost_because is not None:
             raise self.lost_error("it is not running")
-        exchange = Exchange(
+        return Exchange(
             method,
             params,
             loop=self.loop,
@@ -332,11 +368,6 @@ class Requests:
             hard_s=limit_s,
             wants_progress=False,
         )
-        self._put_on_wire(exchange)
-        try:
-            return await exchange.answer()
-        finally:
-            self.abandon(exchange, CallCancelled("no longer needed"), "no longer needed")
 
     def announce(self, method: str, params: Params | None = None) -> None:
         if self.link is not None:
@@ -385,7 +416,9 @@ class Requests:
         self.heard_at = now_s()
         if head.method is not UNSET:
             if head.id is UNSET:
-                self._notification(head.method, head.params, stream)
+                hear = self.hears.get(head.method)
+                if hear is None or not hear(head.params):
+                    self._notification(head.method, head.params, stream)
             else:
                 self._asked(head, stream)
             return
@@ -496,9 +529,12 @@ class Requests:
             self._finish(exchange, None, self.lost_error(f"its answer is not valid: {reason}"))
 
     def failed(self, number: int, failure: Failure) -> None:
-        exchange = self._pending.get(number)
+        exchange = self._by_id(number)
         if exchange is not None:
             self._finish(exchange, None, RequestFailed(self._server, failure))
+
+    def renewed(self) -> None:
+        self._owner.renewed()
 
     def lost(self, ended: Ended) -> None:
         self._logs.add("gateway", f"lost: {ended.reason}".encode())
@@ -509,11 +545,11 @@ class Requests:
 
     def _by_id(self, answered: Any) -> Exchange | None:
         """Some servers answer with the id as a string; ours are decimal numbers, so that is unambiguous."""
-        if isinstance(answered, int):
-            return self._pending.get(answered)
         if isinstance(answered, str) and answered.isascii() and answered.isdigit() and len(answered) < 16:
-            return self._pending.get(int(answered))
-        return None
+            answered = int(answered)
+        if not isinstance(answered, int):
+            return None
+        return self._pending.get(answered) or self._standing.get(answered)
 
     def _asked(self, head: Head, stream: int | None) -> None:
         """A question goes to the one call there is on a link that may be asked.
@@ -580,14 +616,13 @@ class Requests:
     def _spoken_for(self, stream: int | None) -> Exchange | None:
         """The call that a message without a request id belongs to, where that is certain.
 
-        It came on the call's own stream; or the call is alone on the link, and nothing abandoned before
-        it can still be talking.
+        It came on the call's own stream; or it is the only call on the link, and nothing abandoned before
+        it can still be talking. Requests of our own are nobody's.
         """
         if stream is not None:
             return self._pending.get(stream)
-        if len(self._pending) == 1 and not self._abandoned:
-            return next(iter(self._pending.values()))
-        return None
+        calls = [one for one in self._pending.values() if one.wants_progress]
+        return calls[0] if len(calls) == 1 and not self._abandoned else None
 
     def _progress(self, params: Raw) -> None:
         try:

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -26,7 +26,7 @@ from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import METHOD_NOT_FOUND, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.listed import PROMPT_LIST, RESOURCE_LIST, TEMPLATE_LIST, List
 from mcp_gateway.listed import Entry as Listed
-from mcp_gateway.shelves import PROMPTS, RESOURCES, TOOLS, Shelf
+from mcp_gateway.shelves import LOGGING, PROMPTS, RESOURCES, SUBSCRIPTIONS, TOOLS, Shelf
 from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.forwarded import picked
 from mcp_gateway.upstream.gate import Gate
@@ -51,6 +51,7 @@ from mcp_gateway.upstream.lifecycle import (
 )
 from mcp_gateway.upstream.link import Link
 from mcp_gateway.upstream.listing import MAX_REMARKS, read_list, read_tools
+from mcp_gateway.upstream.loglevel import LogLevel
 from mcp_gateway.upstream.logring import LogRing, printable
 from mcp_gateway.upstream.offered import Offered, fetched
 from mcp_gateway.upstream.opening import NotUnderstood, open_server
@@ -61,6 +62,7 @@ from mcp_gateway.upstream.requests import RequestFailed, Requests
 from mcp_gateway.upstream.sse import SseLink
 from mcp_gateway.upstream.stance import SHARED, SHARED_STANCE, Scope, Stance
 from mcp_gateway.upstream.stdio import StdioLink
+from mcp_gateway.upstream.subscribing import Accepted, Subscribing, promise_of
 from mcp_gateway.wire.envelope import Params
 from mcp_gateway.wire.revisions import Era, modern_meta
 
@@ -133,6 +135,10 @@ class Surroundings:
     changed: "Callable[[Upstream], None]"
     gate: Gate
     instance: str  # how this gateway knows itself when it meets itself
+    # What a server said: this resource has changed; this list has, and has been read again.
+    updated: "Callable[[Upstream, str], None]" = lambda _upstream, _uri: None
+    announced: "Callable[[Upstream, str], None]" = lambda _upstream, _kind: None
+    log_level: Callable[[str], str | None] = lambda _server: None  # wanted of a server; None: its own
 
 
 class Upstream:
@@ -168,6 +174,13 @@ class Upstream:
             self,
             may_be_asked=stance.may_be_asked and scope.kind != "look",
         )
+        self.subscribing = Subscribing(
+            config.id,
+            self.requests,
+            lambda uri: around.updated(self, uri),
+            self._lists_may_differ,
+            lambda remark: self.logs.add("gateway", remark.encode()),
+        )
         self.tools: tuple[Tool, ...] = ()
         self.has_listed = False
         self.shelf = Shelf(capabilities=None)  # its resources and prompts
@@ -189,7 +202,9 @@ class Upstream:
         self._ping_at = 0.0
         self._refresh_at: dict[str, float] = {}  # by list
         self._refreshed_at: dict[str, float] = {}
+        self._announced: set[str] = set()  # of those lists the ones that the server said have changed
         self._retiring = False
+        self._log_level = LogLevel(partial(around.log_level, config.id), self.requests.ask)
 
     # For everybody
 
@@ -227,6 +242,18 @@ class Upstream:
         self.requests.resize(1 if self.stance.may_be_asked else config.concurrency, config.queue)
         self._bell.set()  # what is due by the clock may be due at another time
 
+    def mind_log_level(self) -> None:
+        """Another level of its log messages may be wanted, or it has just opened."""
+        opened = self.opened
+        if (
+            self.life.state is State.READY
+            and opened is not None
+            and opened.era is Era.HANDSHAKE  # in the modern one each request says what it wants
+            and LOGGING in opened.capabilities
+            and self._log_level.is_due
+        ):
+            self._begin_chore(self._log_level.tell())
+
     def retire(self, reason: str = "the gateway is stopping") -> None:
         """The last wish: stop, and let `run` end."""
         self._retiring = True
@@ -241,6 +268,20 @@ class Upstream:
         names = self.config.forward_headers
         exchange.forwarded = picked(self.id, names, exchange.headers) if names else None
         self.requests.submit(exchange)
+        self._wake()
+
+    def subscribe(self, uri: str) -> Accepted:
+        """See `Subscribing.want`; an idle server is started.
+
+        Raises:
+            GatewayError: `unavailable`; the server is not coming.
+        """
+        self.check_coming()
+        accepted = self.subscribing.want(uri)
+        self._wake()
+        return accepted
+
+    def _wake(self) -> None:
         if State.IDLE in (self.life.state, self.life.after):
             self._post(None, Start())
 
@@ -319,6 +360,7 @@ class Upstream:
             self.opened = None
         self.requests.send_queued()
         self._release_queue()
+        self.mind_log_level()
         try:
             self._around.changed(self)
         except Exception:  # a bug of ours; the server must not lose its owner over it
@@ -378,16 +420,26 @@ class Upstream:
                 raise
             self.transport = Transport.SSE
             opened = await self._open_server(None)
-        self.opened = replace(opened, instructions=self._offered.text(opened.instructions))
+        self.opened = replace(
+            opened,
+            instructions=self._offered.text(opened.instructions),
+            server_info=self._offered.value(opened.server_info),
+            capabilities=self._shown(opened.capabilities),
+            modern=None if opened.modern is None else self._shown(opened.modern),
+        )
         self.requests.speak(modern_meta(self._around.client_info) if opened.era is Era.MODERN else {})
         if not remembered and self.scope == SHARED:
             words = {*opened.eras, *({Transport.SSE} & {self.transport})}
             await self._around.eras.remember_eras(self._fingerprint, frozenset(words))
+        # Before the lists are read: what changes from then on is told.
+        self._begin_chore(self.subscribing.run(opened.era, promise_of(opened.capabilities)))
+        self._announced.clear()
         self._refresh_at.clear()  # what it announced so far is covered by the lists that are read now
         await self._read_tools()
         self._refreshed_at[TOOLS] = now_s()
         if self.scope == SHARED:
             await self._read_others()
+        await self.subscribing.caught_up()
         self._ping_at = now_s() + QUIET_S
         self._suspect = False
 
@@ -395,6 +447,9 @@ class Upstream:
         if self.transport is Transport.SSE:
             known = frozenset({Era.HANDSHAKE})  # the transport is older than any other era
         return await open_server(_Door(self), known, self._around.client_info, self.stance)
+
+    def _shown(self, capabilities: dict[str, Raw]) -> dict[str, Raw]:
+        return {name: self._offered.value(said) for name, said in capabilities.items()}
 
     def _may_be_sse(self) -> bool:
         """Whether a remote server of unknown transport refused Streamable HTTP as an older one does."""
@@ -451,6 +506,7 @@ class Upstream:
         self._offered = Offered(fetched(self.config, resolved.env, headers, url))
         self.requests.link = link = self._make_link(resolved)
         self.requests.speak({})
+        self._log_level.reset()
         await link.open()
 
     def _make_link(self, resolved: Resolved) -> Link:
@@ -500,13 +556,20 @@ class Upstream:
         kind = LISTS_OF.get(method)
         if kind is None:
             self.requests.counts["other notifications"] += 1
-        elif self.scope != SHARED and kind != TOOLS:
-            pass  # the shared link keeps the lists, and hears of it itself
-        elif kind not in self._refresh_at and self.life.state in (State.STARTING, State.READY):
-            earliest = self._refreshed_at.get(kind, 0.0) + REFRESH_EVERY_S
-            self._refresh_at[kind] = max(now_s() + REFRESH_AFTER_S, earliest)
-            self._bell.set()
+        else:
+            self._announced.add(kind)
+            self._lists_may_differ((kind,))
         return kind is not None
+
+    def _lists_may_differ(self, kinds: Iterable[str]) -> None:
+        for kind in kinds:
+            if kind not in self._refresh_at and self.life.state in (State.STARTING, State.READY):
+                earliest = self._refreshed_at.get(kind, 0.0) + REFRESH_EVERY_S
+                self._refresh_at[kind] = max(now_s() + REFRESH_AFTER_S, earliest)
+                self._bell.set()
+
+    def renewed(self) -> None:
+        self.subscribing.renew()
 
     def call_timed_out(self) -> None:
         self._suspect = True
@@ -523,6 +586,7 @@ class Upstream:
             self.check_coming()
         except GatewayError:
             self.requests.end_queued(self._unavailable)
+            self.subscribing.give_up(self._unavailable)
 
     def _unavailable(self) -> GatewayError:
         life = self.life
@@ -566,6 +630,8 @@ class Upstream:
         """
         assert self.opened is not None, "lists are read after opening"
         has = frozenset(self.opened.capabilities)
+        if promise_of(self.opened.capabilities).subscribe:
+            has |= {SUBSCRIPTIONS}
         before = self.shelf
         self.shelf = Shelf(
             before.resources if RESOURCES in has else (),
@@ -622,6 +688,8 @@ class Upstream:
         if self.idle_limit_s is None:
             return None
         in_use = self.requests.in_flight or self.requests.queued
+        if self.scope == SHARED:
+            in_use = in_use or self.subscribing.wanted
         used_at = now_s() if in_use else max(self.requests.used_at, self.life.since)
         return used_at + self.idle_limit_s
 
@@ -637,10 +705,8 @@ class Upstream:
         for kind in [kind for kind, at in self._refresh_at.items() if now >= at]:
             del self._refresh_at[kind]
             self._refreshed_at[kind] = now
-            if kind == TOOLS:
-                self._begin_chore(self._refresh())
-            elif self.opened is not None and kind in self.opened.capabilities:
-                self._begin_chore(self._read_other(kind))
+            if self.opened is not None and kind in self.opened.capabilities:
+                self._begin_chore(self._read_again(kind))
         if now >= self._ping_at:
             self._ping_at = now + QUIET_S
             quiet = now - self.requests.heard_at >= QUIET_S and self.requests.in_flight == 0
@@ -658,6 +724,17 @@ class Upstream:
         for task in chores:
             task.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
+
+    async def _read_again(self, kind: str) -> None:
+        """A change that the server announced is told also where the list is what it was: it knows best."""
+        is_announced = kind in self._announced
+        self._announced.discard(kind)
+        if kind == TOOLS:
+            await self._refresh()
+        elif self.scope == SHARED:
+            await self._read_other(kind)
+        if is_announced:
+            self._around.announced(self, kind)
 
     async def _refresh(self) -> None:
         try:

@@ -28,9 +28,8 @@ from mcp_gateway.faces.http import (
 from mcp_gateway.faces.mcp.messages import Asked, Messages, error_body, unreadable
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, LEGACY_SSE, Session, Sessions, expire
 from mcp_gateway.faces.mcp.streams import Said, Stream
-from mcp_gateway.faces.mcp.telling import open_feed, tell_changes
+from mcp_gateway.faces.mcp.telling import listener_of, tell_changes
 from mcp_gateway.gateway import Call, Gateway, stopping
-from mcp_gateway.gateway.events import Feed
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import Message
 
@@ -76,15 +75,10 @@ class LegacySse:
     async def _stream(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:
         if self._gateway.is_stopping:
             raise stopping("it opens no more sessions")
-        feed = open_feed(self._gateway, visit.caller)
-        try:
-            session = self._sessions.open(visit.caller, endpoint, OLDEST, clock.now_s(), transport=LEGACY_SSE)
-        except GatewayError:
-            self._gateway.close_feed(feed)
-            raise
-        stream = session.own = Stream("", None)
-        session.feed = feed
-        session.keep(asyncio.create_task(self._tell(session, stream, feed), name="list changes"))
+        session = self._sessions.open(visit.caller, endpoint, OLDEST, clock.now_s(), transport=LEGACY_SSE)
+        listener_of(self._gateway, session)
+        stream = session.own = Stream("", None, self._sessions.patience)
+        session.keep(asyncio.create_task(self._tell(session, stream), name="changes"))
         reader = stream.attach()
         left = asyncio.create_task(until_gone(receive))
         left.add_done_callback(lambda _: reader.drop())
@@ -96,14 +90,13 @@ class LegacySse:
             left.cancel()
             self._sessions.close(session)
 
-    async def _tell(self, session: Session, stream: Stream, feed: Feed) -> None:
+    async def _tell(self, session: Session, stream: Stream) -> None:
         """Tells what changes; when the gateway is stopping, the stream still carries the last answers."""
         try:
-            await tell_changes(stream, feed)
+            await tell_changes(self._gateway, session, stream)
             while answering := session.tasks - {asyncio.current_task()}:
                 await asyncio.wait(answering)
         finally:
-            self._gateway.close_feed(feed)
             stream.finish()
 
     async def _post(self, endpoint: str, visit: Visit, receive: Receive, send: Send) -> None:

@@ -38,6 +38,7 @@ from mcp_gateway.faces.http import (
     respond,
     send_part,
 )
+from mcp_gateway.faces.mcp import subscribing
 from mcp_gateway.faces.mcp.messages import Asked, Messages, error_body, unreadable
 from mcp_gateway.faces.mcp.streams import KEEP_ALIVE_S, Said, send_answer, send_event
 from mcp_gateway.gateway import READ_RESOURCE, Ask, Call, Client, Gateway, call_id_text
@@ -103,7 +104,7 @@ class ModernHttp:
         try:
             message = read_message(body)
         except GatewayError as error:
-            # Only of a request that is none in every other way its id is known.
+            # Where `_meta` alone is wrong, it is a request, and its answer bears its id.
             id_raw = read_id(body) if error.rpc_code == INVALID_PARAMS else b""
             await respond(send, 400, error_body(id_raw, error), JSON_TYPE)
             return
@@ -120,9 +121,12 @@ class ModernHttp:
             require_revision(visit.headers)
             await respond(send, 202, b"", JSON_TYPE)  # there is none that this revision knows
             return
-        reply = _Reply(message, visit, receive, send)
+        reply = Reply(message, visit, receive, send)
         try:
             require_sound(message, visit.headers)
+            if message.method == subscribing.LISTEN:
+                await self._listen(endpoint, visit, message, receive, send)
+                return
         except GatewayError as error:
             await reply.fail(message.id_raw, error)
             return
@@ -132,8 +136,16 @@ class ModernHttp:
         finally:
             reply.close()
 
+    async def _listen(
+        self, endpoint: str, visit: Visit, message: Message, receive: Receive, send: Send
+    ) -> None:
+        if not may_stream(visit.headers):
+            detail = "The answer is a stream; the header Accept must let it be text/event-stream"
+            raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
+        await subscribing.listen(self._gateway, visit.caller, endpoint or None, message, receive, send)
 
-class _Reply:
+
+class Reply:
     """The answer to one request: JSON, or an event stream from the first thing said before it."""
 
     def __init__(self, message: Message, visit: Visit, receive: Receive, send: Send) -> None:

@@ -23,7 +23,8 @@ from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.mcp.streams import EventStore, Kept, Stream
 from mcp_gateway.gateway import NO_ASKS, Ask, Call, Client
-from mcp_gateway.gateway.events import Feed
+from mcp_gateway.gateway.bells import Patience
+from mcp_gateway.gateway.subscriptions import Listener
 from mcp_gateway.wire.envelope import RequestId
 from mcp_gateway.wire.revisions import Era
 
@@ -85,7 +86,8 @@ class Session:
     `asked` are the questions that wait for an answer of the client, by our id; `questions` counts them.
     `client_info` is for people to read, `client` for the call path.
     `begun_at` and `seen_at` are monotonic seconds, `begun` seconds since 1970. `own` is the stream that
-    belongs to no request; it is fed from `feed`. `kept` is what may be asked for again. `tasks` run for it.
+    belongs to no request; it tells what `listener` hears. `kept` is what may be asked for again. `tasks` run
+    for it. `log_level` is what it asked for. `at_end` is done when it is over.
     """
 
     id: str
@@ -104,8 +106,10 @@ class Session:
     asked: dict[int, Ask] = field(default_factory=dict)
     questions: int = 0
     own: Stream | None = None
-    feed: Feed | None = None
+    listener: Listener | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    log_level: str | None = None
+    at_end: list[Callable[[], None]] = field(default_factory=list)
 
     def introduce(self, revision: str, client_info: ClientInfo, capabilities: bytes) -> None:
         """For a transport whose sessions begin before `initialize`."""
@@ -158,6 +162,11 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    @property
+    def patience(self) -> Patience:
+        """Of those who wait for something to be said on a stream."""
+        return self._events.patience
 
     def open(
         self,
@@ -212,6 +221,8 @@ class Sessions:
             return None
         session.seen_at = now
         session.caller = caller  # the same one; what they may do can have changed
+        if session.listener is not None:
+            session.listener.caller = caller
         self._sessions.move_to_end(session_id)
         return session
 
@@ -238,8 +249,10 @@ class Sessions:
                 del self._of[session.caller.id]
         for call in list(session.calls.values()):
             call.cancel("the session was closed")
-        if session.feed is not None:
-            session.feed.end()
+        while session.at_end:
+            session.at_end.pop()()
+        if session.listener is not None:
+            session.listener.close()
         if session.own is not None:
             session.own.finish()
         self._events.close(session.kept)

@@ -47,9 +47,8 @@ from mcp_gateway.faces.mcp.streams import (
     send_answer,
     size_of,
 )
-from mcp_gateway.faces.mcp.telling import LIST_CHANGED, open_feed, tell_changes
+from mcp_gateway.faces.mcp.telling import doubt, listener_of, tell_changes
 from mcp_gateway.gateway import Call, Gateway, call_id_text
-from mcp_gateway.gateway.events import Feed
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import Message, read_message
 from mcp_gateway.wire.inbound import is_modern, speaks_modern
@@ -187,8 +186,7 @@ class StreamableHttp:
         if stream is None:
             stream = session.own or self._open_own(session)
             if after is not None:  # of a stream that is forgotten: there may have been news on it
-                for changed in LIST_CHANGED.values():
-                    stream.put(changed)
+                doubt(listener_of(self._gateway, session))
                 after = None
             if REVISIONS[session.revision].primes:
                 first = stream.priming()
@@ -216,19 +214,17 @@ class StreamableHttp:
         return stream, int(named[3])
 
     def _open_own(self, session: Session) -> Stream:
-        feed = open_feed(self._gateway, session.caller)
+        listener_of(self._gateway, session)
         stream = session.own = session.kept.open(_OWN)
-        session.feed = feed
-        session.keep(asyncio.create_task(self._tell(session, stream, feed), name="list changes"))
+        session.keep(asyncio.create_task(self._tell(session, stream), name="changes"))
         return stream
 
-    async def _tell(self, session: Session, stream: Stream, feed: Feed) -> None:
+    async def _tell(self, session: Session, stream: Stream) -> None:
         try:
-            await tell_changes(stream, feed)
+            await tell_changes(self._gateway, session, stream)
         finally:
             if session.own is stream:
-                session.own = session.feed = None
-            self._gateway.close_feed(feed)
+                session.own = None
             stream.finish()
 
 
