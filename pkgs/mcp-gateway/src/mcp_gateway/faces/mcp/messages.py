@@ -177,10 +177,11 @@ class Messages:
         """What `initialize` is in the handshake era, and begins nothing."""
         server = asker.endpoint or None
         told = self._gateway.instructions(asker.caller, server)
+        said = primitives.capabilities(self._gateway, asker.caller, server, Era.MODERN)
         return encode(
             {
                 "supportedVersions": ALL,
-                "capabilities": primitives.capabilities(self._gateway, asker.caller, server, Era.MODERN),
+                "capabilities": said,
                 "serverInfo": primitives.server_info(self._gateway, asker.caller, server),
                 **({"instructions": told} if told else {}),
             }
