@@ -23,7 +23,13 @@ Send = Callable[[Message], Awaitable[None]]
 BODY_BYTES_MAX = 64 << 20
 
 
+_MADE: dict[bytes, bytes] = {}
+
+
 async def app(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["method"] == "GET":
+        await _respond(send, 200, _prepared(scope["query_string"]), [])
+        return
     if scope["method"] != "POST":
         await _respond(send, 405, b"", [])
         return
@@ -42,6 +48,14 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     if message["method"] == "initialize":
         headers.append((b"mcp-session-id", secrets.token_hex(16).encode()))
     await _respond(send, 200, reply, headers)
+
+
+def _prepared(query: bytes) -> bytes:
+    """For `?bytes=N` so many, made once: what a transfer takes by itself."""
+    if query not in _MADE:
+        number = query.removeprefix(b"bytes=")
+        _MADE[query] = b"b" * min(int(number) if number.isdigit() else 0, BODY_BYTES_MAX)
+    return _MADE[query]
 
 
 async def _body(receive: Receive) -> bytes | None:

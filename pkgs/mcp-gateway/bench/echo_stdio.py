@@ -1,6 +1,7 @@
 """A small, fast MCP server over stdio: the upstream that every benchmark calls.
 
-Owns the three tools (`echo`, `sleep`, `blob`) and their JSON-RPC answers, which `echo_http.py` serves too.
+Owns the tools (`echo`, `sleep`, `blob`) and their JSON-RPC answers, which `echo_http.py` serves too; over
+stdio there can be `grow` as well, which changes the list of tools and says so.
 Knows nothing of gateways. All lines that one read brings are answered with one write, and a `sleep` waits
 on a heap, never in the way of another call: what a caller waits for longer than that, the gateway added.
 Runs on the standard library alone; msgspec, where it is installed, makes it faster.
@@ -21,6 +22,8 @@ Encode = Callable[[Any], bytes]
 READ_BYTES = 1 << 18  # several full pipes, so that a burst of calls costs one read
 BLOB_BYTES_MAX = 512 << 20  # above the gateway's largest result, so that its limit can be reached
 SLEEP_MS_MAX = 3_600_000
+MODERN = "2026-07-28"
+VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 REVISIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 
 
@@ -35,6 +38,10 @@ TOOLS = [
     _tool("sleep", "Answer with the text after that many milliseconds.", ms="integer", text="string"),
     _tool("blob", "Answer with a text of that many bytes.", bytes="integer"),
 ]
+GROW = _tool("grow", "Offer one more tool from now on.", text="string")
+CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
+# What `server/discover` is answered, by a server that speaks no revision before that; else empty.
+DISCOVERED: dict[str, Any] = {}
 
 
 def fastest_json() -> tuple[Decode, Encode]:
@@ -53,40 +60,46 @@ def answer(message: Any) -> tuple[bytes | None, float]:
     if not isinstance(message, dict) or "id" not in message or "method" not in message:
         return None, 0.0
     call_id, method, params = message["id"], message["method"], message.get("params") or {}
+    is_modern = VERSION_KEY in (params.get("_meta") or ())
     if method == "tools/call":
-        return _call(call_id, params.get("name"), params.get("arguments") or {})
+        more = b'"resultType":"complete",' if is_modern else b""
+        return _call(call_id, params.get("name"), params.get("arguments") or {}, more)
     if method == "tools/list":
-        return _result(call_id, {"tools": TOOLS}), 0.0
+        hints = {"resultType": "complete", "ttlMs": 0, "cacheScope": "public"} if is_modern else {}
+        return _result(call_id, {"tools": TOOLS, **hints}), 0.0
     if method == "ping":
         return _result(call_id, {}), 0.0
-    if method == "initialize":
+    if method == "server/discover" and DISCOVERED:
+        return _result(call_id, DISCOVERED), 0.0
+    if method == "initialize" and not DISCOVERED:
         asked = params.get("protocolVersion")
         initialized: dict[str, Any] = {
             "protocolVersion": asked if asked in REVISIONS else REVISIONS[0],
-            "capabilities": {"tools": {}},
+            "capabilities": {"tools": {"listChanged": True}},
             "serverInfo": {"name": "echo", "version": "1"},
         }
         return _result(call_id, initialized), 0.0
     return _error(call_id, -32601, f"no method {method}"), 0.0
 
 
-def _call(call_id: Any, tool: Any, arguments: dict[str, Any]) -> tuple[bytes, float]:
+def _call(call_id: Any, tool: Any, arguments: dict[str, Any], more: bytes) -> tuple[bytes, float]:
     text = arguments.get("text", "")
     if tool == "echo":
-        return _text(call_id, text), 0.0
+        return _text(call_id, text, more), 0.0
     if tool == "sleep":
-        return _text(call_id, text), min(float(arguments.get("ms", 0)), SLEEP_MS_MAX) / 1000
+        return _text(call_id, text, more), min(float(arguments.get("ms", 0)), SLEEP_MS_MAX) / 1000
     if tool == "blob":
-        return _text(call_id, "b" * min(int(arguments.get("bytes", 0)), BLOB_BYTES_MAX)), 0.0
+        return _text(call_id, "b" * min(int(arguments.get("bytes", 0)), BLOB_BYTES_MAX), more), 0.0
+    if tool == "grow" and GROW in TOOLS:
+        TOOLS.append(_tool(f"grown_{len(TOOLS)}", "Do nothing.", text="string"))
+        return _text(call_id, text, more), 0.0
     return _error(call_id, -32602, f"no tool {tool}"), 0.0
 
 
-def _text(call_id: Any, text: str) -> bytes:
+def _text(call_id: Any, text: str, more: bytes) -> bytes:
     # Put together by hand: this line is most of the work of an echo.
-    return b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"type":"text","text":%b}],"isError":false}}' % (
-        encode(call_id),
-        encode(text),
-    )
+    answer = b'{"jsonrpc":"2.0","id":%b,"result":{%b"content":[{"type":"text","text":%b}],"isError":false}}'
+    return answer % (encode(call_id), more, encode(text))
 
 
 def _result(call_id: Any, result: dict[str, Any]) -> bytes:
@@ -142,7 +155,10 @@ def _answers(lines: list[bytes], sleepers: Sleepers) -> list[bytes]:
     answers = []
     for line in lines:
         message = decode(line)
+        offered = len(TOOLS)
         reply, after_s = answer(message)
+        if len(TOOLS) != offered:
+            answers.append(CHANGED)
         if after_s > 0 and reply is not None:
             sleepers.add(message["id"], after_s, reply)
         elif reply is not None:
@@ -162,9 +178,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cpu", type=int, help="run on this CPU only, whatever CPU the parent is pinned to")
     parser.add_argument("--tools", type=int, default=0, help="this many more tools, which do nothing")
+    parser.add_argument("--grow", action="store_true", help="offer the tool `grow`, too")
+    parser.add_argument("--modern", action="store_true", help=f"speak {MODERN} and nothing before it")
     arguments = parser.parse_args()
     if arguments.cpu is not None:
         os.sched_setaffinity(0, {arguments.cpu})
+    if arguments.modern:
+        offered = {"supportedVersions": [MODERN], "capabilities": {"tools": {}}, "resultType": "complete"}
+        named = {"serverInfo": {"name": "echo", "version": "1"}}
+        DISCOVERED.update({**offered, **named, "ttlMs": 0, "cacheScope": "public"})
+    if arguments.grow:
+        TOOLS.append(GROW)
     TOOLS.extend(
         _tool(f"tool_{number:03}", "Do nothing.", text="string") for number in range(arguments.tools)
     )

@@ -292,7 +292,7 @@ def main() -> None:
     )  # so that what was started is ended on the way out
     seats = Seats.of_this_machine()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, contextlib.ExitStack() as stack:
-        rest, _ = stack.enter_context(ways.gateway(Path(directory), seats, concurrency=CONCURRENCY))
+        rest, *_ = stack.enter_context(ways.gateway(Path(directory), seats, concurrency=CONCURRENCY))
         seats.sit()
         checks = prove(rest, arguments.calls, arguments.in_flight)
         left = rest.run.stop()

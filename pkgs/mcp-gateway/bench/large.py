@@ -78,8 +78,8 @@ def main() -> None:
     seats = Seats.of_this_machine()
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-large-")))
-        rest, _ = stack.enter_context(ways.gateway(directory, seats))
-        (direct,) = stack.enter_context(ways.direct(directory, seats))
+        rest, *_ = stack.enter_context(ways.gateway(directory, seats))
+        direct, *_ = stack.enter_context(ways.direct(directory, seats))
         seats.sit()
         port = rest.target.address[1]
         before_mb = peak_mb(rest.run.process.pid)

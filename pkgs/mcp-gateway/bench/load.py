@@ -26,13 +26,14 @@ import uvloop
 from bench.machine import Cpu
 
 REVISION = "2025-11-25"
+MODERN = "2026-07-28"  # without sessions: every request says all of itself
 ANSWER_TIMEOUT_S = 30.0  # longer than any peer needs under load; past it the answer is missing
 ANSWER_BYTES_MAX = 1 << 20  # the answers of a load are small; anything else is a server gone wrong
 WARM_UP_S = 0.5
 FIRST_TEXT = 1_000_000_000  # ten digits from the first call to the last: every request has one length
 FIRST_ID = 5_000_000_000  # ids differ from texts, so that finding the one does not prove the other
 
-Face = Literal["rest", "mcp"]
+Face = Literal["rest", "mcp", "modern"]
 Answer = tuple[int, bytes, bytes]  # status, head, body
 Meter = Callable[[], Cpu]
 
@@ -41,19 +42,34 @@ class BadAnswer(Exception):
     """The other side answered something that a load cannot go on with."""
 
 
+CLIENT = {"name": "bench", "version": "1"}
+MODERN_META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientInfo": CLIENT,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
 @dataclass(frozen=True)
 class Target:
-    """Where calls go: for REST the URL of one tool, for MCP the endpoint."""
+    """Where calls go: for REST the URL of one tool, for MCP the endpoint and how its tool's name ends.
+
+    "mcp" opens sessions, as all revisions before 2026-07-28 do; "modern" is that revision.
+    """
 
     face: Face
     url: str
+    tool: str = "echo"
 
     @property
     def address(self) -> tuple[str, int]:
         parts = urlsplit(self.url)
         return parts.hostname or "127.0.0.1", parts.port or 80
 
-    def request(self, body: bytes, *, method: str = "POST", session: str = "") -> bytes:
+    def request(
+        self, body: bytes, *, method: str = "POST", session: str = "", about: tuple[str, str] = ("", "")
+    ) -> bytes:
+        """`about` is the message's method and the name in its parameters; modern requests repeat them."""
         host, port = self.address
         parts = urlsplit(self.url)
         head = [
@@ -64,6 +80,13 @@ class Target:
         ]
         if self.face == "mcp":
             head += ["Accept: application/json, text/event-stream", f"MCP-Protocol-Version: {REVISION}"]
+        elif self.face == "modern":
+            head += ["Accept: application/json, text/event-stream", f"MCP-Protocol-Version: {MODERN}"]
+            head += [
+                f"{name}: {value}"
+                for name, value in zip(("Mcp-Method", "Mcp-Name"), about, strict=True)
+                if value
+            ]
         if session:
             head.append(f"Mcp-Session-Id: {session}")
         return "\r\n".join([*head, "", ""]).encode() + body
@@ -196,6 +219,41 @@ class Connection(asyncio.Protocol):
             self.on_answer(answer)
 
 
+async def ask(
+    connection: Connection,
+    target: Target,
+    method: str,
+    params: Mapping[str, Any] | None = None,
+    session: str = "",
+) -> Answer:
+    """One request by MCP and its answer.
+
+    Raises: BadAnswer for anything but a result; ConnectionError, TimeoutError.
+    """
+    request = target.request(message(target, method, params), session=session, about=(method, ""))
+    answer = await connection.exchange(request)
+    if answer[0] != 200 or "result" not in message_of(answer):
+        raise BadAnswer(f"{method} was answered {answer[0]} {answer[2][:200]!r}")
+    return answer
+
+
+def message(target: Target, method: str, params: Mapping[str, Any] | None = None, id: int = 1) -> bytes:
+    meta = {"_meta": MODERN_META} if target.face == "modern" else {}
+    body = {"jsonrpc": "2.0", "id": id, "method": method, "params": {**(params or {}), **meta}}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+async def open_session(connection: Connection, target: Target) -> str:
+    """Its id; empty where the server has none."""
+    asked = {"protocolVersion": REVISION, "capabilities": {}, "clientInfo": CLIENT}
+    _, head, _ = await ask(connection, target, "initialize", asked)
+    found = re.search(rb"(?i)\r\nmcp-session-id: *(\S+)", head)
+    session = found[1].decode() if found else ""
+    notice = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+    await connection.exchange(target.request(notice, session=session))
+    return session
+
+
 # ---- a load ----------------------------------------------------------------------------------------------
 
 
@@ -220,40 +278,31 @@ class Lane(Connection):
         self._over: asyncio.Future[None] | None = None
 
     async def greet(self, tool: str) -> str:
-        """Opens the connection and, on MCP, a session; gives the name under which the tool is exposed."""
+        """Opens the connection and, where there are such, a session; gives the tool's exposed name."""
         await self.open(self._target)
         if self._target.face == "rest":
             return tool
-        client = {"name": "bench", "version": "1"}
-        asked = {"protocolVersion": REVISION, "capabilities": {}, "clientInfo": client}
-        _, head, _ = await self._ask("initialize", asked)
-        if session := re.search(rb"(?i)\r\nmcp-session-id: *(\S+)", head):
-            self._session = session[1].decode()
-        notice = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
-        await self.exchange(self._target.request(notice, session=self._session))
-        listed = message_of(await self._ask("tools/list", {}))["result"]["tools"]
-        names = [str(entry["name"]) for entry in listed if str(entry["name"]).endswith(tool)]
+        if self._target.face == "mcp":
+            self._session = await open_session(self, self._target)
+        listed = message_of(await ask(self, self._target, "tools/list", session=self._session))
+        names = [str(entry["name"]) for entry in listed["result"]["tools"]]
+        names = [name for name in names if name.endswith(tool)]
         if not names:
             raise BadAnswer(f"no tool whose name ends in {tool}")
         return min(names, key=len)
-
-    async def _ask(self, method: str, params: dict[str, Any]) -> Answer:
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
-        answer = await self.exchange(self._target.request(body, session=self._session))
-        if answer[0] != 200 or "result" not in message_of(answer):
-            raise BadAnswer(f"{method} was answered {answer[0]} {answer[2][:200]!r}")
-        return answer
 
     def run(self, tool: str) -> "asyncio.Future[None]":
         """Starts to call; the future is done when the book is closing and the last answer is in."""
         self._over = asyncio.get_running_loop().create_future()
         # Built once, with numbers of full length: a call then costs one formatting.
-        body = b'{"text":"call-%d"}' % FIRST_TEXT
-        if self._target.face == "mcp":
-            name = json.dumps(tool).encode()
-            call = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":%b,"arguments":%b}}'
-            body = call % (FIRST_ID, name, body)
-        request = self._target.request(body, session=self._session).replace(b"%", b"%%")
+        arguments = {"text": f"call-{FIRST_TEXT}"}
+        if self._target.face == "rest":
+            body = json.dumps(arguments, separators=(",", ":")).encode()
+        else:
+            params = {"name": tool, "arguments": arguments}
+            body = message(self._target, "tools/call", params, id=FIRST_ID)
+        request = self._target.request(body, session=self._session, about=("tools/call", tool))
+        request = request.replace(b"%", b"%%")
         self._template = request.replace(b"%d" % FIRST_ID, b"%b").replace(b"call-%d" % FIRST_TEXT, b"%b")
         self._next()
         return self._over
@@ -262,7 +311,7 @@ class Lane(Connection):
         number = next(self._book.numbers)
         self._text = b"call-%d" % (FIRST_TEXT + number)
         self._id = b"%d" % (FIRST_ID + number)
-        parts = (self._id, self._text) if self._target.face == "mcp" else (self._text,)
+        parts = (self._text,) if self._target.face == "rest" else (self._id, self._text)
         request = self._template % parts
         self._sent_ns = time.perf_counter_ns()
         self.send(request)
@@ -328,16 +377,14 @@ class Sample:
         return self.cpu[meter].total_s * 1000 / max(1, self.calls)
 
 
-async def load(
-    target: Target, *, in_flight: int, duration_s: float, meters: Mapping[str, Meter], tool: str = "echo"
-) -> Sample:
+async def load(target: Target, *, in_flight: int, duration_s: float, meters: Mapping[str, Meter]) -> Sample:
     """Keeps `in_flight` calls under way; counts those answered between the warm-up and the end.
 
     Raises: BadAnswer, ConnectionError, TimeoutError when not even the first answers come.
     """
     book = Book()
     lanes = [Lane(target, book) for _ in range(in_flight)]
-    names = [await lane.greet(tool) for lane in lanes]
+    names = [await lane.greet(target.tool) for lane in lanes]
     ends = [lane.run(name) for lane, name in zip(lanes, names, strict=True)]
     await asyncio.sleep(WARM_UP_S)
     first, opened_s = len(book.latencies_ns), time.perf_counter()
@@ -366,7 +413,7 @@ async def load(
     )
 
 
-async def first_call(target: Target, tool: str = "echo") -> None:
+async def first_call(target: Target) -> None:
     """One call on a connection of its own, to see whether a gateway is ready.
 
     Raises: BadAnswer, ConnectionError, TimeoutError.
@@ -374,7 +421,7 @@ async def first_call(target: Target, tool: str = "echo") -> None:
     book = Book(is_closing=True)
     lane = Lane(target, book)
     try:
-        name = await lane.greet(tool)
+        name = await lane.greet(target.tool)
         await asyncio.wait_for(lane.run(name), ANSWER_TIMEOUT_S)
         await lane.leave()
     finally:
@@ -403,11 +450,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     face = parser.add_mutually_exclusive_group(required=True)
     face.add_argument("--rest", metavar="URL", help="the URL of the echo tool")
-    face.add_argument("--mcp", metavar="URL", help="the MCP endpoint")
+    face.add_argument(
+        "--mcp", metavar="URL", help="the MCP endpoint, spoken to with a session for each connection"
+    )
+    face.add_argument("--modern", metavar="URL", help="the MCP endpoint, spoken to as 2026-07-28 has it")
     parser.add_argument("--in-flight", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=3.0)
     arguments = parser.parse_args()
-    target = Target("rest", arguments.rest) if arguments.rest else Target("mcp", arguments.mcp)
+    faces: tuple[Face, ...] = ("rest", "mcp", "modern")
+    (target,) = (Target(face, url) for face in faces if (url := getattr(arguments, face)))
     sample = measure(target, in_flight=arguments.in_flight, duration_s=arguments.seconds, meters={})
     print(f"{sample.calls_per_s:,.0f} calls/s  p50 {sample.p50_ms:.3f} ms  p99 {sample.p99_ms:.3f} ms")
     for reason, count in sample.errors.items():

@@ -19,7 +19,7 @@ from bench.load import Sample
 MOST_IN_FLIGHT = 64
 WITHOUT_NOISE = 0.05  # share of the machine that others may use before a run is called noisy
 # Told apart by the colour-blind too, and in print.
-COLOURS = ("#999999", "#0072b2", "#56b4e9", "#d55e00", "#e69f00")
+COLOURS = ("#999999", "#cccccc", "#0072b2", "#56b4e9", "#009e73", "#d55e00", "#e69f00", "#cc79a7", "#f0e442")
 
 
 @dataclass
@@ -50,16 +50,18 @@ Cells = dict[tuple[str, int], Cell]
 
 @dataclass(frozen=True)
 class Bar:
-    """A number we hold ourselves to. Of "%" and "x" more is better, of all other units less."""
+    """A number we hold ourselves to, or only tell. Of "%" and "x" more is better, of all other units less."""
 
     what: str
     measured: float
-    bar: float
+    bar: float | None
     stretch: float | None
     unit: str
 
     @property
     def verdict(self) -> str:
+        if self.bar is None:
+            return ""
         if self.stretch is not None and self._reaches(self.stretch):
             return "met, stretch too"
         return "met" if self._reaches(self.bar) else "MISSED"
@@ -70,7 +72,7 @@ class Bar:
     def text(self, value: float | None) -> str:
         if value is None:
             return ""
-        digits = 3 if self.unit == "ms" else 1 if self.unit == "x" else 0
+        digits = {"ms": 3 if abs(value) < 10 else 1, "x": 1, "kB": 1}.get(self.unit, 0)
         return f"{value:.{digits}f} {self.unit}"
 
 
@@ -79,6 +81,7 @@ def bars(cells: Cells, idle_mb: dict[str, float]) -> list[Bar]:
     found = [
         *_bars_of("REST", "rest", "mcpo", 6, 10, cells),
         *_bars_of("MCP", "mcp", "mcp-proxy", 10, None, cells),
+        *_bars_of("MCP, modern", "modern", "mcp-proxy", None, None, cells, direct="direct-modern"),
     ]
     direct_top = cells.get(("direct", MOST_IN_FLIGHT))
     for face, way in (("REST", "rest-http"), ("MCP", "mcp-http")):
@@ -92,9 +95,17 @@ def bars(cells: Cells, idle_mb: dict[str, float]) -> list[Bar]:
     return found
 
 
-def _bars_of(face: str, way: str, peer: str, bar: float, stretch: float | None, cells: Cells) -> list[Bar]:
+def _bars_of(
+    face: str,
+    way: str,
+    peer: str,
+    bar: float | None,
+    stretch: float | None,
+    cells: Cells,
+    direct: str = "direct",
+) -> list[Bar]:
     top, one = cells.get((way, MOST_IN_FLIGHT)), cells.get((way, 1))
-    direct_top, direct_one = cells.get(("direct", MOST_IN_FLIGHT)), cells.get(("direct", 1))
+    direct_top, direct_one = cells.get((direct, MOST_IN_FLIGHT)), cells.get((direct, 1))
     peer_top = cells.get((peer, MOST_IN_FLIGHT))
     found = []
     if top and direct_top:
@@ -138,12 +149,13 @@ class Result:
     loaded_mb: dict[str, float]
     ready_s: dict[str, float]
     cells: Cells
+    mcp: list[Bar]  # what MCP asks for beside calls
 
     def judged(self) -> list[Bar]:
-        return bars(self.cells, self.idle_mb)
+        return [*bars(self.cells, self.idle_mb), *self.mcp]
 
     def as_json(self) -> dict[str, Any]:
-        head = {key: _rounded(value) for key, value in vars(self).items() if key != "cells"}
+        head = {key: _rounded(value) for key, value in vars(self).items() if key not in ("cells", "mcp")}
         judged = [
             {**asdict(bar), "measured": _rounded(bar.measured), "verdict": bar.verdict}
             for bar in self.judged()
@@ -185,8 +197,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def markdown(result: Result, *, has_plot: bool) -> str:
     parts = [f"# Benchmark of {result.date}", _setting(result)]
-    if result.judged():
-        parts += ["## Bars", _bar_table(result.judged())]
+    if judged := bars(result.cells, result.idle_mb):
+        parts += ["## Bars", bar_table(judged)]
+    if result.mcp:
+        parts += ["## MCP", bar_table(result.mcp)]
     parts += ["## Every way of a call", _call_table(result)]
     parts += [f"## Where the time goes, {MOST_IN_FLIGHT} in flight", _time_table(result)]
     if has_plot:
@@ -217,7 +231,7 @@ def _setting(result: Result) -> str:
     )
 
 
-def _bar_table(judged: Sequence[Bar]) -> str:
+def bar_table(judged: Sequence[Bar]) -> str:
     header = ("what", "measured", "bar", "stretch", "")
     rows = [(b.what, b.text(b.measured), b.text(b.bar), b.text(b.stretch), b.verdict) for b in judged]
     return table(header, rows)

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import ways
+from bench import beside, ways
 from bench.load import measure
 from bench.machine import Cpu, Seats, cpu_of, describe, machine_cpu, rss_mb
 from bench.report import Cell, Cells, Result, markdown, plot
@@ -32,7 +32,7 @@ OPENERS = {
 }
 
 
-def run(chosen: list[str], *, seconds: float, rounds: int, directory: Path) -> Result:
+def run(chosen: list[str], *, seconds: float, rounds: int, directory: Path, has_mcp: bool) -> Result:
     seats = Seats.of_this_machine()
     with contextlib.ExitStack() as stack:
         measured = [way for name in chosen for way in stack.enter_context(OPENERS[name](directory, seats))]
@@ -47,6 +47,7 @@ def run(chosen: list[str], *, seconds: float, rounds: int, directory: Path) -> R
                     measure_one(way, cell, seconds)
                     show(cell, f"round {round_number} of {rounds}")
         loaded_mb = {way.name: rss_mb(way.run.own()) for way in measured}
+    mcp = beside.measure(directory, seats) if has_mcp else []
     return Result(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         machine=describe(),
@@ -59,6 +60,7 @@ def run(chosen: list[str], *, seconds: float, rounds: int, directory: Path) -> R
         loaded_mb=loaded_mb,
         ready_s={way.name: way.ready_s for way in measured},
         cells=cells,
+        mcp=mcp,
     )
 
 
@@ -103,7 +105,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each cell (%(default)g)")
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)d)")
     parser.add_argument("--peers", action="store_true", help="install and measure mcpo and mcp-proxy too")
-    parser.add_argument("--only", nargs="+", choices=OPENERS, help="measure these alone")
+    parser.add_argument("--only", nargs="+", choices=OPENERS, help="measure calls these ways alone")
     parser.add_argument(
         "--results", type=Path, default=Path(__file__).parent / "results", help="folder to write to"
     )
@@ -114,7 +116,13 @@ def main() -> None:
     )  # so that what was started is ended on the way out
     chosen = arguments.only or [name for name in OPENERS if arguments.peers or name not in ways.PEERS]
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        result = run(chosen, seconds=arguments.seconds, rounds=arguments.rounds, directory=Path(directory))
+        result = run(
+            chosen,
+            seconds=arguments.seconds,
+            rounds=arguments.rounds,
+            directory=Path(directory),
+            has_mcp=not arguments.only,
+        )
     results: Path = arguments.results
     results.mkdir(parents=True, exist_ok=True)
     (results / f"{result.date}.json").write_text(json.dumps(result.as_json(), indent=1) + "\n")

@@ -75,30 +75,56 @@ def wait_until_ready(run: Started, target: Target) -> float:
 
 @contextlib.contextmanager
 def direct(directory: Path, seats: Seats) -> Iterator[list[Way]]:
+    """A call by each era of MCP, which differ in what a request says."""
     port = free_port()
     command = [sys.executable, "-m", "bench.echo_http", "--port", str(port)]
     with started(command, cpu=seats.measured, log=directory / "direct.log") as run:
         target = Target("mcp", f"http://127.0.0.1:{port}/mcp")
-        yield [Way("direct", "direct HTTP", target, run, wait_until_ready(run, target))]
+        ready_s = wait_until_ready(run, target)
+        yield [
+            Way("direct", "direct HTTP", target, run, ready_s),
+            Way("direct-modern", "direct, modern", Target("modern", target.url), run, ready_s),
+        ]
 
 
 @contextlib.contextmanager
 def gateway(directory: Path, seats: Seats, **server_options: Any) -> Iterator[list[Way]]:
-    """This gateway, its `echo` server for the load and another; `server_options` are keys of theirs."""
+    """This gateway, its `echo` server for the load and two others; `server_options` are keys of theirs.
+
+    The one called `modern` speaks 2026-07-28 alone, so that a call in that era meets no other on its way.
+    """
+    command = upstream_command(seats)
+    servers = {"echo": command, "other": command, "modern": [*command, "--modern"]}
+    with serving(directory, "gateway", seats, servers, **server_options) as (run, url):
+        rest = Target("rest", f"{url}/api/tools/echo/echo")
+        mcp = Target("mcp", f"{url}/mcp", "echo__echo")
+        modern = Target("modern", f"{url}/mcp", "modern__echo")
+        ready_s = wait_until_ready(run, rest)
+        for target in (mcp, modern):
+            wait_until_ready(run, target)
+        yield [
+            Way("rest", "gateway REST", rest, run, ready_s),
+            Way("mcp", "gateway MCP", mcp, run, ready_s),
+            Way("modern", "gateway, modern", modern, run, ready_s),
+        ]
+
+
+@contextlib.contextmanager
+def serving(
+    directory: Path, name: str, seats: Seats, servers: dict[str, list[str]], **server_options: Any
+) -> Iterator[tuple[Started, str]]:
+    """This gateway in front of servers over stdio, which have not all started yet; and its URL."""
     port = free_port()
-    first, *arguments = upstream_command(seats)
-    config = directory / "gateway.json"
-    server = {"command": first, "args": arguments, **server_options}
-    config.write_text(json.dumps({"mcpServers": {"echo": server, "other": server}}))
+    config = directory / f"{name}.json"
+    entries = {
+        id: {"command": command[0], "args": command[1:], **server_options} for id, command in servers.items()
+    }
+    config.write_text(json.dumps({"mcpServers": entries}))
     config.chmod(0o600)  # the gateway refuses a configuration that others may write, whatever our umask
     command = [sys.executable, "-m", "mcp_gateway", "serve", "--config", str(config)]
-    command += ["--port", str(port), "--state-dir", str(directory / "gateway-state")]
-    with started(command, cpu=seats.measured, log=directory / "gateway.log") as run:
-        rest = Target("rest", f"http://127.0.0.1:{port}/api/tools/echo/echo")
-        mcp = Target("mcp", f"http://127.0.0.1:{port}/mcp")
-        ready_s = wait_until_ready(run, rest)
-        wait_until_ready(run, mcp)
-        yield [Way("rest", "gateway REST", rest, run, ready_s), Way("mcp", "gateway MCP", mcp, run, ready_s)]
+    command += ["--port", str(port), "--state-dir", str(directory / f"{name}-state")]
+    with started(command, cpu=seats.measured, log=directory / f"{name}.log") as run:
+        yield run, f"http://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ SHORT = {"elicitation-sep1034-client-defaults", "sse-retry", "request-metadata",
         pytest.param(
             *(package, revision, scenario),
             marks=() if package == suite.YOUNGER and scenario in SHORT else pytest.mark.long,
+            id=f"{scenario}-{revision if package == suite.YOUNGER else package}",
         )
         for (package, revision), scenarios in suite.CLIENT_SCENARIOS.items()
         for scenario in scenarios

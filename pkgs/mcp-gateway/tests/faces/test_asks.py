@@ -396,26 +396,25 @@ def test_S42_nobody_is_sent_to_an_address_that_is_not_of_the_web(gateway: Gatewa
     assert told(said["result"]) == [{"action": "cancel"}]
 
 
+def knows_roots(session: Mcp, uri: str) -> bool:
+    """Answers what the server asks, and says whether it has heard; a call brings what came before it."""
+    with calling(session, "state") as call:
+        while "result" not in (message := call.next()):
+            if "id" in message:
+                assert message["method"] == "roots/list"
+                call.answer(message["id"], result={"roots": [{"uri": uri}]})
+        return bool(told(message["result"])["roots"] == [{"uri": uri}])
+
+
 def test_changed_roots_are_told_to_the_sessions_own_servers_only(gateway: Gateway) -> None:
-    one = Mcp(gateway, "/servers/asking/mcp", capabilities={"roots": {"listChanged": True}})
-    other = Mcp(gateway, "/servers/asking/mcp", capabilities={"roots": {"listChanged": True}})
-    for number, session in enumerate((one, other)):
-        with calling(session, "state") as call:
-            question = call.next()
-            assert question["method"] == "roots/list"
-            call.answer(question["id"], result={"roots": [{"uri": f"file:///{number}"}]})
-            call.next()
+    roots = {"roots": {"listChanged": True}}
+    one, other = (Mcp(gateway, "/servers/asking/mcp", capabilities=roots) for _ in range(2))
+    until("the first is asked", lambda: knows_roots(one, "file:///1"))
+    until("the second is asked", lambda: knows_roots(other, "file:///2"))
     assert one.post(one.message("notifications/roots/list_changed")).status == 202
-
-    def has_heard() -> bool:
-        with calling(one, "state") as call:  # whatever it asks between two calls, it asks in the next one
-            while "result" not in (message := call.next()):
-                call.answer(message["id"], result={"roots": [{"uri": "file:///new"}]})
-            return bool(told(message["result"])["roots"] == [{"uri": "file:///new"}])
-
-    until("the server asks anew", has_heard)
+    until("it is asked anew", lambda: knows_roots(one, "file:///new"))
     state = told(other.call("state")["result"])
-    assert state["roots"] == [{"uri": "file:///1"}], "the other session's roots are its own"
+    assert state["roots"] == [{"uri": "file:///2"}], "the other session's roots are its own"
     assert "notifications/roots/list_changed" not in state["notifications"]
 
 

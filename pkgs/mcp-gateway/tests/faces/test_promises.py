@@ -77,7 +77,8 @@ def test_what_a_server_said_is_promised_at_its_own_endpoint_as_far_as_it_is_rela
 
 def test_what_is_not_known_yet_may_turn_out_to_be_there(gateway: Gateway) -> None:
     said = introduction(gateway, "never")["capabilities"]
-    assert said == {**ALWAYS, "prompts": CHANGES, "completions": {}, "logging": {}}
+    resources = {"resources": {"subscribe": True, **CHANGES}}
+    assert said == {**ALWAYS, **resources, "prompts": CHANGES, "completions": {}, "logging": {}}
 
 
 def test_over_all_servers_only_what_is_relayed_for_all_is_promised(gateway: Gateway) -> None:
@@ -97,7 +98,7 @@ def test_servers_are_told_that_views_are_relayed_and_nothing_that_lets_them_ask(
 
 def test_a_modern_client_is_promised_what_its_declarations_reach(gateway: Gateway) -> None:
     said = Modern(gateway, "/servers/new/mcp").ask("server/discover")
-    always: dict[str, Any] = {"tools": {}, "resources": {}, "logging": {}}
+    always: dict[str, Any] = {**ALWAYS, "logging": {}}
     assert said["capabilities"] == {**always, "experimental": {"y": {}}, "extensions": EXTENSIONS}
     assert said["_meta"]["io.modelcontextprotocol/serverInfo"] == {"name": "new", "version": "2"}
     older = Modern(gateway, "/servers/old/mcp").ask("server/discover")

@@ -1,6 +1,7 @@
 """S12, S20: nobody hears of a resource that they may not see, nor of what another caller is subscribed to."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,27 @@ def test_a_list_that_changes_is_nothing_to_who_does_not_see_the_server(gateway: 
             assert all_.next("notifications/tools/list_changed") == {}
         assert some.next("notifications/tools/list_changed") == {}
         assert "old__seen" not in Mcp(gateway.as_("old-only")).tools()
+
+
+@pytest.mark.parametrize(("isolation", "is_of_caller"), [("session", False), ("caller", True)])
+def test_what_a_process_of_ones_own_says_is_for_nobody_else(
+    tmp_path: Path, isolation: str, is_of_caller: bool
+) -> None:
+    """A server that keeps a state for each session or caller has changed for that one alone."""
+    keys = {name: {"rights": USUAL} for name in ("ann", "bob")}
+    entry = shelf(tmp_path, "own", spec("handshake", "own")) | {"isolation": isolation}
+    with Guarded({"own": entry}, tmp_path / "gateway", keys=keys) as gateway:
+        wait_ready(gateway, "own")
+        sessions = [Mcp(gateway.as_(key)) for key in ("ann", "ann", "bob")]
+        with ExitStack() as stack:
+            streams = [stack.enter_context(session.stream()) for session in sessions]
+            for session in sessions:
+                subscribe(session, "own://a", "own://b")
+            sessions[0].call("own__touch", {"uri": "own://a"})
+            sessions[1].call("own__touch", {"uri": "own://b"})
+            sessions[2].call("own__touch", {"uri": "own://b"})
+            assert told(streams[0]) == "own://a"
+            if is_of_caller:
+                assert (told(streams[0]), told(streams[1])) == ("own://b", "own://a")
+            assert (told(streams[1]), told(streams[2])) == ("own://b", "own://b")
+        check_log(gateway)

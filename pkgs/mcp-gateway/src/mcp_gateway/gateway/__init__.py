@@ -9,6 +9,7 @@
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
     loglevels  how much of a server's log messages is wanted
+    bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
     subscriptions  who is told what changes, within bounds
@@ -605,14 +606,18 @@ class Gateway:
             raise GatewayError(Kind.BUSY, "Too many live feeds are open", retry_after_s=5.0)
         return feed
 
-    def open_listener(self, caller: Caller, server: str | None, *, is_stream: bool = False) -> Listener:
+    def open_listener(
+        self, caller: Caller, server: str | None, *, session: str = "", is_stream: bool = False
+    ) -> Listener:
         """Somebody who is told what changes at one server, or at all that the caller sees; to be closed.
+
+        `session` is what the client of its calls has as such.
 
         Raises:
             GatewayError: `busy` when there are too many.
         """
         require(caller, Right.READ, Right.CALL, Right.OPERATE)
-        return self.subscriptions.open(caller, server, is_stream=is_stream)
+        return self.subscriptions.open(caller, server, session=session, is_stream=is_stream)
 
     async def subscribe(
         self, listener: Listener, server: str, uri: str, said: str, limit_s: float = ACCEPT_S

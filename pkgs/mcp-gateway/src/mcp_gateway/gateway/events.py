@@ -4,18 +4,18 @@ A slow reader loses its feed, not the gateway its memory: the feed ends and the 
 a fresh picture. Costs nothing while nobody listens.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mcp_gateway.gateway.bells import Bell, Patience
 from mcp_gateway.wire.envelope import encode
 
 LISTS: Final = frozenset({"tools", "resources", "prompts"})  # kinds that tell of a list that has changed
 MAX_UNREAD: Final = 1_000
-MAX_FEEDS: Final = 4_096  # every MCP session may hold one
-MAX_OF_ONE: Final = 2_048  # of one caller, so that others find room; its sessions and some readers
+MAX_FEEDS: Final = 4_096  # pages, terminals, and readers of logs
+MAX_OF_ONE: Final = 2_048  # of one caller, so that others find room
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,42 +24,6 @@ class Change:
 
     kind: str
     data: bytes
-
-
-class Bell:
-    """An event for one who waits for it, with patience; for things of which there are thousands.
-
-    `asyncio.Event` and `asyncio.timeout` take ten times the memory, and are for many at once.
-    """
-
-    __slots__ = ("_is_rung", "_waiter")
-
-    def __init__(self) -> None:
-        self._is_rung = False
-        self._waiter: asyncio.Future[bool] | None = None
-
-    def ring(self) -> None:
-        self._is_rung = True
-        _settle(self._waiter, True)
-
-    async def wait(self, patience_s: float) -> bool:
-        """Whether it was rung, since it was last waited for; False when that took longer."""
-        if not self._is_rung:
-            loop = asyncio.get_running_loop()
-            self._waiter = waiter = loop.create_future()
-            timer = loop.call_later(patience_s, _settle, waiter, False)
-            try:
-                await waiter
-            finally:
-                timer.cancel()
-                self._waiter = None
-        is_rung, self._is_rung = self._is_rung, False
-        return is_rung
-
-
-def _settle(waiter: "asyncio.Future[bool] | None", is_rung: bool) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(is_rung)
 
 
 Shown = Callable[[str, dict[str, Any]], dict[str, Any] | None]
@@ -71,12 +35,14 @@ class Feed:
     `owner` is a caller's id; `shown` makes of a change's kind and facts what its reader may know.
     """
 
-    def __init__(self, kinds: frozenset[str] | None, owner: str, shown: Shown | None) -> None:
+    def __init__(
+        self, kinds: frozenset[str] | None, owner: str, shown: Shown | None, patience: Patience
+    ) -> None:
         self.kinds = kinds
         self.owner = owner
         self.shown = shown
         self._unread: deque[Change] = deque()
-        self._bell = Bell()
+        self._bell = Bell(patience)
         self._over = False
 
     def put(self, change: Change) -> None:
@@ -119,6 +85,7 @@ class Feed:
 class Events:
     def __init__(self) -> None:
         self._feeds: set[Feed] = set()
+        self._patience = Patience()
         self.is_over = False
 
     @property
@@ -145,7 +112,7 @@ class Events:
         """A new reader's feed of these kinds (None: all), or None when there are too many."""
         if len(self._feeds) >= MAX_FEEDS or sum(feed.owner == owner for feed in self._feeds) >= MAX_OF_ONE:
             return None
-        feed = Feed(kinds, owner, shown)
+        feed = Feed(kinds, owner, shown, self._patience)
         if self.is_over:
             feed.end()
         self._feeds.add(feed)

@@ -17,10 +17,12 @@ from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import require, sees_server, sees_whole_server
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.gateway.bells import Bell, Patience
 from mcp_gateway.gateway.primitives import READ_RESOURCE, may_ask
 from mcp_gateway.listed import MAX_URI_CHARS
 from mcp_gateway.shelves import TOOLS
 from mcp_gateway.upstream.client import NO_CLIENT, Client
+from mcp_gateway.upstream.stance import SHARED, Scope
 from mcp_gateway.upstream.upstream import Upstream
 
 EVERY_S: Final = 1.0  # to a client, of one kind or one resource; looking again faster helps nobody
@@ -65,7 +67,8 @@ class _Reading:
 class Listener:
     """Somebody who is told what changes. `kinds` are the lists of interest; `server` None: those of all.
 
-    `uris` is what it has subscribed to, by server and native URI, each as its client wrote it.
+    `uris` is what it has subscribed to, by server and native URI, each as its client wrote it. `session` is
+    the handle of the session that listens; empty for a stream.
     """
 
     __slots__ = (
@@ -79,17 +82,21 @@ class Listener:
         "is_stream",
         "kinds",
         "server",
+        "session",
         "uris",
     )
 
-    def __init__(self, owner: "Subscriptions", caller: Caller, server: str | None, is_stream: bool) -> None:
+    def __init__(
+        self, owner: "Subscriptions", caller: Caller, server: str | None, session: str, is_stream: bool
+    ) -> None:
         self.caller = caller
         self.server = server
+        self.session = session
         self.is_stream = is_stream
         self.kinds: frozenset[str] = frozenset()
         self.uris: dict[tuple[str, str], str] = {}
         self.is_over = False
-        self.bell = asyncio.Event()
+        self.bell = Bell(owner.patience)
         self._owner = owner
         self._due: dict[Changed, None] = {}
         self._late: dict[Changed, None] = {}  # as `_due`, but told less than a second ago
@@ -97,12 +104,8 @@ class Listener:
 
     async def news(self, patience_s: float) -> bool:
         """Waits until there is something to take or it is over; False when that took longer."""
-        if not self._due and not self.is_over:
-            self.bell.clear()
-            try:
-                async with asyncio.timeout(patience_s):
-                    await self.bell.wait()
-            except TimeoutError:
+        while not self._due and not self.is_over:
+            if not await self.bell.wait(patience_s):
                 return False
         return True
 
@@ -124,7 +127,7 @@ class Listener:
             self._late[changed] = None
         elif changed not in self._due:
             self._due[changed] = None
-            self.bell.set()
+            self.bell.ring()
 
     def mature(self, now: float) -> bool:
         """Lets what was told long enough ago be told again; answers whether there is more of it."""
@@ -138,7 +141,7 @@ class Listener:
     def end(self) -> None:
         """Nothing more is told: who waits for it hears of that."""
         self.is_over = True
-        self.bell.set()
+        self.bell.ring()
 
     def close(self) -> None:
         """Ends it and takes back all that it had subscribed to; nothing happens when that was done."""
@@ -150,19 +153,22 @@ class Subscriptions:
     """`find` gives the shared link of a server, `links` those beside it.
 
     The shared one decides what is accepted; the others are asked as well, since a call over one of them may
-    change what no other process of the server knows of.
+    change what no other process of the server knows of. One that is for a session or a caller alone, because
+    the server keeps a state for each (`isolation`), is asked for what they want, and heard by nobody else.
     """
 
     def __init__(self, find: Find, links: Links) -> None:
         self._find = find
         self._links = links
+        self.patience = Patience()  # of listeners
         self._listeners: dict[Listener, None] = {}
         self._streams: dict[str, int] = {}  # listeners that are streams, by caller
         self._of: dict[str, int] = {}  # subscriptions, by caller
         self._total = 0
         self._by_uri: dict[str, dict[str, dict[Listener, None]]] = {}  # by server and native URI
         self._paced: dict[Listener, None] = {}
-        self._passed: dict[tuple[str, str], bool] = {}  # since the last tick; whether it was said again
+        # What was passed on since the last tick: of which link, and whether it was said again.
+        self._passed: dict[tuple[str, str, Scope], bool] = {}
         self._ticking: asyncio.TimerHandle | None = None
         self._is_over = False
 
@@ -176,13 +182,15 @@ class Subscriptions:
         """How many listeners are streams of the modern era."""
         return sum(self._streams.values())
 
-    def open(self, caller: Caller, server: str | None, *, is_stream: bool) -> Listener:
+    def open(
+        self, caller: Caller, server: str | None, *, session: str = "", is_stream: bool = False
+    ) -> Listener:
         """A listener that hears nothing yet; to be closed.
 
         Raises:
             GatewayError: `busy`.
         """
-        listener = Listener(self, caller, server, is_stream)
+        listener = Listener(self, caller, server, session, is_stream)
         if is_stream:
             of_one = self._streams.get(caller.id, 0)
             if of_one >= MAX_STREAMS_OF_ONE or self.streams >= MAX_STREAMS:
@@ -243,7 +251,8 @@ class Subscriptions:
             if problem is not None:
                 raise problem
             for link in self._links(server):
-                link.subscribing.want(uri)
+                if _hears(listener, link.scope):
+                    link.subscribing.want(uri)
         except BaseException:
             self.unsubscribe(listener, server, uri)
             raise
@@ -285,8 +294,9 @@ class Subscriptions:
 
     def made(self, link: Upstream) -> None:
         """A link beside the shared one of a server has been made."""
-        for uri in self._by_uri.get(link.id, ()):
-            link.subscribing.want(uri)
+        for uri, listeners in self._by_uri.get(link.id, {}).items():
+            if any(_hears(listener, link.scope) for listener in listeners):
+                link.subscribing.want(uri)
 
     def removed(self, server: str) -> None:
         """The server is not configured any more: what was subscribed to there is gone."""
@@ -298,35 +308,36 @@ class Subscriptions:
 
     def updated(self, upstream: Upstream, uri: str) -> None:
         """A server says that a resource has changed, which may be a part of one that was subscribed to."""
-        server = upstream.id
-        table = self._by_uri.get(server)
-        if table is None or len(uri) > MAX_URI_CHARS:
+        if len(uri) > MAX_URI_CHARS:
             return
-        if (server, uri) in self._passed:
-            self._passed[server, uri] = True
-        elif not self._pass_on(table, server, uri):
+        said = upstream.id, uri, upstream.scope
+        if said in self._passed:
+            self._passed[said] = True
+        elif not self._pass_on(*said):
             upstream.requests.counts["stray updates"] += 1
         elif len(self._passed) < MAX_PASSED:
-            self._passed[server, uri] = False
+            self._passed[said] = False
             self._keep_ticking()
 
-    def _pass_on(self, table: dict[str, dict[Listener, None]], server: str, uri: str) -> bool:
-        heard = False
+    def _pass_on(self, server: str, uri: str, scope: Scope) -> bool:
+        table, heard = self._by_uri.get(server, {}), False
         changed = Changed("", server, uri)
         for whole in (uri, *islice(_wholes(uri), MAX_WHOLES)):
             for listener in table.get(whole, ()):
                 heard = True
-                if sees_whole_server(listener.caller, server):
+                if sees_whole_server(listener.caller, server) and _hears(listener, scope):
                     listener.hear(changed, None if whole == uri else Changed("", server, whole))
         return heard
 
     def announced(self, upstream: Upstream, kind: str) -> None:
         """A server says that one of its lists has changed."""
-        self.lists_changed({kind: frozenset({upstream.id})})
+        self.lists_changed({kind: frozenset({upstream.id})}, upstream.scope)
 
-    def lists_changed(self, changed: Mapping[str, frozenset[str]]) -> None:
-        """Which lists have, by kind, and whose part of each it was."""
+    def lists_changed(self, changed: Mapping[str, frozenset[str]], scope: Scope = SHARED) -> None:
+        """Which lists have, by kind, and whose part of each it was; over which link that was heard."""
         for listener in self._listeners:
+            if listener.kinds and not _hears(listener, scope):
+                continue
             for kind in listener.kinds & changed.keys():
                 if any(_concerns(listener, kind, server) for server in changed[kind]):
                     listener.hear(Changed(kind))
@@ -346,16 +357,19 @@ class Subscriptions:
         self._ticking = None
         now = now_s()
         self._passed, passed = {}, self._passed
-        for (server, uri), again in passed.items():
-            if (
-                again
-                and (table := self._by_uri.get(server)) is not None
-                and self._pass_on(table, server, uri)
-            ):
-                self._passed[server, uri] = False
+        for said, again in passed.items():
+            if again and self._pass_on(*said):
+                self._passed[said] = False
         self._paced = {listener: None for listener in self._paced if listener.mature(now)}
         if self._paced or self._passed:
             self._keep_ticking()
+
+
+def _hears(listener: Listener, scope: Scope) -> bool:
+    """Whether what is heard over a link of this scope may be for the listener."""
+    if scope.kind == "session":
+        return listener.session == scope.of
+    return scope.kind != "caller" or listener.caller.id == scope.of
 
 
 def _concerns(listener: Listener, kind: str, server: str) -> bool:

@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw, UnsetType
 from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
-from mcp_gateway.upstream.asks import ASKED_BY, MAX_OPEN, Ask
+from mcp_gateway.upstream.asks import ASKED_BY, LIST_ROOTS, MAX_OPEN, Ask
 from mcp_gateway.upstream.exchange import Exchange, Note
 from mcp_gateway.upstream.forwarded import secrets_of
 from mcp_gateway.upstream.framing import Spooled
@@ -296,6 +296,8 @@ class Requests:
         if exchange.sent:
             self.in_flight -= 1
             self.used_at = now_s()
+        if exchange.asks:  # roots are no matter of one call: the next brings somebody who knows them as well
+            self._early += exchange.take_back(LIST_ROOTS)
         exchange.end(result, error)
         if len(self._queue):
             self.send_queued()

@@ -438,6 +438,7 @@ class Upstream:
         self._refreshed_at[TOOLS] = now_s()
         if self.scope == SHARED:
             await self._read_others()
+        await self.subscribing.caught_up()
         self._ping_at = now_s() + QUIET_S
         self._suspect = False
 

@@ -77,7 +77,7 @@ class LegacySse:
             raise stopping("it opens no more sessions")
         session = self._sessions.open(visit.caller, endpoint, OLDEST, clock.now_s(), transport=LEGACY_SSE)
         listener_of(self._gateway, session)
-        stream = session.own = Stream("", None)
+        stream = session.own = Stream("", None, self._sessions.patience)
         session.keep(asyncio.create_task(self._tell(session, stream), name="changes"))
         reader = stream.attach()
         left = asyncio.create_task(until_gone(receive))

@@ -31,7 +31,6 @@ from mcp_gateway.faces.mcp import asks, lists, primitives, resources, subscribin
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Asker, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
 from mcp_gateway.gateway import NO_ASKS, READ_RESOURCE, Call, Gateway, stopping
-from mcp_gateway.shelves import PROMPTS, RESOURCES, TOOLS
 from mcp_gateway.wire import levels
 from mcp_gateway.wire.envelope import (
     Message,
@@ -60,8 +59,6 @@ OFFERED: Final = frozenset(revision.date for revision in REVISIONS.values() if r
 MAX_BATCH: Final = 50  # messages of one POST; what sends more at once is no person and no model
 _NULL: Final = b"null"
 _LOG: Final = b'{"jsonrpc":"2.0","method":"notifications/message","params":%b}'
-# Lists whose changes are told to who listens, which nobody can yet in the modern era.
-_CHANGING: Final = frozenset({TOOLS, RESOURCES, PROMPTS})
 
 
 class Outlet(Protocol):
@@ -184,7 +181,7 @@ class Messages:
         return encode(
             {
                 "supportedVersions": ALL,
-                "capabilities": said | {name: {} for name in said.keys() & _CHANGING},
+                "capabilities": said,
                 "serverInfo": primitives.server_info(self._gateway, asker.caller, server),
                 **({"instructions": told} if told else {}),
             }

@@ -104,7 +104,7 @@ class ModernHttp:
         try:
             message = read_message(body)
         except GatewayError as error:
-            # Only of a request that is none in every other way its id is known.
+            # Where `_meta` alone is wrong, it is a request, and its answer bears its id.
             id_raw = read_id(body) if error.rpc_code == INVALID_PARAMS else b""
             await respond(send, 400, error_body(id_raw, error), JSON_TYPE)
             return

@@ -23,6 +23,7 @@ from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.mcp.streams import EventStore, Kept, Stream
 from mcp_gateway.gateway import NO_ASKS, Ask, Call, Client
+from mcp_gateway.gateway.bells import Patience
 from mcp_gateway.gateway.subscriptions import Listener
 from mcp_gateway.wire.envelope import RequestId
 from mcp_gateway.wire.revisions import Era
@@ -161,6 +162,11 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    @property
+    def patience(self) -> Patience:
+        """Of those who wait for something to be said on a stream."""
+        return self._events.patience
 
     def open(
         self,

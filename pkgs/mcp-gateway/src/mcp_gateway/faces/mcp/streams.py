@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from mcp_gateway import clock
 from mcp_gateway.faces.http import JSON_TYPE, Send, respond, send_part, slices
-from mcp_gateway.gateway.events import Bell
+from mcp_gateway.gateway.bells import Bell, Patience
 from mcp_gateway.wire import sse
 
 KEEP_ALIVE_S: Final = 15.0  # below every common proxy's patience
@@ -124,11 +124,11 @@ class Reader:
 
     __slots__ = ("_room", "bell", "is_over", "is_sending", "waiting")
 
-    def __init__(self, events: list[Event]) -> None:
+    def __init__(self, events: list[Event], patience: Patience) -> None:
         self.waiting = deque(events) if events else NO_EVENTS
         self.is_sending = False
         self.is_over = False
-        self.bell = Bell()
+        self.bell = Bell(patience)
         self._room: asyncio.Event | None = None  # of those who wait for it
 
     @property
@@ -171,10 +171,11 @@ class Reader:
 class Stream:
     """One event stream of a session. `name` begins the ids of its events; without `kept` they have none."""
 
-    __slots__ = ("_kept", "_number", "_sent", "is_over", "left_at", "name", "reader")
+    __slots__ = ("_kept", "_number", "_patience", "_sent", "is_over", "left_at", "name", "reader")
 
-    def __init__(self, name: str, kept: "Kept | None") -> None:
+    def __init__(self, name: str, kept: "Kept | None", patience: Patience) -> None:
         self.name = name
+        self._patience = patience  # of who waits for something to be said
         self.reader: Reader | None = None
         self.left_at = clock.now_s()  # when the last connection ended
         self.is_over = False
@@ -191,7 +192,7 @@ class Stream:
             self.reader.drop()
         missed = self._sent if after is None else after
         events = [] if self._kept is None else self._kept.of(self, missed)
-        self.reader = reader = Reader(events)
+        self.reader = reader = Reader(events, self._patience)
         if self.is_over:
             reader.finish()
         return reader
@@ -288,7 +289,7 @@ class Kept:
     def open(self, kind: str) -> Stream:
         """A new stream; `kind` is a letter that its events' ids begin with."""
         self._opened += 1
-        stream = Stream(f"{kind}{self._opened}", self)
+        stream = Stream(f"{kind}{self._opened}", self, self._store.patience)
         self.streams[stream.name] = stream
         return stream
 
@@ -331,6 +332,7 @@ class EventStore:
 
     def __init__(self) -> None:
         self.size = 0
+        self.patience = Patience()
         self._sessions: OrderedDict[Kept, None] = OrderedDict()
 
     def grew(self, kept: Kept, size: int) -> None:
