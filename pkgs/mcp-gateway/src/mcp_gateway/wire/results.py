@@ -48,6 +48,9 @@ def _written(members: Mapping[str, bytes]) -> bytes:
 # The members with which a result of the gateway itself begins. Nobody is to keep one: what is offered changes
 # as servers come and go, differs by caller, and costs next to nothing to ask for again.
 NOT_KEPT: Final = _written(_NOT_KEPT)
+_COMPLETED: Final = _written(_COMPLETE)
+_BEGINS_COMPLETE: Final = b"{" + _COMPLETED
+_MARKS: Final = tuple(b'"%b"' % name.encode() for name in _NOT_KEPT)  # that of the type first
 
 
 def as_modern(result: Raw, *, may_be_kept: bool) -> tuple[bytes, Raw]:
@@ -56,13 +59,15 @@ def as_modern(result: Raw, *, may_be_kept: bool) -> tuple[bytes, Raw]:
     In two parts, to be written one after the other. What the server says itself is left as it is.
     """
     text = bytes(result)
-    missing: Mapping[str, bytes] = _NOT_KEPT if may_be_kept else _COMPLETE
-    if any(b'"%b"' % name.encode() in text for name in missing):
+    if not may_be_kept and text.startswith(_BEGINS_COMPLETE):
+        return b"", result
+    opening = NOT_KEPT if may_be_kept else _COMPLETED
+    if any(mark in text for mark in (_MARKS if may_be_kept else _MARKS[:1])):
         members = read_members(result)
         if bytes(members.get(_RESULT_TYPE, b'"complete"')) != b'"complete"':
             return b"", result
-        missing = {name: value for name, value in missing.items() if name not in members}
-    opening = _written(missing)
+        wanted = _NOT_KEPT if may_be_kept else _COMPLETE
+        opening = _written({name: value for name, value in wanted.items() if name not in members})
     if not opening:
         return b"", result
     is_empty = text[1:2] in b"} \t\r\n" and text[1:].lstrip() == b"}"
