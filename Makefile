@@ -15,6 +15,7 @@ TOOLS := .venv-tools
 STARTER_NPM := $(PKG)/starter
 TESTS_NPM := $(PKG)/tests/npm
 CONFORMANCE_NPM := $(PKG)/tests/conformance
+TESTS_CLIENTS := $(PKG)/tests/clients
 CADDY := $(ROOT)/.caddy/usr/bin/caddy
 UV_VERSION := 0.13.8
 
@@ -74,16 +75,16 @@ check: $(VENV)/.stamp-dev ## linter, formatter, types, import direction
 	@cd $(PKG) && "$(BIN)"/lint-imports --no-logo
 
 .PHONY: test
-test: check tests-node tests-caddy ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
+test: check tests-node tests-clients tests-caddy ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest -m "not long" $(ARGS)
 
 .PHONY: test-full
-test-full: check tests-node tests-caddy test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
+test-full: check tests-node tests-clients tests-caddy test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest $(ARGS)
 
 # One environment per interpreter; a version that is not on the machine is named, never passed over in silence.
 .PHONY: test-pythons
-test-pythons: $(VENV)/.stamp-dev tests-node tests-caddy ## the suite on every other Python 3.11-3.13 there is
+test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy ## the suite on every other Python 3.11-3.13 there is
 	@set -e; for version in 3.11 3.12 3.13; do \
 		if [ -x "$(BIN)/python$$version" ]; then continue; fi; \
 		python=; for name in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
@@ -110,7 +111,7 @@ bench: $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against the
 
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
-	rm -rf $(VENV) $(TOOLS) .caddy .venv-3.* $(STARTER_NPM)/node_modules \
+	rm -rf $(VENV) $(TOOLS) .caddy .venv-3.* .venv-clients-* $(STARTER_NPM)/node_modules \
 		$(TESTS_NPM)/node_modules $(CONFORMANCE_NPM)/node_modules
 	rm -rf $(PKG)/.mypy_cache $(PKG)/.ruff_cache $(PKG)/.pytest_cache $(PKG)/.hypothesis $(PKG)/.import_linter_cache $(PKG)/dist
 	find $(PKG) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -162,6 +163,15 @@ tests-node:
 		$(MAKE) -s $(STARTER_NPM)/node_modules/.stamp $(TESTS_NPM)/node_modules/.stamp $(CONFORMANCE_NPM)/node_modules/.stamp; \
 	elif [ "$(REQUIRE_ALL)" = 1 ]; then echo "FAILED: REQUIRE_ALL=1 and Node with npm is not here" >&2; exit 1; \
 	else echo "SKIPPED: Node with npm is not here, so tests with Node servers and clients, and the conformance suite, are skipped" >&2; fi
+
+# Clients that cannot be installed beside the SDK of today, each in an environment of its own.
+.PHONY: tests-clients
+tests-clients: .venv-clients-sdk1/.stamp .venv-clients-fastmcp/.stamp
+
+.venv-clients-%/.stamp: $(TESTS_CLIENTS)/%/pyproject.toml $(TESTS_CLIENTS)/%/uv.lock $(UV_STAMP)
+	@$(find_python); echo "Installing what $(TESTS_CLIENTS)/$*/uv.lock names"; cd $(TESTS_CLIENTS)/$* && \
+		UV_PROJECT_ENVIRONMENT="$(ROOT)/.venv-clients-$*" "$(UV)" sync --locked --quiet --python "$$python"
+	@touch $@
 
 # Caddy stands in for tailscaled and other proxies, as another user, which takes root. Unpacked into this clone and
 # not installed: Debian's package would start a web server on port 80.

@@ -78,7 +78,8 @@ TOOLS = ("ask", "withdraw", "leave", "late", "hang", "page", "remember", "state"
 
 
 def listed() -> list[dict[str, Any]]:
-    names = (*TOOLS, "only-for-the-asked") if state.get("capabilities") else TOOLS
+    is_asked = state.get("capabilities", {}).keys() & {"elicitation", "sampling", "roots"}
+    names = (*TOOLS, "only-for-the-asked") if is_asked else TOOLS
     return [{"name": name, "inputSchema": {"type": "object"}} for name in names]
 
 

@@ -28,6 +28,7 @@ META = "io.modelcontextprotocol/"
 UNSUPPORTED_VERSION = -32022
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
+LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 READ_CHUNK = 1 << 16
 HELPER_LIFE_S = 60  # a helper nobody kills still ends: no test machine is left with strays
@@ -111,6 +112,7 @@ class Server:
         self.running: dict[Any, Call] = {}
         self.waiting_for: dict[Any, Callable[[dict[str, Any]], None]] = {}
         self.methods: dict[str, int] = {}
+        self.levels: list[str] = []  # of log messages, as they were set
         self.cancelled: list[Any] = []
         self.stray_answers = 0
         self.unreadable = 0
@@ -378,6 +380,11 @@ def empty(server: Server, message: dict[str, Any]) -> None:
     server.reply(message["id"], {})
 
 
+def set_level(server: Server, message: dict[str, Any]) -> None:
+    server.levels.append(message["params"]["level"])
+    empty(server, message)
+
+
 def listen(server: Server, message: dict[str, Any]) -> None:
     """A subscription is acknowledged and then quiet: its request stays open for good."""
     honoured = (message.get("params") or {}).get("notifications") or {}
@@ -389,7 +396,7 @@ BOTH = ("handshake", "modern")
 PLAIN: dict[str, tuple[tuple[str, ...], Plain]] = {
     "initialize": (("handshake",), initialize),
     "ping": (("handshake",), empty),
-    "logging/setLevel": (("handshake",), empty),
+    "logging/setLevel": (("handshake",), set_level),
     "server/discover": (("modern",), discover),
     "subscriptions/listen": (("modern",), listen),
     "tools/list": (BOTH, list_tools),
@@ -484,6 +491,7 @@ def stats(server: Server, call: Call) -> None:
         "pid": os.getpid(),
         "era": server.era,
         "methods": server.methods,
+        "levels": server.levels,
         "cancelled": len(server.cancelled),
         "cancelledIds": server.cancelled[-10:],
         "running": len(server.running) - 1,
@@ -946,6 +954,16 @@ def log_flood(server: Server, call: Call) -> None:
     line = {"jsonrpc": "2.0", "method": "notifications/message", "params": params}
     server.write((encode(line) + b"\n") * (server.options.count or 20_000))
     call.reply("right")
+
+
+def speak(server: Server, call: Call) -> None:
+    for level in LEVELS:
+        said = {"level": level, "logger": "hostile", "data": {"text": f"about {level}", "n": 1.0}}
+        server.notify("notifications/message", said)
+    call.reply("right")
+
+
+ACTS["speak"] = speak  # no misbehaviour: it logs once at each level, whatever was set
 
 
 @on_act("list-storm", "F052", "says --count (2,000) times that its tools changed, then replies")

@@ -1,10 +1,10 @@
 """A stdio server with resources, templates, prompts and completion, which a test writes down as JSON.
 
 The one argument is a file: `{"resources": [...], "templates": [...], "prompts": [...], "tools": [...],
-"era": "handshake" | "modern", "capabilities": {...}}`, read again at every request, so that a test can
-change it and have that announced. Everything is answered in a way that shows what arrived. The tool `touch`
-says so many times that a resource has changed, to who subscribed to it; with `as`, that a part of it has.
-Subscribing to URIs that are `unheard` is not answered; `listens: false` is a server without listening.
+"era": "handshake" | "modern", "capabilities": {...}, "info": {...}}`, read again at every request, so that a
+test can change it and have that announced. Everything is answered in a way that shows what arrived. The tool
+`touch` says so many times that a resource has changed, to who subscribed to it; with `as`, that a part of it
+has. Subscribing to URIs that are `unheard` is not answered; `listens: false` is a server without listening.
 Standard library only.
 """
 
@@ -18,7 +18,10 @@ from typing import Any
 
 META = "io.modelcontextprotocol/"
 MODERN = "2026-07-28"
+EXTENSION = META + "tasks"
 _out = threading.Lock()
+declared: dict[str, Any] = {}  # by the client, when it opened
+tasks: dict[str, Any] = {}  # arguments of the calls that became one, by id
 running: dict[Any, threading.Event] = {}
 subscribed: set[str] = set()  # handshake era
 listening: dict[Any, dict[str, Any]] = {}  # modern era: what each open request asks for
@@ -142,14 +145,32 @@ def get(params: dict[str, Any]) -> dict[str, Any]:
     return {"description": "asked", "messages": [{"role": "user", "content": block} for block in blocks]}
 
 
+def extensions(params: dict[str, Any]) -> Any:
+    return params["_meta"].get(META + "clientCapabilities", {}).get("extensions", {})
+
+
+def begin(arguments: dict[str, Any], is_modern: bool) -> dict[str, Any]:
+    """A task instead of a result; its id is the one that the test wants."""
+    tasks[arguments["id"]] = arguments
+    task = task_of(arguments["id"])
+    return {"resultType": "task", **task} if is_modern else {"task": task, "_meta": {"x": 1.0}}
+
+
+def task_of(task_id: str) -> dict[str, Any]:
+    return {"taskId": task_id, "status": "working", "ttl": None, "server": spec().get("name")}
+
+
 def answer(method: str, params: dict[str, Any], done: threading.Event) -> dict[str, Any]:
     known = spec()
     match method:
         case "initialize" if known.get("era") != "modern":
             result = {"protocolVersion": params["protocolVersion"], "capabilities": known["capabilities"]}
-            return {**result, "serverInfo": {"name": "shelf", "version": "1"}}
+            declared.update(params["capabilities"])
+            return {**result, "serverInfo": known.get("info", {"name": "shelf", "version": "1"})}
         case "server/discover" if known.get("era") == "modern":
-            return {"supportedVersions": [MODERN], "capabilities": known["capabilities"]}
+            declared.update(params["_meta"][META + "clientCapabilities"])
+            said = {META + "serverInfo": known["info"]} if "info" in known else {}
+            return {"supportedVersions": [MODERN], "capabilities": known["capabilities"], "_meta": said}
         case "ping":
             return {}
         case "tools/list":
@@ -160,6 +181,24 @@ def answer(method: str, params: dict[str, Any], done: threading.Event) -> dict[s
             return {"resourceTemplates": known.get("templates", [])}
         case "prompts/list":
             return {"prompts": known.get("prompts", [])}
+        case "tools/call" if "task" in params or EXTENSION in extensions(params):
+            return begin(params["arguments"], known.get("era") == "modern")
+        case "tasks/list":
+            return {"tasks": [task_of(task_id) for task_id in tasks], "x-new": 1.0}
+        case "tasks/get" | "tasks/cancel" | "tasks/result" | "tasks/update":
+            if (arguments := tasks.get(params["taskId"])) is None:
+                raise Refused(-32602, "Task not found")
+            if method == "tasks/result":
+                return {"content": linked(arguments["uri"]), "_meta": {"x": 1.0}}
+            return {**task_of(params["taskId"]), "asked": method}
+        case _ if method.partition("/")[0] == "x" or method == "resources/search":
+            if method == "x/refuse":
+                raise Refused(-32055, "Not today", {"n": 1.0})
+            token = params.get("_meta", {}).pop("progressToken", None)
+            say({"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}})
+            return {"method": method, "params": params, "n": 1.0}
+        case "tools/call" if params["name"] == "declared":
+            return {"content": [text(json.dumps(declared))]}
         case "tools/call":
             return use(params["name"], params["arguments"])
         case "resources/subscribe" | "resources/unsubscribe" if known.get("era") != "modern":

@@ -95,7 +95,7 @@ def test_half_a_character_in_a_description_does_not_cost_the_whole_list() -> Non
     assert [known.name for known in tools] in (["cut", "good"], ["good"])
     assert len(tools) + len(left_out) == 2
     catalog = one(*tools)
-    assert "git__good" in names(catalog.exposed_list)
+    assert "git__good" in names(catalog.page("tools"))
     assert "good" in names(catalog.api_list)
     assert [entry.tool for entry in catalog.search(None, "good")] == ["good"]
 
@@ -148,14 +148,14 @@ def test_a_definition_that_could_only_just_be_read_is_left_out() -> None:
 
 def test_without_rules_everything_is_offered_in_the_servers_order() -> None:
     catalog = one(tool("zeta"), tool("alpha"), tool("mid"))
-    assert names(catalog.native_lists["git"]) == ["zeta", "alpha", "mid"]
-    assert names(catalog.exposed_list) == ["git__zeta", "git__alpha", "git__mid"]
+    assert names(catalog.page("tools", "git")) == ["zeta", "alpha", "mid"]
+    assert names(catalog.page("tools")) == ["git__zeta", "git__alpha", "git__mid"]
 
 
 def test_denied_tools_do_not_exist_and_switched_off_ones_are_not_listed() -> None:
     catalog = one(tool("a"), tool("b"), tool("c"), off=frozenset({"b"}), deny=("c",))
-    assert names(catalog.native_lists["git"]) == ["a"]
-    assert names(catalog.exposed_list) == ["git__a"]
+    assert names(catalog.page("tools", "git")) == ["a"]
+    assert names(catalog.page("tools")) == ["git__a"]
     assert "git__c" not in catalog.by_exposed
     assert catalog.by_server["git"].keys() == {"a", "b"}
     assert not catalog.by_exposed["git__b"].enabled
@@ -177,7 +177,7 @@ def test_a_rename_changes_the_exposed_name_only() -> None:
     catalog = one(tool("a", title="A"), rename={"a": "better"})
     entry = catalog.by_exposed["git__better"]
     assert (entry.server, entry.tool) == ("git", "a")
-    assert names(catalog.native_lists["git"]) == ["a"]
+    assert names(catalog.page("tools", "git")) == ["a"]
     assert list(catalog.by_server["git"]) == ["a"]
 
 
@@ -206,40 +206,40 @@ def test_a_denied_tools_name_is_free_for_a_rename() -> None:
 def test_a_description_is_replaced_in_its_place_and_nothing_else() -> None:
     before = tool("a", description="old", annotations={"n": 1.0})
     catalog = one(before, tool("b", description="kept"), describe={"a": 'new "words"\n'})
-    shown = listed(catalog.native_lists["git"])
+    shown = listed(catalog.page("tools", "git"))
     assert shown[0] == {**json.loads(before.definition), "description": 'new "words"\n'}
     assert list(shown[0]) == list(json.loads(before.definition))
     assert shown[1]["description"] == "kept"
-    assert b'{"n": 1.0}' in catalog.native_lists["git"]
+    assert b'{"n": 1.0}' in catalog.page("tools", "git")
 
 
 def test_a_description_is_given_to_a_tool_that_had_none() -> None:
-    shown = listed(one(tool("a"), describe={"a": "now"}).exposed_list)
+    shown = listed(one(tool("a"), describe={"a": "now"}).page("tools"))
     assert shown[0]["description"] == "now"
 
 
 def test_of_two_tools_with_one_name_the_first_is_offered() -> None:
     catalog = one(tool("a", title="first"), tool("b"), tool("a", title="second"))
-    assert [(entry["name"], entry.get("title")) for entry in listed(catalog.native_lists["git"])] == [
+    assert [(entry["name"], entry.get("title")) for entry in listed(catalog.page("tools", "git"))] == [
         ("a", "first"),
         ("b", None),
     ]
-    assert names(catalog.exposed_list) == ["git__a", "git__b"]
+    assert names(catalog.page("tools")) == ["git__a", "git__b"]
 
 
 def test_tools_of_several_servers_stand_side_by_side() -> None:
     catalog = build(7, [Offer("b", (tool("x"),), ToolRules()), Offer("a", (tool("x"),), ToolRules())])
-    assert names(catalog.exposed_list) == ["b__x", "a__x"]
+    assert names(catalog.page("tools")) == ["b__x", "a__x"]
     assert catalog.by_exposed["a__x"].server == "a"
-    assert catalog.native_lists.keys() == {"a", "b"}
+    assert (names(catalog.page("tools", "a")), names(catalog.page("tools", "b"))) == (["x"], ["x"])
     assert catalog.version == 7
 
 
 def test_a_server_without_tools_has_an_empty_list() -> None:
     catalog = build(1, [Offer("none", (), ToolRules())])
-    assert catalog.native_lists == {"none": b'{"tools":[]}'}
-    assert catalog.exposed_list == catalog.api_list == b'{"tools":[]}'
-    assert Catalog().exposed_list == b'{"tools":[]}'
+    assert catalog.page("tools", "none") == catalog.page("tools", "other") == b'{"tools":[]}'
+    assert catalog.page("tools") == catalog.api_list == b'{"tools":[]}'
+    assert Catalog().page("tools") == b'{"tools":[]}'
 
 
 # -- bytes ----------------------------------------------------------------------------------------------
@@ -252,12 +252,12 @@ ODD = (
 
 def test_a_definition_is_shown_natively_byte_by_byte() -> None:
     catalog = one(Tool("odd", ODD), tool("b"))
-    assert catalog.native_lists["git"] == b'{"tools":[' + ODD + b"," + tool("b").definition + b"]}"
+    assert catalog.page("tools", "git") == b'{"tools":[' + ODD + b"," + tool("b").definition + b"]}"
 
 
 def test_an_exposed_definition_differs_in_its_name_alone() -> None:
     catalog = one(Tool("odd", ODD))
-    (shown,) = listed(catalog.exposed_list)
+    (shown,) = listed(catalog.page("tools"))
     assert shown == {**json.loads(ODD), "name": "git__odd"}
     assert list(shown) == list(json.loads(ODD)), "the order of members is the server's"
     for value in (
@@ -265,7 +265,7 @@ def test_an_exposed_definition_differs_in_its_name_alone() -> None:
         b'"\\u00fc\\/\xc3\xbc"',
         b"[1e2, -0]",
     ):
-        assert value in catalog.exposed_list
+        assert value in catalog.page("tools")
 
 
 def test_the_api_adds_where_a_tool_belongs_and_keeps_what_its_server_says() -> None:
@@ -300,8 +300,8 @@ def test_any_server_is_listed_as_it_is_and_exposed_without_loss(
     read, _, left_out = read_page(Raw(page))
     assert not left_out
     catalog = one(*read)
-    assert listed(catalog.native_lists["git"]) == tools
-    exposed = listed(catalog.exposed_list)
+    assert listed(catalog.page("tools", "git")) == tools
+    exposed = listed(catalog.page("tools"))
     assert len({entry["name"] for entry in exposed}) == len(tools)
     for native, shown in zip(tools, exposed, strict=True):
         assert catalog.by_exposed[shown["name"]].tool == native["name"]
@@ -337,7 +337,7 @@ def test_search_wants_every_word_in_names_titles_or_descriptions() -> None:
 def test_a_description_that_is_no_text_does_not_break_the_search() -> None:
     catalog = one(tool("a", description=7, title=["x"]), tool("b", description={"x": 1}))
     assert [entry.tool for entry in catalog.search(None, "a")] == ["a"]
-    assert len(listed(catalog.exposed_list)) == 2
+    assert len(listed(catalog.page("tools"))) == 2
 
 
 def test_search_finds_the_operators_words_not_the_servers() -> None:
@@ -381,8 +381,8 @@ def test_a_view_holds_the_same_entries_and_lists_of_its_own() -> None:
     view = whole.seen_by(granted(servers=("git",), tools=("status", "now")))
     assert {server: list(tools) for server, tools in view.by_server.items()} == {"git": ["status"]}
     assert view.by_server["git"]["status"] is whole.by_server["git"]["status"]
-    assert names(view.exposed_list) == ["git__status"]
-    assert names(view.native_lists["git"]) == ["status"]
+    assert names(view.page("tools")) == ["git__status"]
+    assert names(view.page("tools", "git")) == ["status"]
     assert [entry["name"] for entry in json.loads(view.api_list)["tools"]] == ["status"]
     assert "git__commit" not in view.by_exposed
     assert [entry.tool for entry in view.search(None, "git")] == ["status"]
@@ -432,28 +432,29 @@ def shelved(server: str, *uris: str, tools: tuple[Tool, ...] = (), **more: Any) 
 def test_where_nothing_collides_resources_are_listed_byte_for_byte() -> None:
     one = shelved("git", "file:///a", templates=(template("git://{rev}"),))
     catalog = build(1, [one, shelved("time", "file:///b")])
-    assert (
-        catalog.exposed_resources
-        == resource("file:///a").definition + b"," + resource("file:///b").definition
-    )
-    assert catalog.native_resources["git"] == resource("file:///a").definition
-    assert catalog.exposed_templates == template("git://{rev}").definition == catalog.native_templates["git"]
+    definitions = (resource("file:///a").definition, resource("file:///b").definition)
+    assert catalog.page("resources") == b'{"resources":[%b,%b]}' % definitions
+    assert catalog.page("resources", "git") == b'{"resources":[%b]}' % resource("file:///a").definition
+    theirs = b'{"resourceTemplates":[%b]}' % template("git://{rev}").definition
+    assert catalog.page("resourceTemplates") == theirs == catalog.page("resourceTemplates", "git")
 
 
 def test_where_uris_collide_each_is_marked_in_the_list_of_all_and_nowhere_else() -> None:
     both = template("x://{id}")
     servers = ("git", "time")
     catalog = build(1, [shelved(one, "ui://x", f"ui://{one}", templates=(both,)) for one in servers])
-    listed_uris = [entry["uri"] for entry in json.loads(b"[%b]" % catalog.exposed_resources)]
+    listed_uris = [entry["uri"] for entry in json.loads(catalog.page("resources"))["resources"]]
     assert listed_uris == [
         *("ui://git.mcp-gateway/x", "ui://git"),
         *("ui://time.mcp-gateway/x", "ui://time"),
     ]
-    assert [entry["uriTemplate"] for entry in json.loads(b"[%b]" % catalog.exposed_templates)] == [
+    assert [
+        entry["uriTemplate"] for entry in json.loads(catalog.page("resourceTemplates"))["resourceTemplates"]
+    ] == [
         "x://git.mcp-gateway/{id}",
         "x://time.mcp-gateway/{id}",
     ]
-    assert catalog.native_resources["git"].startswith(resource("ui://x").definition)
+    assert catalog.page("resources", "git").startswith(b'{"resources":[' + resource("ui://x").definition)
     api = json.loads(catalog.api_resources("git"))
     assert [(entry["server"], entry["uri"]) for entry in api["resources"]] == [
         ("git", "ui://x"),
@@ -467,26 +468,28 @@ def test_a_tool_names_its_view_as_the_list_does() -> None:
     meta = {"ui": {"resourceUri": "ui://view", "csp": {}}, "ui/resourceUri": "ui://view", "x": 1}
     tools = (tool("clock", _meta=meta), tool("odd", _meta={"ui": {"resourceUri": 7}}))
     alone = build(1, [shelved("a", tools=tools)])
-    assert listed(alone.exposed_list)[0]["_meta"] == meta
+    assert listed(alone.page("tools"))[0]["_meta"] == meta
     assert alone.uris.find("ui://view") == ("a", "ui://view")
     catalog = build(1, [shelved("a", tools=tools), shelved("b", "ui://view")])
     seen = "ui://a.mcp-gateway/view"
-    first, odd = listed(catalog.exposed_list)
+    first, odd = listed(catalog.page("tools"))
     assert first["_meta"] == meta | {"ui": {"resourceUri": seen, "csp": {}}, "ui/resourceUri": seen}
     assert odd["_meta"] == {"ui": {"resourceUri": 7}}
     assert catalog.uris.find(seen) == ("a", "ui://view")
-    assert listed(catalog.native_lists["a"])[0]["_meta"] == meta
+    assert listed(catalog.page("tools", "a"))[0]["_meta"] == meta
 
 
 def test_prompts_have_exposed_names_by_the_rules_of_tools() -> None:
     prompts = (prompt("review"), prompt("a b"))
     catalog = build(1, [shelved("git", tools=(tool("review"),), prompts=prompts), shelved("time")])
-    exposed = [entry["name"] for entry in json.loads(catalog.exposed_prompts)["prompts"]]
+    exposed = [entry["name"] for entry in json.loads(catalog.page("prompts"))["prompts"]]
     assert exposed[0] == "git__review"
     assert exposed[1].startswith("git__a_b_")
     assert [catalog.prompts_by_exposed[name].prompt for name in exposed] == ["review", "a b"]
-    assert catalog.native_prompts["git"] == b'{"prompts":[%b]}' % b",".join(one.definition for one in prompts)
-    assert catalog.native_prompts["time"] == b'{"prompts":[]}'
+    assert catalog.page("prompts", "git") == b'{"prompts":[%b]}' % b",".join(
+        one.definition for one in prompts
+    )
+    assert catalog.page("prompts", "time") == b'{"prompts":[]}'
     (first, _) = json.loads(catalog.api_prompts())["prompts"]
     assert first == {"server": "git", "name": "review", "exposedName": "git__review", "title": "T"}
 
@@ -518,7 +521,7 @@ def test_resources_and_prompts_are_for_who_was_granted_the_server_as_a_whole(
     assert view.may_have("prompts", None) is bool(seen)
     # Another server with the same URI is not to be noticed by who does not see it.
     if seen == ["git"]:
-        assert view.exposed_resources == resource("ui://x").definition
+        assert view.page("resources") == b'{"resources":[%b]}' % resource("ui://x").definition
 
 
 def test_capabilities_are_those_of_any_server_and_what_nobody_has_said_yet() -> None:

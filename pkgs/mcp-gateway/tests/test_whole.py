@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests import real
 from tests.faces.knocking import Api, Mcp, check_problem
 from tests.harness import MARKER, Gateway, has_ended, until
 
@@ -65,16 +66,6 @@ class Run:
 
         until(lambda: not left(), timeout_s, "every child has ended", lambda: str(left()))
         until(lambda: not self.marked(), timeout_s, "no helper is left", lambda: str(self.marked()))
-
-
-def need_node() -> None:
-    """The Node servers are there, or this is a visible skip; where nothing may be skipped, a failure."""
-    if shutil.which("node") and (STARTER / "node_modules" / ".bin" / "mcp-server-filesystem").exists():
-        return
-    missing = "Node or the starter's npm packages are not here (make test sets them up)"
-    if os.environ.get("REQUIRE_ALL") == "1":
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 def environment(state: Path, *, with_node: bool = True) -> dict[str, str]:
@@ -129,7 +120,7 @@ def run(state: Path, *names: str) -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    need_node()
+    real.need(real.FILESYSTEM, real.EVERYTHING)
     with run(tmp_path_factory.mktemp("whole") / "state", *PYTHON_SERVERS, *NODE_SERVERS) as running:
         yield running
         family = running.family()
@@ -243,7 +234,7 @@ def test_a_switch_survives_a_restart_of_the_gateway(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_gateway_and_everything_it_started(tmp_path: Path, number: signal.Signals) -> None:
-    need_node()
+    real.need(real.FILESYSTEM, real.EVERYTHING)
     with run(tmp_path / "state", "git", "everything") as running, ExitStack() as stack:
         client, accept = running.client, {"Accept": "text/event-stream"}
         session = Mcp(client)
@@ -271,7 +262,7 @@ def test_a_second_signal_does_not_wait_and_leaves_nothing_either(tmp_path: Path)
 
 
 def test_a_gateway_that_is_killed_leaves_nothing_and_comes_back(tmp_path: Path) -> None:
-    need_node()
+    real.need(real.FILESYSTEM, real.EVERYTHING)
     state = tmp_path / "state"
     with run(state, *PYTHON_SERVERS, *NODE_SERVERS) as killed:
         family = killed.family()

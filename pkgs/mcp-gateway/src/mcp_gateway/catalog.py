@@ -6,7 +6,7 @@ list once. Pure: `gateway/` swaps a new snapshot in when a server's list or a sw
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -18,11 +18,21 @@ from mcp_gateway.access.policy import offers, sees_server, sees_tool, sees_whole
 from mcp_gateway.config.model import ToolRules
 from mcp_gateway.listed import MAX_NAME_CHARS, Tool, read_page
 from mcp_gateway.names import exposed_names
-from mcp_gateway.shelves import NO_SHELF, PromptEntry, Shelf, for_api, prompt_entries
+from mcp_gateway.shelves import (
+    NO_SHELF,
+    PROMPTS,
+    RESOURCES,
+    TOOLS,
+    PromptEntry,
+    Shelf,
+    for_api,
+    prompt_entries,
+)
 from mcp_gateway.uris import UriTable
 from mcp_gateway.wire import halves
 from mcp_gateway.wire.envelope import encode, read_members
 from mcp_gateway.wire.headers import Mirrors, NotMirrorable, mirrors_of
+from mcp_gateway.wire.pages import Pages
 from mcp_gateway.wire.results import own_uri
 
 __all__ = ["MAX_NAME_CHARS", "Catalog", "Entry", "Offer", "Tool", "api_list", "build", "read_page"]
@@ -122,6 +132,7 @@ class Catalog:
     shelves: Mapping[str, Shelf] = field(default_factory=dict)
     prompts: Mapping[str, Mapping[str, PromptEntry]] = field(default_factory=dict)
     offers: Mapping[str, Offer] = field(default_factory=dict)  # what `by_server` was made of
+    _pages: dict[tuple[str, str | None], Pages] = field(default_factory=dict, repr=False, compare=False)
     _views: "OrderedDict[tuple[Grant, ...], Catalog]" = field(
         default_factory=OrderedDict, repr=False, compare=False
     )
@@ -147,23 +158,47 @@ class Catalog:
     def by_exposed(self) -> Mapping[str, Entry]:
         return {entry.exposed: entry for tools in self.by_server.values() for entry in tools.values()}
 
-    @cached_property
-    def exposed_list(self) -> bytes:
-        """The result of `tools/list` over all servers, with exposed names."""
-        return _list_result(self._exposed(entry) for entry in self.by_exposed.values() if entry.enabled)
+    def page(
+        self, kind: str, server: str | None = None, cursor: str | None = None, more: bytes = b""
+    ) -> bytes:
+        """The result of a list of MCP, or of a page of it; `kind` is the member that holds it (`shelves.py`).
+
+        Of all servers as they are exposed, or of one with its own names and URIs. `more`: see `Pages.page`.
+
+        Raises:
+            GatewayError: `invalid`, the cursor leads nowhere.
+        """
+        pages = self._pages.get((kind, server))
+        if pages is None:
+            if server is not None and server not in self.by_server:
+                server = ""  # there is none, and none must be remembered for every name that is asked for
+            self._pages[kind, server] = pages = Pages(kind, self._definitions(kind, server))
+        return pages.page(cursor, more)
+
+    def _definitions(self, kind: str, server: str | None) -> Iterator[bytes]:
+        ids = self.by_server if server is None else (server,)
+        is_native = server is not None
+        for id in ids:
+            shelf = self.shelves.get(id, NO_SHELF)
+            if kind == TOOLS:
+                for entry in self.by_server.get(id, {}).values():
+                    if entry.enabled:
+                        yield entry.definition if is_native else self._exposed(entry)
+            elif kind == PROMPTS:
+                for prompt in self.prompts.get(id, {}).values():
+                    yield prompt.definition if is_native else prompt.for_mcp
+            else:
+                member = "uri" if kind == RESOURCES else "uriTemplate"
+                for one in shelf.resources if kind == RESOURCES else shelf.templates:
+                    if is_native:
+                        yield one.definition
+                    else:
+                        yield self._exposed_resource(id, one.uri, one.definition, member)
 
     def _exposed(self, entry: Entry) -> bytes:
         if entry.server not in self.uris.movers or not entry.views:
             return entry.for_mcp
         return _with_views(entry.for_mcp, {uri: self.uris.exposed(entry.server, uri) for uri in entry.views})
-
-    @cached_property
-    def native_lists(self) -> Mapping[str, bytes]:
-        """The result of `tools/list` per server, with native names: the server's own definitions."""
-        return {
-            server: _list_result(entry.definition for entry in tools.values() if entry.enabled)
-            for server, tools in self.by_server.items()
-        }
 
     @cached_property
     def api_list(self) -> bytes:
@@ -195,53 +230,6 @@ class Catalog:
     @cached_property
     def prompts_by_exposed(self) -> Mapping[str, PromptEntry]:
         return {entry.exposed: entry for prompts in self.prompts.values() for entry in prompts.values()}
-
-    @cached_property
-    def exposed_prompts(self) -> bytes:
-        """The result of `prompts/list` over all servers, with exposed names."""
-        return _joined("prompts", (entry.for_mcp for entry in self.prompts_by_exposed.values()))
-
-    @cached_property
-    def native_prompts(self) -> Mapping[str, bytes]:
-        """The result of `prompts/list` per server, with native names."""
-        return {
-            server: _joined("prompts", (entry.definition for entry in prompts.values()))
-            for server, prompts in self.prompts.items()
-        }
-
-    @cached_property
-    def exposed_resources(self) -> bytes:
-        """The entries of `resources/list` over all servers, with commas between; others may be put before."""
-        return b",".join(
-            self._exposed_resource(server, one.uri, one.definition, "uri")
-            for server, shelf in self.shelves.items()
-            for one in shelf.resources
-        )
-
-    @cached_property
-    def native_resources(self) -> Mapping[str, bytes]:
-        """The same per server, as the server wrote them."""
-        return {
-            server: b",".join(one.definition for one in shelf.resources)
-            for server, shelf in self.shelves.items()
-        }
-
-    @cached_property
-    def exposed_templates(self) -> bytes:
-        """The entries of `resources/templates/list` over all servers, with commas between."""
-        return b",".join(
-            self._exposed_resource(server, one.uri, one.definition, "uriTemplate")
-            for server, shelf in self.shelves.items()
-            for one in shelf.templates
-        )
-
-    @cached_property
-    def native_templates(self) -> Mapping[str, bytes]:
-        """The same per server, as the server wrote them."""
-        return {
-            server: b",".join(one.definition for one in shelf.templates)
-            for server, shelf in self.shelves.items()
-        }
 
     def _exposed_resource(self, server: str, uri: str, definition: bytes, member: str) -> bytes:
         if (server, uri) not in self.uris.moved:
@@ -365,10 +353,6 @@ def _entries(offer: Offer) -> Mapping[str, Entry]:
         for tool in offer.tools
         if allowed.get(tool.name) is tool
     }
-
-
-def _list_result(definitions: Iterable[bytes]) -> bytes:
-    return _joined("tools", definitions)
 
 
 def _joined(member: str, definitions: Iterable[bytes]) -> bytes:

@@ -13,8 +13,10 @@ from mcp_gateway.wire.envelope import encode, read_members
 
 TOOLS: Final = "tools"
 RESOURCES: Final = "resources"
+TEMPLATES: Final = "resourceTemplates"
 PROMPTS: Final = "prompts"
 COMPLETIONS: Final = "completions"
+LOGGING: Final = "logging"
 SUBSCRIPTIONS: Final = "resources.subscribe"  # among capabilities: it tells of changes of single resources
 
 

@@ -57,7 +57,7 @@ async def use(url: str, mode: str, calls: list[tuple[str, dict[str, Any]]]) -> N
 
 def main(url: str) -> None:
     warnings.simplefilter("ignore")
-    mode = "auto" if os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION") == MODERN else "legacy"
+    mode = MODERN if os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION") == MODERN else "legacy"
     context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
     calls = [(call["name"], call["arguments"]) for call in context.get("toolCalls", ())]
     with (

@@ -14,7 +14,6 @@ COMMAND = f"{sys.executable} -m tests.conformance.drive"
 SHORT = {"elicitation-sep1034-client-defaults", "sse-retry", "request-metadata", "http-standard-headers"} | {
     *("http-custom-headers", "http-invalid-tool-headers", "sep-2322-client-request-state"),
 }
-NOT_YET = {"sep-2322-client-request-state"}  # no client of ours speaks the modern era before the gateway does
 
 
 @pytest.mark.parametrize(
@@ -23,10 +22,10 @@ NOT_YET = {"sep-2322-client-request-state"}  # no client of ours speaks the mode
         pytest.param(
             *(package, revision, scenario),
             marks=() if package == suite.YOUNGER and scenario in SHORT else pytest.mark.long,
+            id=f"{scenario}-{revision if package == suite.YOUNGER else package}",
         )
         for (package, revision), scenarios in suite.CLIENT_SCENARIOS.items()
         for scenario in scenarios
-        if scenario not in NOT_YET
     ],
 )
 def test_the_suite_finds_no_fault_with_what_we_are_to_servers(

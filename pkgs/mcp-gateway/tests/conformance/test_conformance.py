@@ -17,11 +17,8 @@ pytestmark = pytest.mark.usefixtures("whole_suite")
 FIXTURE = ("-S", "-m", "tests.conformance.fixture")
 # The order of names is that of lists, and the first tool that is listed gets called without arguments.
 STDIO, REMOTE, OTHER = "a", "b", "other"
-# What the gateway does not offer yet.
-NOT_YET_LEGS = {"2026-07-28"}
-NOT_YET = {"logging-set-level", "tools-call-with-logging", "resources-subscribe", "resources-unsubscribe"} | {
-    "server-sse-polling"  # no answer is a stream before messages for the log are told
-}
+# A server that speaks one era only is asked in that one: the other is another protocol.
+ONE_ERA = [("legacy", leg) for leg in suite.LEGS if leg != "2026-07-28"] + [("modern", "2026-07-28")]
 
 
 @contextmanager
@@ -47,11 +44,7 @@ def over_stdio(*options: str) -> dict[str, Any]:
 
 def legs(*short: str) -> list[Any]:
     """All legs; those that are not named belong to the long tier."""
-    return [
-        pytest.param(leg, marks=() if leg in short else pytest.mark.long)
-        for leg in suite.LEGS
-        if leg not in NOT_YET_LEGS
-    ]
+    return [pytest.param(leg, marks=() if leg in short else pytest.mark.long) for leg in suite.LEGS]
 
 
 @pytest.mark.parametrize("leg", suite.LEGS)
@@ -61,10 +54,7 @@ def test_the_fixture_passes_alone(leg: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("era", "leg"),
-    [("legacy", leg) for leg in suite.LEGS if leg != "2026-07-28"] + [("modern", "2026-07-28")],
-)
+@pytest.mark.parametrize(("era", "leg"), ONE_ERA)
 def test_the_fixture_passes_alone_with_one_era(era: str, leg: str, tmp_path: Path) -> None:
     with over_http("--era", era) as url:
         assert suite.failures(suite.run_server(leg, url, tmp_path), suite.wanted(leg)) == {}
@@ -72,12 +62,10 @@ def test_the_fixture_passes_alone_with_one_era(era: str, leg: str, tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with the fixture twice; each has an endpoint of its own."""
-    with (
-        over_http() as url,
-        Gateway({STDIO: over_stdio(), REMOTE: {"url": url}}, tmp_path_factory.mktemp("alone")) as gateway,
-    ):
-        yield gateway
+    """A gateway with the fixture in every form; each has an endpoint of its own."""
+    local = {STDIO: over_stdio()} | {era: over_stdio("--era", era) for era in ("legacy", "modern")}
+    with over_http() as url, Gateway({**local, REMOTE: {"url": url}}, tmp_path_factory.mktemp("alone")) as gw:
+        yield gw
 
 
 @pytest.fixture(scope="module")
@@ -97,16 +85,26 @@ def url_of(gateway: Gateway, endpoint: str) -> str:
 @pytest.mark.parametrize("leg", legs(*suite.LEGS))
 def test_a_local_server_is_all_that_it_is_alone(gateway: Gateway, leg: str, tmp_path: Path) -> None:
     found = suite.run_server(leg, url_of(gateway, f"/servers/{STDIO}/mcp"), tmp_path)
-    assert suite.failures(found, suite.wanted(leg) - NOT_YET) == {}
+    assert suite.failures(found, suite.wanted(leg)) == {}
 
 
 @pytest.mark.parametrize("leg", legs("2025-11-25", "2026-07-28"))
 def test_a_remote_server_is_all_that_it_is_alone(gateway: Gateway, leg: str, tmp_path: Path) -> None:
     found = suite.run_server(leg, url_of(gateway, f"/servers/{REMOTE}/mcp"), tmp_path)
-    assert suite.failures(found, suite.wanted(leg) - NOT_YET) == {}
+    assert suite.failures(found, suite.wanted(leg)) == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("era", "leg"), ONE_ERA)
+def test_a_server_of_one_era_is_all_that_it_is_alone(
+    gateway: Gateway, era: str, leg: str, tmp_path: Path
+) -> None:
+    found = suite.run_server(leg, url_of(gateway, f"/servers/{era}/mcp"), tmp_path)
+    assert suite.failures(found, suite.wanted(leg)) == {}
 
 
 @pytest.mark.parametrize("leg", legs("2025-11-25", "2026-07-28"))
 def test_where_servers_meet_nothing_is_lost_but_names(company: Gateway, leg: str, tmp_path: Path) -> None:
     found = suite.run_server(leg, url_of(company, "/mcp"), tmp_path)
-    assert suite.failures(found, suite.wanted(leg) - suite.BY_NAME - NOT_YET) == {}
+    wanted = suite.wanted(leg) - suite.BY_NAME
+    assert suite.failures(found, wanted, ignored=suite.CHECKS_BY_NAME) == {}

@@ -5,6 +5,7 @@ that knows the shape of an error. Both state the contract of product.md again, o
 imported from the gateway would agree with it whatever it says.
 """
 
+import base64
 import io
 import json
 import re
@@ -345,6 +346,64 @@ class Mcp:
 
     def end(self) -> Answer:
         return self.gateway.request("DELETE", self.endpoint, None, self.headers)
+
+
+def header_value(text: str) -> str:
+    """A text as a header carries it: as it is, or in base64 where it would not arrive like that."""
+    if text.isascii() and text.isprintable() and text == text.strip():
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
+
+
+class Modern:
+    """Requests of 2026-07-28, in bytes: each stands alone."""
+
+    REVISION = "2026-07-28"
+    PREFIX = "io.modelcontextprotocol/"
+
+    def __init__(self, gateway: Gateway, endpoint: str = "/mcp", capabilities: Any = None) -> None:
+        self.gateway = gateway
+        self.capabilities = capabilities or {}
+        self.endpoint = endpoint
+
+    def meta(self, **more: Any) -> dict[str, Any]:
+        """`_meta` as it must be; of `more`, members of the protocol go without their prefix."""
+        own = {"protocolVersion": self.REVISION, "clientCapabilities": self.capabilities}
+        short = {"logLevel", "clientInfo", *own}
+        return {
+            f"{self.PREFIX}{key}" if key in short else key: value for key, value in {**own, **more}.items()
+        }
+
+    def message(self, method: str, params: Any = None, request_id: Any = 1, **meta: Any) -> bytes:
+        return Mcp.message(method, {**(params or {}), "_meta": self.meta(**meta)}, request_id)
+
+    def headers(self, method: str, params: Any = None) -> dict[str, str]:
+        """Those that repeat the body."""
+        found = {"Accept": BOTH_KINDS, "MCP-Protocol-Version": self.REVISION, "Mcp-Method": method}
+        member = {"resources/read": "uri"}.get(method, "taskId" if method.startswith("tasks/") else "name")
+        name = (params or {}).get(member)
+        return found if name is None else found | {"Mcp-Name": header_value(name)}
+
+    def send(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        answer = self.gateway.request("POST", self.endpoint, body, headers)
+        assert "mcp-session-id" not in answer.headers, answer  # there is none, whatever was sent
+        return answer
+
+    def post(self, method: str, params: Any = None, request_id: Any = 1, **meta: Any) -> Answer:
+        return self.send(self.message(method, params, request_id, **meta), self.headers(method, params))
+
+    def ask(self, method: str, params: Any = None, request_id: Any = 1, **meta: Any) -> Any:
+        """The result of a request that succeeds without a word before."""
+        answer = self.post(method, params, request_id, **meta)
+        assert answer.status == 200, answer
+        assert answer.headers["content-type"] == "application/json", answer
+        document = answer.json()
+        assert document.keys() == {"jsonrpc", "id", "result"}, document
+        assert document["id"] == request_id, document
+        return document["result"]
+
+    def call(self, tool: str, arguments: Any = None, request_id: Any = 1, **more: Any) -> Any:
+        return self.ask("tools/call", {"name": tool, "arguments": arguments or {}, **more}, request_id)
 
 
 def check_rpc_error(document: Any, code: int, kind: str, *words: str) -> dict[str, Any]:

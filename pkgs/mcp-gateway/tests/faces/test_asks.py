@@ -166,7 +166,8 @@ def test_a_server_is_told_what_the_client_declares_and_what_is_behind_its_revisi
     assert state["revision"] == "2025-06-18"
     session.end()
     older = Mcp(gateway, "/servers/asking/mcp", "2025-03-26", {"elicitation": {}})
-    assert told(older.call("state")["result"])["capabilities"] == {}, "this revision knows no elicitation"
+    declared = told(older.call("state")["result"])["capabilities"]
+    assert declared.keys() == {"extensions"}, "this revision knows no elicitation; views are for everybody"
     assert links(gateway) == []
 
 
@@ -189,7 +190,7 @@ def test_over_http_and_sse_the_question_comes_on_the_one_stream(gateway: Gateway
 def test_who_declares_nothing_shares_a_process_that_asks_nobody(gateway: Gateway) -> None:
     session = Mcp(gateway, "/servers/asking/mcp")
     state = told(session.call("state")["result"])
-    assert (state["capabilities"], state["pid"]) == ({}, gateway.server("asking")["pid"])
+    assert (state["capabilities"].keys(), state["pid"]) == ({"extensions"}, gateway.server("asking")["pid"])
     asks = {"method": "elicitation/create", "params": FORM}
     (refused,) = told(session.call("ask", asks)["result"])
     assert refused["code"] == -32601
@@ -395,25 +396,25 @@ def test_S42_nobody_is_sent_to_an_address_that_is_not_of_the_web(gateway: Gatewa
     assert told(said["result"]) == [{"action": "cancel"}]
 
 
+def knows_roots(session: Mcp, uri: str) -> bool:
+    """Answers what the server asks, and says whether it has heard; a call brings what came before it."""
+    with calling(session, "state") as call:
+        while "result" not in (message := call.next()):
+            if "id" in message:
+                assert message["method"] == "roots/list"
+                call.answer(message["id"], result={"roots": [{"uri": uri}]})
+        return bool(told(message["result"])["roots"] == [{"uri": uri}])
+
+
 def test_changed_roots_are_told_to_the_sessions_own_servers_only(gateway: Gateway) -> None:
-    one = Mcp(gateway, "/servers/asking/mcp", capabilities={"roots": {"listChanged": True}})
-    other = Mcp(gateway, "/servers/asking/mcp", capabilities={"roots": {"listChanged": True}})
-    for number, session in enumerate((one, other)):
-        with calling(session, "state") as call:
-            question = call.next()
-            assert question["method"] == "roots/list"
-            call.answer(question["id"], result={"roots": [{"uri": f"file:///{number}"}]})
-            call.next()
+    roots = {"roots": {"listChanged": True}}
+    one, other = (Mcp(gateway, "/servers/asking/mcp", capabilities=roots) for _ in range(2))
+    until("the first is asked", lambda: knows_roots(one, "file:///1"))
+    until("the second is asked", lambda: knows_roots(other, "file:///2"))
     assert one.post(one.message("notifications/roots/list_changed")).status == 202
-    with calling(one, "ask", method="roots/list") as call:
-        for _ in range(2):
-            question = call.next()
-            call.answer(question["id"], result={"roots": [{"uri": "file:///new"}]})
-        call.next()
-    heard = told(one.call("state")["result"])
-    assert heard["roots"] == [{"uri": "file:///new"}]
+    until("it is asked anew", lambda: knows_roots(one, "file:///new"))
     state = told(other.call("state")["result"])
-    assert state["roots"] == [{"uri": "file:///1"}], "the other session's roots are its own"
+    assert state["roots"] == [{"uri": "file:///2"}], "the other session's roots are its own"
     assert "notifications/roots/list_changed" not in state["notifications"]
 
 

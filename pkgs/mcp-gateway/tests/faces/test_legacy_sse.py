@@ -137,7 +137,7 @@ def test_a_client_introduces_itself_lists_and_calls(gateway: Gateway, path: str,
         answer = session.next()
         assert (answer["id"], answer["result"]["content"][0]["text"]) == ("x", "over there")
         assert session.ask("ping")["result"] == {}
-        check_rpc_error(session.ask("nobody/knows"), -32601, "unknown")
+        check_rpc_error(session.ask("tools/nobody-knows"), -32601, "unknown")
         session.call(f"{prefix}nothing", 7)
         check_rpc_error(session.next(), -32602, "unknown", "nothing")
 

@@ -105,7 +105,7 @@ def test_every_revision_that_is_offered_is_spoken_back(
     said = session.introduction
     assert said["protocolVersion"] == revision
     changes = {"listChanged": True}  # resources always: large results are some
-    assert said["capabilities"] == {"tools": changes, "resources": changes}
+    assert said["capabilities"] == {"tools": changes, "resources": changes, "logging": {}}
     assert said["serverInfo"].keys() >= {"name", "version"}
     assert session.ask("ping")["result"] == {}
     assert session.end().status in (200, 202, 204)
@@ -486,11 +486,12 @@ def test_a_client_that_takes_json_only_gets_json_only(session: Mcp) -> None:
     assert answer.json()["result"]["content"][0]["text"] == "3 steps"
 
 
-def test_a_log_is_not_told_to_a_client_that_was_offered_none(session: Mcp) -> None:
-    # Without the capability `logging` no such message may be sent (2025-11-25, server/utilities/logging).
+def test_log_messages_come_before_the_answer_on_its_stream(session: Mcp) -> None:
     answer = session.post(Mcp.message("tools/call", {"name": "chatty__act"}, 1))
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.json()["result"]["content"]
+    *logs, (_, last) = frames(answer.body)
+    said = {"method": "notifications/message", "params": {"level": "info", "data": "on and on"}}
+    assert [json.loads(data) for _, data in logs] == [{"jsonrpc": "2.0", **said}] * 3
+    assert json.loads(last)["result"]["content"]
 
 
 # -- cancelling -----------------------------------------------------------------------------------------

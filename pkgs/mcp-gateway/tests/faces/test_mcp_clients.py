@@ -1,27 +1,23 @@
-"""Real clients against the real gateway: the official Python SDK in its modes, and the Inspector's CLI.
+"""The official Python SDK against the real gateway, in its modes and within this process.
 
-What they accept and refuse is the proof that the bytes of `test_mcp.py` mean what we think they mean.
+What it accepts and refuses is the proof that the bytes of `test_mcp.py` mean what we think they mean.
+What every client must be able to do is in `tests/clients/`.
 """
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client, MCPError
 from mcp.shared.exceptions import MCPDeprecationWarning
-from mcp.types import TextContent, ToolListChangedNotification
+from mcp.types import ElicitResult, PromptReference, TextContent, ToolListChangedNotification
 
-from tests.faces.knocking import check_log, exact
+from tests.faces.knocking import check_log, exact, shelf
 from tests.golden.exact import INSTRUCTIONS
 from tests.harness import Gateway, hostile
 
-INSPECTOR = Path(__file__).parents[1] / "npm" / "node_modules" / ".bin" / "mcp-inspector"
 # How the client opens, and the revision that it then speaks.
 REVISIONS = {"legacy": "2025-11-25", "auto": "2026-07-28", "2026-07-28": "2026-07-28"}
 MODES = tuple(REVISIONS)
@@ -171,35 +167,70 @@ async def test_sdk_clients_side_by_side_get_their_own_answers(gateway: Gateway) 
         await asyncio.gather(*(one(number) for number in range(6)))
 
 
-# -- the Inspector --------------------------------------------------------------------------------------
+# -- what 2026-07-28 has of its own ----------------------------------------------------------------------
+
+MODERN_MODES = ("auto", "2026-07-28")
+SHELF: dict[str, Any] = {
+    "capabilities": {"tools": {}, "resources": {}, "prompts": {}, "completions": {}},
+    "resources": [{"uri": "own://a", "name": "a"}],
+    "templates": [{"uriTemplate": "own://t/{name}", "name": "t"}],
+    "prompts": [{"name": "review"}],
+}
 
 
 @pytest.fixture(scope="module")
-def inspector() -> str:
-    if shutil.which("node") is None or not INSPECTOR.exists():
-        missing = "Node or the Inspector is not here (make test sets both up)"
-        if os.environ.get("REQUIRE_ALL") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return str(INSPECTOR)
+def shelves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    directory = tmp_path_factory.mktemp("shelves")
+    servers = {
+        "old": shelf(directory, "old", SHELF),
+        "new": shelf(directory, "new", {**SHELF, "era": "modern"}),
+    }
+    servers["exact"] = exact("modern")
+    with Gateway(servers, directory) as gateway:
+        for server in servers:
+            gateway.wait_for_state(server, "ready")
+        yield gateway
+        check_log(gateway)
 
 
-def inspect(inspector: str, home: Path, url: str, *arguments: str) -> Any:
-    done = subprocess.run(
-        [inspector, "--cli", "--server-url", url, "--transport", "http", *arguments],
-        env={"PATH": os.environ["PATH"], "HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done
-    return json.loads(done.stdout)
+@pytest.mark.parametrize("mode", MODERN_MODES)
+@pytest.mark.parametrize("server", ["old", "new"])
+async def test_the_sdk_reads_resources_and_gets_prompts_of_both_eras(
+    shelves: Gateway, server: str, mode: str
+) -> None:
+    endpoint = url(shelves, f"/servers/{server}/mcp")
+    async with asyncio.timeout(WAIT_S), Client(endpoint, mode=mode) as client:
+        assert [str(one.uri) for one in (await client.list_resources()).resources] == ["own://a"]
+        templates = (await client.list_resource_templates()).resource_templates
+        assert "own://t/{name}" in {one.uri_template for one in templates}
+        assert [one.name for one in (await client.list_prompts()).prompts] == ["review"]
+        (content, *_) = (await client.read_resource("own://a")).contents
+        assert content.uri == "own://a"
+        with pytest.raises(MCPError) as missing:
+            await client.read_resource("own://t/missing")
+        assert (missing.value.code, missing.value.data) == (-32602, {"uri": "own://t/missing"})
+        assert (await client.get_prompt("review", {"uri": "own://a"})).description == "asked"
+        ref = PromptReference(type="ref/prompt", name="review")
+        filled = await client.complete(ref, argument={"name": "uri", "value": "o"})
+        assert json.loads(filled.completion.values[0])["argument"] == {"name": "uri", "value": "o"}
 
 
-def test_the_inspector_lists_and_calls(gateway: Gateway, inspector: str, tmp_path: Path) -> None:
-    listed = inspect(inspector, tmp_path, url(gateway), "--method", "tools/list")
-    assert {"good__echo", "exact__nulls"} <= {tool["name"] for tool in listed["tools"]}
-    call = ("--method", "tools/call", "--tool-name", "echo", "--tool-arg", "text=from far away")
-    result = inspect(inspector, tmp_path, url(gateway, "/servers/good/mcp"), *call)
-    assert result["content"] == [{"type": "text", "text": "from far away"}]
+@pytest.mark.parametrize("mode", MODERN_MODES)
+@pytest.mark.parametrize("endpoint", ["/mcp", "/servers/exact/mcp"])
+async def test_the_sdk_answers_what_a_server_asks_in_its_result(
+    shelves: Gateway, endpoint: str, mode: str
+) -> None:
+    asked: list[str] = []
+
+    async def answer(context: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"name": "me"})
+
+    tool = "ask-back" if endpoint != "/mcp" else "exact__ask-back"
+    there = url(shelves, endpoint)
+    async with asyncio.timeout(WAIT_S), Client(there, mode=mode, elicitation_callback=answer) as client:
+        said = json.loads(text_of(await client.call_tool(tool, {})))["params"]
+    assert asked == ["Who?"]
+    assert said["requestState"] == "state"
+    assert said["inputResponses"]["name"]["content"] == {"name": "me"}
+    assert "elicitation" in said["_meta"]["io.modelcontextprotocol/clientCapabilities"]

@@ -98,11 +98,11 @@ def listed(session: Mcp, kind: str, member: str, key: str = "uri") -> list[str]:
 def test_an_endpoint_promises_what_its_servers_have(gateway: Gateway, session: Mcp) -> None:
     changes = {"listChanged": True}
     everything = {"tools": changes, "resources": changes, "prompts": changes, "completions": {}}
-    assert session.introduction["capabilities"] == everything
+    assert session.introduction["capabilities"] == everything | {"logging": {}}
     assert native(gateway, "two").introduction["capabilities"] == everything
     some = {"tools": changes, "resources": changes}
     assert native(gateway, "own").introduction["capabilities"] == some
-    assert native(gateway, "good").introduction["capabilities"] == some
+    assert native(gateway, "good").introduction["capabilities"] == some | {"logging": {}}
 
 
 def test_resources_of_all_servers_are_listed_and_marked_where_they_meet(

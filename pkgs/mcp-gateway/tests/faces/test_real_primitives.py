@@ -5,11 +5,7 @@ git server says that it has resources and prompts, and has none.
 """
 
 import asyncio
-import os
-import shutil
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,23 +19,19 @@ from mcp.types import (
     TextResourceContents,
 )
 
+from tests import real
 from tests.faces.knocking import check_log
 from tests.faces.test_mcp_clients import MODES, WAIT_S, url
 from tests.harness import Gateway
 
-EVERYTHING = Path(__file__).parents[2] / "starter" / "node_modules" / ".bin" / "mcp-server-everything"
 PAGE = "resource/static/document/architecture.md"
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    if shutil.which("node") is None or not EVERYTHING.exists():
-        missing = "Node or server-everything is not here (make test sets both up)"
-        if os.environ.get("REQUIRE_ALL") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    everything = {"command": str(EVERYTHING), "args": ["stdio"]}
-    git = {"command": str(Path(sys.executable).with_name("mcp-server-git"))}
+    real.need(real.EVERYTHING)
+    everything = {"command": str(real.EVERYTHING), "args": ["stdio"]}
+    git = {"command": str(real.GIT)}
     servers: dict[str, dict[str, Any]] = {"first": everything, "second": everything, "git": git}
     with Gateway(servers, tmp_path_factory.mktemp("real")) as gateway:
         for server in servers:

@@ -37,7 +37,6 @@ WIRE = "there are no lines"
 KEYS = "with callers and keys"
 ASKS = "with questions that reach a caller"
 OAUTH = "with OAuth"
-MODERN_FACE = "with the modern face and the bridge between eras"
 TOOL_API = "with the tool API"
 
 A = (
@@ -330,8 +329,11 @@ B = (
     Entry(
         "F052",
         "`list_changed` two thousand times",
-        "the list is read once in 5 s at most; an MCP client is told twice a second at most",
+        "the list is read once in 5 s at most; an MCP client is told once a second at most",
         (
+            "faces/test_subscribing.py::test_F052_a_storm_of_changes_is_a_message_a_second",
+            "faces/test_subscribing.py::test_F052_a_storm_of_list_changes_is_a_message_a_second",
+            "gateway/test_subscriptions.py::test_the_first_is_told_at_once_and_a_storm_once_a_second",
             "upstream/test_upstream.py::test_a_storm_of_changes_is_one_refresh_and_the_next_waits_its_turn",
             "faults/test_client_faults.py::test_a_client_is_told_of_many_changes_at_once",
         ),
@@ -566,16 +568,17 @@ E = (
     Entry(
         "F087",
         "they leave during a call",
-        "over REST, plain or streamed, and over HTTP+SSE the call is `cancelled` and the server told; over "
-        "Streamable HTTP it goes on, as the revisions say, and a client may come back for it",
+        "over REST, plain or streamed, over HTTP+SSE and in 2026-07-28 the call is `cancelled` and the "
+        "server told; in a session over Streamable HTTP it goes on, as the revisions say, and a client may "
+        "come back for it",
         (
             "faces/test_rest.py::test_hanging_up_cancels_the_call_and_the_server_hears_of_it",
+            "faces/test_modern.py::test_who_leaves_cancels",
             "faces/test_mcp.py::test_hanging_up_is_not_a_cancellation",
             "faces/test_resuming.py::test_a_call_goes_on_and_its_rest_is_told_to_who_comes_back",
             "faces/test_legacy_sse.py::test_the_end_of_the_stream_ends_the_session_and_its_calls",
             "faces/test_bad_input.py::test_a_client_that_leaves_within_its_body_leaves_nothing",
         ),
-        later=MODERN_FACE,
     ),
     Entry(
         "F088",
@@ -609,6 +612,7 @@ E = (
         "equal ids, from one client or from many",
         "each gets its own answer; an id that still runs in the same session is refused",
         (
+            "faces/test_modern.py::test_requests_with_one_id_run_side_by_side_and_never_cross",
             "faces/test_mcp.py::test_equal_ids_of_fifty_clients_never_cross",
             "faces/test_mcp.py::test_an_id_that_is_still_running_is_refused_and_only_in_its_own_type",
             "faces/test_mcp_clients.py::test_sdk_clients_side_by_side_get_their_own_answers",
@@ -617,15 +621,17 @@ E = (
     Entry(
         "F092",
         "requests that are malformed, too large, endless or never finished",
-        "400, 413 or the fitting status in words; what has not arrived after 30 s is cut off",
+        "400, 413 or the fitting status in words; what has not arrived after 30 s is cut off; headers that "
+        "contradict the body are refused with -32020",
         (
             "faces/test_bad_input.py::test_random_bytes_are_answered_and_survived",
             "faces/test_bad_input.py::test_a_body_that_is_announced_too_large_is_refused_before_it_is_sent",
             "faces/test_edge.py::test_odd_bytes_are_answered_or_hung_up_on_and_hurt_nobody",
             "faults/test_client_faults.py::test_a_request_that_does_not_arrive_is_not_waited_for",
             "faults/test_client_faults.py::test_a_head_without_end_is_not_read_on",
+            "faces/test_modern.py::test_what_is_not_right_is_refused_in_the_words_of_the_revision",
+            "wire/test_inbound.py::test_the_rules_and_their_order_are_those_of_the_sdk",
         ),
-        later=f"{MODERN_FACE}: headers that contradict the body",
     ),
     Entry(
         "F093",
@@ -633,6 +639,7 @@ E = (
         "ignored",
         (
             "faults/test_client_faults.py::test_taking_back_what_is_not_there_changes_nothing",
+            "faces/test_modern.py::test_a_cancellation_that_is_posted_cancels_nothing",
             "faces/test_mcp.py::test_a_cancellation_reaches_the_server_and_the_call_is_over",
         ),
     ),

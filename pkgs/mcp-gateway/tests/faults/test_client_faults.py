@@ -31,7 +31,7 @@ MIB = 1 << 20
 STREAMS = 1_000
 STREAM_BYTES = 100 * 1024  # each idle stream may take so much of the gateway's memory
 CALLS = 10_000
-TOLD_EVERY_S = 0.5
+TOLD_EVERY_S = 1.0
 RUNNING, WAITING = 64, 1_024  # what one server takes by default (product.md, `concurrency` and `queue`)
 
 
@@ -226,7 +226,8 @@ def test_a_thousand_idle_streams_cost_little_and_end_with_the_gateway(tmp_path: 
         for line in lines:
             assert line.socket.recv(MIB).startswith(b"HTTP/1.1 200")
         after = gateway.holdings()
-        assert after.files >= before.files + STREAMS
+        # The connection that opened the sessions may still have been there when it was first counted.
+        assert after.files >= before.files + STREAMS - 1
         assert after.rss_bytes - before.rss_bytes < STREAMS * STREAM_BYTES
         assert gateway.call("good", "echo", text="x").text == "x"
         os.kill(gateway.pid, signal.SIGTERM)
@@ -278,7 +279,7 @@ def cancelled(session: Mcp) -> int:
 
 
 def test_a_client_is_told_of_many_changes_at_once(gateway: Gateway) -> None:
-    """F052: however often lists change, a client is told twice a second at most."""
+    """F052: however often lists change, a client is told once a second at most."""
     session = Mcp(gateway)
     with session.stream() as events:
         began = time.monotonic()
@@ -286,8 +287,8 @@ def test_a_client_is_told_of_many_changes_at_once(gateway: Gateway) -> None:
             body = {"enabled": number % 2 == 1}
             assert gateway.request("PATCH", "/api/tools/other/pid", body).status == 200
         first = next(events)
-        told_s = time.monotonic() - began
         session.end()
+        told_s = time.monotonic() - began
         told = [first, *events]
     assert {data["method"] for _, data in told} == {"notifications/tools/list_changed"}
     assert len(told) <= 1 + told_s / TOLD_EVERY_S

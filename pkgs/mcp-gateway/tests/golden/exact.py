@@ -167,7 +167,13 @@ def grow(request_id: int, line: bytes, params: dict[str, Any]) -> None:
 @special
 def ask_back(request_id: int, line: bytes, params: dict[str, Any]) -> None:
     """What a server of the modern era answers that needs something of the user first."""
-    asks = {"name": {"method": "elicitation/create", "params": {"message": "Who?", "requestedSchema": {}}}}
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    asks = {
+        "name": {"method": "elicitation/create", "params": {"message": "Who?", "requestedSchema": schema}}
+    }
+    if "inputResponses" in params:
+        reply(request_id, text(line.decode()))
+        return
     result = {"resultType": "input_required", "inputRequests": asks, "requestState": "state"}
     reply(request_id, json.dumps(result).encode())
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faces.knocking import Mcp, check_problem, exact, frames
+from tests.faces.knocking import Mcp, Modern, check_problem, exact, frames
 from tests.golden.exact import (
     CASES,
     DEFINITION,
@@ -41,8 +41,10 @@ ARGUMENTS = (
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway({"exact": exact()}, tmp_path_factory.mktemp("golden")) as gateway:
-        gateway.wait_for_state("exact", "ready")
+    servers = {"exact": exact(), "new": exact("modern")}
+    with Gateway(servers, tmp_path_factory.mktemp("golden")) as gateway:
+        for server in servers:
+            gateway.wait_for_state(server, "ready")
         yield gateway
 
 
@@ -100,6 +102,40 @@ def test_a_result_arrives_over_mcp_inside_our_envelope(
         assert answer.headers["content-type"] == "application/json"
 
 
+def complete(result: bytes) -> bytes:
+    """A result of a server that says nothing of its type, as a client of the modern era is to see it."""
+    rest = result[1:]
+    return b'{"resultType":"complete"' + (b"" if rest == b"}" else b",") + rest
+
+
+@pytest.mark.parametrize("server", ["exact", "new"])
+@pytest.mark.parametrize("envelope", ENVELOPES)
+@pytest.mark.parametrize("case", CASES)
+def test_a_result_arrives_in_the_modern_era_with_its_type_before_it(
+    gateway: Gateway, case: str, envelope: str, server: str
+) -> None:
+    for endpoint, name in (("/mcp", f"{server}__{case}"), (f"/servers/{server}/mcp", case)):
+        call = {"name": name, "arguments": {"envelope": envelope}}
+        answer = Modern(gateway, endpoint).post("tools/call", call, "golden")
+        assert answer.body == inside(b'"golden"', complete(CASES[case]))
+        assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("server", ["exact", "new"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_result_that_follows_progress_arrives_in_the_modern_era_likewise(
+    gateway: Gateway, case: str, server: str
+) -> None:
+    call = {"name": "speak", "arguments": {"case": case}}
+    client = Modern(gateway, f"/servers/{server}/mcp")
+    answer = client.post("tools/call", call, 7, progressToken="tok\u00e9n", logLevel="debug")
+    progress, log, result = frames(answer.body)
+    assert PROGRESS in progress[1]
+    assert json.loads(progress[1])["params"]["progressToken"] == "tok\u00e9n"
+    assert log == ("message", b'{"jsonrpc":"2.0","method":"notifications/message","params":' + LOG + b"}")
+    assert result == ("message", inside(b"7", complete(CASES[case])))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_result_that_follows_progress_arrives_in_the_stream_as_the_server_wrote_it(
     one_server: Mcp, case: str
@@ -107,7 +143,8 @@ def test_a_result_that_follows_progress_arrives_in_the_stream_as_the_server_wrot
     call = {"name": "speak", "arguments": {"case": case}, "_meta": {"progressToken": "tok\u00e9n"}}
     answer = one_server.post(Mcp.message("tools/call", call, 7))
     assert answer.headers["content-type"].startswith("text/event-stream")
-    progress, result = frames(answer.body)
+    progress, log, result = frames(answer.body)
+    assert log == ("message", b'{"jsonrpc":"2.0","method":"notifications/message","params":%b}' % LOG)
     assert result == ("message", inside(b"7", CASES[case]))
     assert PROGRESS in progress[1]
     assert json.loads(progress[1])["params"]["progressToken"] == "tok\u00e9n"
@@ -128,6 +165,9 @@ def test_an_error_of_the_server_arrives_as_the_server_wrote_it(
     for session, name in ((all_servers, "exact__refuse"), (one_server, "refuse")):
         answer = session.post(Mcp.message("tools/call", {"name": name}, 3))
         assert answer.body == b'{"jsonrpc":"2.0","id":3,"error":' + ERROR + b"}"
+    for server in ("exact", "new"):
+        answer = Modern(gateway).post("tools/call", {"name": f"{server}__refuse"}, 3)
+        assert answer.body == b'{"jsonrpc":"2.0","id":3,"error":' + ERROR + b"}"
     answer = gateway.request("POST", "/api/tools/exact/refuse", {})
     check_problem(answer, 502, "lost", "-32042", server="exact")
     assert b'"rpcError":' + ERROR in answer.body
@@ -141,6 +181,11 @@ def test_arguments_reach_the_server_as_the_caller_wrote_them(
     for session, name in ((all_servers, b"exact__raw-line"), (one_server, b"raw-line")):
         body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"%b","arguments":%b}}'
         seen.append(session.post(body % (name, arguments)))
+    for server in ("exact", "new"):
+        client = Modern(gateway)
+        call = {"name": f"{server}__raw-line", "arguments": {"here": 1}}
+        body = client.message("tools/call", call).replace(b'{"here":1}', arguments)
+        seen.append(client.send(body, client.headers("tools/call", call)))
     for answer in seen:
         assert answer.status == 200, answer
         document = answer.json()
@@ -189,11 +234,13 @@ def test_definitions_reach_every_list_as_the_server_wrote_them(
     listed = gateway.get("/api/tools?server=exact").body
     for name in (*CASES, *NAMES):
         assert definition(name) in native
-    assert exposed.count(DEFINITION) == native.count(DEFINITION) == listed.count(DEFINITION)
+    modern = Modern(gateway, "/servers/exact/mcp").post("tools/list").body
+    assert modern.count(DEFINITION) == native.count(DEFINITION) == listed.count(DEFINITION)
+    assert exposed.count(DEFINITION) == 2 * native.count(DEFINITION)  # of both servers
     assert exposed.startswith(b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"exact__')
     assert DEFINITION in gateway.get("/api/tools/exact/nulls").body
 
 
 def test_instructions_reach_the_client(all_servers: Mcp, one_server: Mcp) -> None:
     assert one_server.introduction["instructions"] == INSTRUCTIONS
-    assert all_servers.introduction["instructions"] == f"# exact\n\n{INSTRUCTIONS}"
+    assert all_servers.introduction["instructions"].startswith(f"# exact\n\n{INSTRUCTIONS}\n\n# new\n\n")

@@ -9,8 +9,11 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from tests.faces.knocking import Mcp, check_log
+import pytest
+
+from tests.faces.knocking import Mcp, Modern, check_log
 from tests.security.cast import Guarded, wait_ready
 
 CALLS = 1_000
@@ -18,11 +21,18 @@ WHO = ("ann", "bob")
 USUAL = {"rights": ["read", "call"]}
 
 
-def request_of(gateway: Guarded, session: Mcp, number: int) -> bytes:
+def request_of(gateway: Guarded, session: Mcp | None, number: int) -> bytes:
+    """A call of a session, or one that stands alone."""
     arguments = {"payload": f"{gateway.key}-{number}"}
-    params = {"name": "one__hold", "arguments": arguments, "_meta": {"progressToken": number}}
-    body = Mcp.message("tools/call", params, number)
-    headers = session.headers | gateway.identity | {"Content-Type": "application/json"}
+    params: dict[str, Any] = {"name": "one__hold", "arguments": arguments}
+    if session is None:
+        alone = Modern(gateway)
+        body = alone.message("tools/call", params, number, progressToken=number)
+        headers = alone.headers("tools/call", params)
+    else:
+        body = Mcp.message("tools/call", {**params, "_meta": {"progressToken": number}}, number)
+        headers = session.headers
+    headers = headers | gateway.identity | {"Content-Type": "application/json"}
     lines = [f"{name}: {value}" for name, value in headers.items()]
     head = "\r\n".join(["POST /mcp HTTP/1.1", "Host: localhost", "Connection: close", *lines])
     return f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
@@ -46,7 +56,8 @@ def check(answer: bytes, who: str, number: int) -> None:
     assert b"HTTP/1.1 200" in answer[:20], answer[:500]
     *told, last = events_of(answer)
     assert last["id"] == number, last
-    assert last["result"] == {"content": [{"type": "text", "text": f"{who}-{number}"}]}, last
+    assert isinstance(last["result"], dict)
+    assert last["result"]["content"] == [{"type": "text", "text": f"{who}-{number}"}], last
     for note in told:
         params = note["params"]
         assert isinstance(params, dict)
@@ -54,7 +65,8 @@ def check(answer: bytes, who: str, number: int) -> None:
     assert told, "no progress was told"
 
 
-async def test_CVE_2026_25536_equal_ids_of_two_clients_never_cross(tmp_path: Path) -> None:
+@pytest.mark.parametrize("era", ["handshake", "modern"])
+async def test_CVE_2026_25536_equal_ids_of_two_clients_never_cross(tmp_path: Path, era: str) -> None:
     program = str(Path(__file__).with_name("shuffling.py"))
     server = {
         "command": sys.executable,
@@ -66,7 +78,7 @@ async def test_CVE_2026_25536_equal_ids_of_two_clients_never_cross(tmp_path: Pat
     with Guarded({"one": server}, tmp_path, settings, keys=dict.fromkeys(WHO, USUAL)) as gateway:
         wait_ready(gateway, "one")
         callers = {who: gateway.as_(who) for who in WHO}
-        sessions = {who: Mcp(caller) for who, caller in callers.items()}
+        sessions = {who: Mcp(caller) if era == "handshake" else None for who, caller in callers.items()}
         wanted = [(who, number) for number in range(CALLS) for who in WHO]
         requests = [request_of(callers[who], sessions[who], number) for who, number in wanted]
         answers = await asyncio.gather(*(ask(gateway.port, request) for request in requests))

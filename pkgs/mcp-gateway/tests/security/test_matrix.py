@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.faces.knocking import Mcp, check_log, check_problem, exact
+from tests.faces.knocking import Mcp, Modern, check_log, check_problem, exact
 from tests.security.cast import Guarded, arrived, bare, journalled, wait_ready
 
 USUAL = ["read", "call"]
@@ -109,6 +109,7 @@ def test_S21_every_list_shows_what_may_be_seen(stage: Stage, principal: str) -> 
     caller, sees = stage.gateway.as_(principal), SEES[principal]
     listed = {stage.exposed[one] for one in sees - {OFF}}
     assert Mcp(caller).tools().keys() == listed
+    assert {tool["name"] for tool in Modern(caller).ask("tools/list")["tools"]} == listed
     for server in ("good", "exact", "hidden"):
         native = {tool for of, tool in sees - {OFF} if of == server}
         if native:
@@ -135,20 +136,22 @@ def test_S21_what_is_listed_can_be_called_and_nothing_else(stage: Stage, princip
         if caller.request("GET", f"/servers/{server}/mcp").status != 404
     }
     assert servers >= {server for server, _ in sees}
-    whole = Mcp(caller)
+    whole, modern = Mcp(caller), Modern(caller)
     for server, tool in (*stage.exposed, DENIED):
         before = stage.arrived()
         answer = caller.request("POST", path_of(server, tool), {})
         shown = caller.get(path_of(server, tool))
         name = stage.exposed.get((server, tool), "good__env")
         over_mcp = whole.post(Mcp.message("tools/call", {"name": name, "arguments": {}}, 1))
+        alone = modern.post("tools/call", {"name": name, "arguments": {}})
         if (server, tool) in sees and has(principal, "call"):
             expected = 503 if (server, tool) == OFF else 200
             assert answer.status == expected, (server, tool, answer)
-            assert ("result" in over_mcp.json()) is (expected == 200)
+            assert ("result" in over_mcp.json()) is ("result" in alone.json()) is (expected == 200)
             continue
         assert stage.arrived() == before, (principal, server, tool)
         assert "error" in over_mcp.json()
+        assert alone.json()["error"]["code"] == over_mcp.json()["error"]["code"]
         if not has(principal, "call"):
             check_problem(answer, 403, "refused")
             assert shown.status == (200 if (server, tool) in sees else 404)
@@ -160,6 +163,7 @@ def test_S21_what_is_listed_can_be_called_and_nothing_else(stage: Stage, princip
         assert answer.status == 404
         missing = whole.post(Mcp.message("tools/call", {"name": NEVER, "arguments": {}}, 1))
         assert bare(over_mcp, name) == bare(missing, NEVER)
+        assert bare(alone, name) == bare(modern.post("tools/call", {"name": NEVER, "arguments": {}}), NEVER)
         if has(principal, "read"):
             assert bare(shown, server, tool) == bare(caller.get(path_of(*ghost)), *ghost)
         if server in servers:

@@ -301,6 +301,24 @@ def test_S02_a_named_page_is_told_that_it_may_ask(gateway: Guarded, origin: str)
     assert "*" not in "".join(shared(told).values())
 
 
+def test_S02_a_named_page_may_repeat_arguments_in_headers_that_no_list_knows(gateway: Guarded) -> None:
+    told = preflight(gateway, PAGE, headers="mcp-method,Mcp-Param-Region, mcp-param-x.y")
+    assert told.status in (200, 204), told
+    allowed = told.headers["access-control-allow-headers"].lower().split(", ")
+    assert {"mcp-param-region", "mcp-param-x.y", "mcp-name", "authorization"} <= set(allowed)
+    plain = preflight(gateway, PAGE).headers["access-control-allow-headers"]
+    assert "mcp-param" not in plain  # what one page asked for is not told another
+    for header in (
+        "mcp-param-",
+        "mcp-param-a b",
+        "x-mcp-param-a",
+        "mcp-param-a, x-anything",
+        "mcp-param-\u00e9",
+    ):
+        assert preflight(gateway, PAGE, headers=header).status == 400, header
+    check_problem(preflight(gateway, "https://evil.test", headers="mcp-param-a"), 403, "refused")
+
+
 def test_S02_a_named_page_may_not_send_a_code_or_play_a_proxy(gateway: Guarded) -> None:
     for header in ("mcp-gateway-code", "mcp-gateway-proxy-secret", "tailscale-user-login", "x-anything"):
         assert header not in preflight(gateway, PAGE, headers=header).headers.get(

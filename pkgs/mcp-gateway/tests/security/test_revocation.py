@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faces.knocking import Line, Mcp, check_log, check_problem, exact
+from tests.faces.knocking import Line, Mcp, Modern, check_log, check_problem, exact
 from tests.harness import Gateway, until
 from tests.security.cast import Guarded, arrived, hash_of, journalled, settled, wait_ready
 
@@ -62,13 +62,16 @@ class Open:
         params = {"name": "good__progress", "arguments": steps, "_meta": {"progressToken": "t"}}
         body = Mcp.message("tools/call", params, "a")
         self.open("mcp call", "POST", "/mcp", body, self.session.headers)
+        modern = Modern(caller)
+        body = modern.message("tools/call", params, "a", progressToken="t")
+        self.open("modern call", "POST", "/mcp", body, modern.headers("tools/call", params))
         answer = caller.request("POST", "/api/tools/good/sleep", sleep, {"Prefer": "respond-async"})
         self.kept = str(answer.json()["id"])
         self.open("kept call", "GET", f"/api/calls/{self.kept}", None, STREAM)
         if "operate" in rights:
             self.open("logs", "GET", "/api/servers/good/logs", None, STREAM)
         self.ask("plain call", lambda: caller.request("POST", "/api/tools/good/sleep", sleep))
-        settled(journal, before + 4)
+        settled(journal, before + 5)
 
     def open(self, name: str, method: str, path: str, body: object, headers: dict[str, str]) -> None:
         response = self.stack.enter_context(self.caller.open(method, path, body, headers))
@@ -89,7 +92,7 @@ class Open:
         for thread in self.threads:
             thread.join(10)
             assert not thread.is_alive(), "a call of the revoked key still waits"
-        for name in ("rest call", "mcp call", "kept call", "plain call"):
+        for name in ("rest call", "mcp call", "modern call", "kept call", "plain call"):
             assert b"not valid any more" in self.ended[name] or b"session was closed" in self.ended[name], (
                 name
             )
@@ -106,7 +109,7 @@ def test_S09_a_revoked_key_takes_everything_along(gateway: Guarded, journal: Pat
     for method, path in (("GET", "/api/me"), ("POST", "/mcp"), ("GET", f"/api/calls/{everything.kept}")):
         check_problem(caller.request(method, path, {}), 401, "unauthenticated")
     everything.check_over()
-    until(lambda: seen(gateway)["cancelled"] == before["cancelled"] + 4, 10, "its calls are taken back")
+    until(lambda: seen(gateway)["cancelled"] == before["cancelled"] + 5, 10, "its calls are taken back")
     until(lambda: seen(gateway)["running"] == 0, 10, "none of its calls runs")
     assert others.call("good__echo", {"text": "x"})["result"]
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from mcp_gateway.catalog import Tool
 from mcp_gateway.config.model import SecretRef, ServerConfig
@@ -58,6 +59,14 @@ def test_a_secret_is_replaced_wherever_it_stands_and_the_rest_keeps_its_bytes() 
     assert tools[1] is odd
     assert remarks == ["tool 1 of the list is shown without a secret that its server put there"]
     assert offered.text(f"say {SECRET}") == "say •••"
+
+
+def test_a_secret_in_what_a_server_says_of_itself_is_replaced() -> None:
+    offered = Offered([SECRET, "12345678"])
+    info = Raw(b'{"name": "n", "version":1.0}')
+    assert offered.value(info) is info
+    assert json.loads(bytes(offered.value(Raw(json.dumps({"name": SECRET}).encode())))) == {"name": "•••"}
+    assert offered.value(Raw(b'{"number":12345678}')) == Raw(b"null")
 
 
 @pytest.mark.parametrize(

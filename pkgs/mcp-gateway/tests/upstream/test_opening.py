@@ -133,6 +133,10 @@ def said(*methods: str) -> list[str]:
     ]
 
 
+# What MCP Apps asks of a client that can show views.
+VIEWS = {"extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}}}
+
+
 # -- one era --------------------------------------------------------------------------------------------
 
 
@@ -147,12 +151,12 @@ async def test_a_server_that_refuses_discover_is_opened_by_handshake_on_the_same
     assert bytes(result.capabilities["x-new"]) == b'{"n": 1.0}', "as the server sent it"
 
 
-async def test_the_handshake_offers_the_latest_revision_and_no_capability() -> None:
+async def test_the_handshake_offers_the_latest_revision_and_no_capability_to_ask() -> None:
     script = Script({"initialize": INITIALIZED})
     await opened(script, HANDSHAKE)
     assert json.loads(msgspec.json.encode(script.params["initialize"])) == {
         "protocolVersion": "2025-11-25",
-        "capabilities": {},
+        "capabilities": VIEWS,
         "clientInfo": CLIENT,
     }
 
@@ -164,9 +168,20 @@ async def test_a_probe_carries_the_meta_of_the_modern_era() -> None:
         "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientInfo": CLIENT,
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": VIEWS,
         }
     }
+
+
+@pytest.mark.parametrize("beside", [True, False])
+async def test_a_modern_server_says_who_it_is_in_meta_or_beside(beside: bool) -> None:
+    info = {"name": "m", "version": "2", "icons": []}
+    meta = {"_meta": {"io.modelcontextprotocol/serverInfo": info}}
+    bare = {name: value for name, value in DISCOVERED.items() if name != "serverInfo"}
+    result = await opened(
+        Script({"server/discover": bare | ({"serverInfo": info} if beside else meta)}), MODERN
+    )
+    assert json.loads(bytes(result.server_info)) == info
 
 
 @pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
@@ -201,7 +216,7 @@ async def test_a_handshake_with_a_modern_server_says_what_that_era_wants_of_ever
     assert json.loads(msgspec.json.encode(script.params["initialize"]))["_meta"] == {
         "io.modelcontextprotocol/protocolVersion": "2025-11-25",
         "io.modelcontextprotocol/clientInfo": CLIENT,
-        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientCapabilities": VIEWS,
     }
 
 

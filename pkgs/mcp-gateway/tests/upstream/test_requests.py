@@ -314,6 +314,20 @@ async def test_a_log_message_is_told_only_to_a_call_that_is_alone(stage: Stage, 
     assert other.take() == ()
 
 
+async def test_a_question_of_our_own_takes_no_log_message_from_a_call(
+    stage: Stage, server: FakeServer
+) -> None:
+    fake, call, _ = await one_call(stage, server)
+    mailbox = call.listen()
+    server.answers["logging/setLevel"] = lambda *_: None
+    setting = asyncio.create_task(fake.requests.ask("logging/setLevel", {}, 60.0))
+    await until(lambda: server.now.said("logging/setLevel"), "it is asked")
+    server.now.mention("notifications/message", level="info", data="meanwhile")
+    assert [json.loads(note.data)["data"] for note in mailbox.take()] == ["meanwhile"]
+    setting.cancel()
+    await asyncio.gather(setting, return_exceptions=True)
+
+
 @pytest.mark.usefixtures("quick_tick")
 async def test_a_call_that_goes_on_says_so_now_and_then(stage: Stage, server: FakeServer) -> None:
     _, call, number = await one_call(stage, server)

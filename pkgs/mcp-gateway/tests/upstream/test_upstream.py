@@ -14,7 +14,7 @@ from mcp_gateway.upstream import lifecycle, process, upstream
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.lifecycle import Life, Restart, Start, State, Stop
 from mcp_gateway.upstream.upstream import INSTALL_TIMEOUT_S, Unresolvable, Upstream
-from mcp_gateway.wire.revisions import Era
+from mcp_gateway.wire.revisions import SHARED_CAPABILITIES, Era
 from tests.upstream.parts import (
     CLIENT,
     DYING_S,
@@ -758,7 +758,7 @@ async def test_every_request_to_a_modern_server_carries_its_meta(stage: Stage, s
     era = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": CLIENT,
-        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientCapabilities": SHARED_CAPABILITIES,
     }
     assert server.now.said("tools/list")[0]["params"]["_meta"] == era
     (_, one, first), (_, two, second) = server.calls

@@ -108,6 +108,13 @@ def modern(result: bytes, *, may_be_kept: bool = False) -> bytes:
         (b'{"content":[]}', b'{"resultType":"complete","content":[]}'),
         (b'{ "content":[1.0]}', b'{"resultType":"complete", "content":[1.0]}'),
         (b'{"resultType":"complete","z":1}', b'{"resultType":"complete","z":1}'),
+        (b'{"z":1,"resultType":"complete"}', b'{"z":1,"resultType":"complete"}'),
+        (b'{"resultType" : "complete","z":1}', b'{"resultType" : "complete","z":1}'),
+        (b'{"a":{"resultType":"complete"}}', b'{"resultType":"complete","a":{"resultType":"complete"}}'),
+        (
+            b'{"a":[{"resultType":"complete"} ]}',
+            b'{"resultType":"complete","a":[{"resultType":"complete"} ]}',
+        ),
         (b'{"z":1,"resultType":"task"}', b'{"z":1,"resultType":"task"}'),
         (b'{"x":{"resultType":"inner"}}', b'{"resultType":"complete","x":{"resultType":"inner"}}'),
         (b'{"t":"\\ud83d \\"resultType\\""}', b'{"resultType":"complete","t":"\\ud83d \\"resultType\\""}'),

@@ -36,7 +36,7 @@ def test_the_modern_meta_has_the_members_the_specification_names() -> None:
     assert meta == {
         mcp_types.PROTOCOL_VERSION_META_KEY: "2026-07-28",
         mcp_types.CLIENT_INFO_META_KEY: {"name": "g", "version": "1"},
-        mcp_types.CLIENT_CAPABILITIES_META_KEY: {},
+        mcp_types.CLIENT_CAPABILITIES_META_KEY: revisions.SHARED_CAPABILITIES,
     }
 
 

@@ -7,6 +7,7 @@ and the rights it asks for.
 
 import contextlib
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -57,6 +58,7 @@ _CORS_HEADERS: Final = (
     *("authorization", "content-type", "accept", "prefer", "last-event-id", "x-session-id"),
     *("mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"),
 )
+_PARAM: Final = re.compile(rb"mcp-param-[!#$%&'*+\-.^_`|~0-9a-z]+")
 _CORS_READABLE: Final = (
     *("mcp-session-id", "mcp-protocol-version", "mcp-gateway-call", "location"),
     *("retry-after", "www-authenticate", "content-disposition"),
@@ -89,23 +91,27 @@ class Application:
         if scope["type"] != "http":
             return  # no lifespan is used and no websocket is offered
         if self._edge.is_named_page(scope):
-            await self._for_pages(self._edge.rules().cors)(scope, receive, send)
+            await self._for_pages(self._edge.rules().cors, _params_asked_for(scope))(scope, receive, send)
         else:
             await self._serve(scope, receive, send)
 
-    def _for_pages(self, origins: frozenset[bytes]) -> _App:
-        """The same for pages of the origins that the operator named, which may read the answers."""
+    def _for_pages(self, origins: frozenset[bytes], params: tuple[str, ...]) -> _App:
+        """The same for pages of the origins that the operator named, which may read the answers.
+
+        `params` are headers that a page wants to send because a tool has its arguments repeated there.
+        """
         known, app = self._cors
-        if known != origins:
+        if params or known != origins:
             app = CORSMiddleware(
                 self._serve,
                 allow_origins=[origin.decode() for origin in origins],
                 allow_methods=_CORS_METHODS,
-                allow_headers=_CORS_HEADERS,
+                allow_headers=(*_CORS_HEADERS, *params),
                 expose_headers=_CORS_READABLE,
                 allow_private_network=True,
             )
-            self._cors = origins, app
+            if not params:
+                self._cors = origins, app
         return app
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,6 +153,15 @@ class Application:
             await self._rest(scope, receive, send)
         except Exception:  # answered already, by the handler in `rest.py`
             logger.exception("a request to %s failed", scope["raw_path"])
+
+
+def _params_asked_for(scope: Scope) -> tuple[str, ...]:
+    """Those of the headers that a preflight asks for whose names are up to the tools of the servers."""
+    if scope["method"] != "OPTIONS":
+        return ()
+    asked = (value for name, value in scope["headers"] if name == b"access-control-request-headers")
+    names = (name.strip().lower() for name in b",".join(asked).split(b","))
+    return tuple(name.decode("ascii") for name in names if _PARAM.fullmatch(name))
 
 
 def _mcp_endpoint(path: bytes) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@
     sign_ins   who has signed in on the page
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
+    loglevels  how much of a server's log messages is wanted
     bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
@@ -46,6 +47,7 @@ from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, 
 from mcp_gateway.gateway.console import Console
 from mcp_gateway.gateway.events import LISTS, Events, Feed, Shown
 from mcp_gateway.gateway.keys import FLUSH_S, LOOK_S, Keys
+from mcp_gateway.gateway.loglevels import LogLevels
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
 from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
 from mcp_gateway.gateway.primitives import (
@@ -68,6 +70,7 @@ from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
 from mcp_gateway.upstream.exchange import Mailbox, Note
 from mcp_gateway.upstream.gate import Gate
 from mcp_gateway.upstream.logring import LogRing
+from mcp_gateway.upstream.opening import Opened
 from mcp_gateway.upstream.process import Nursery
 from mcp_gateway.upstream.stance import SHARED
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
@@ -159,6 +162,7 @@ class Gateway:
         self.sign_ins.gone, self.sign_ins.left = self.end_of, self._left
         self.at_end_of: list[Callable[[str], None]] = []  # what faces do when a caller may not go on
         self._minding_keys: asyncio.Task[None] | None = None
+        self.log_levels = LogLevels(self.servers.mind_log_levels)
 
     async def start(self, spool_dir: Path, artifacts_dir: Path) -> None:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
@@ -176,6 +180,7 @@ class Gateway:
                 self.instance,
                 self.subscriptions.updated,
                 self.subscriptions.announced,
+                self.log_levels.wanted,
             )
         )
         self.servers.start()
@@ -344,6 +349,15 @@ class Gateway:
             return told[0][1] if told else ""
         return "\n\n".join(f"# {title}\n\n{instructions}" for title, instructions in told)
 
+    def introductions(self, caller: Caller, server: str | None) -> list[Opened | None]:
+        """How the servers, or this one, said what they are and can; None for one that is yet to say it."""
+        require(caller, Right.READ, Right.CALL)
+        return [
+            up.opened
+            for up in self.servers.all()
+            if (up.opened or up.life.is_coming) and server in (None, up.id) and sees_server(caller, up.id)
+        ]
+
     def show_server(self, caller: Caller, server: str) -> dict[str, Any]:
         require(caller, Right.READ)
         return self._view(caller, self._upstream(caller, server))
@@ -463,6 +477,10 @@ class Gateway:
     def open_call(self, request: Request) -> Call:
         """See `Calls.open`."""
         return self.calls.open(request)
+
+    def server_of_task(self, caller: Caller, task_id: str) -> str:
+        """See `Tasks.server_of`; of all servers."""
+        return self.calls.tasks.server_of(caller.id, (up.id for up in self.servers.all()), task_id)
 
     def refuse_call(
         self,
@@ -588,14 +606,18 @@ class Gateway:
             raise GatewayError(Kind.BUSY, "Too many live feeds are open", retry_after_s=5.0)
         return feed
 
-    def open_listener(self, caller: Caller, server: str | None, *, is_stream: bool = False) -> Listener:
+    def open_listener(
+        self, caller: Caller, server: str | None, *, session: str = "", is_stream: bool = False
+    ) -> Listener:
         """Somebody who is told what changes at one server, or at all that the caller sees; to be closed.
+
+        `session` is what the client of its calls has as such.
 
         Raises:
             GatewayError: `busy` when there are too many.
         """
         require(caller, Right.READ, Right.CALL, Right.OPERATE)
-        return self.subscriptions.open(caller, server, is_stream=is_stream)
+        return self.subscriptions.open(caller, server, session=session, is_stream=is_stream)
 
     async def subscribe(
         self, listener: Listener, server: str, uri: str, said: str, limit_s: float = ACCEPT_S

@@ -19,10 +19,20 @@ from mcp_gateway.access.limits import concurrency_of
 from mcp_gateway.access.policy import offers, require, require_on_tool, sees_server, sees_tool
 from mcp_gateway.config.model import Limits
 from mcp_gateway.errors import CallCancelled, GatewayError, InputRequired, Kind
+from mcp_gateway.gateway import tasks
 from mcp_gateway.gateway.artifacts import Artifacts, Form, document
 from mcp_gateway.gateway.events import Events
 from mcp_gateway.gateway.payloads import Payloads
-from mcp_gateway.gateway.primitives import CALL_TOOL, COMPLETE, GET_PROMPT, may_ask
+from mcp_gateway.gateway.primitives import (
+    CALL_TOOL,
+    GET_PROMPT,
+    METHODS,
+    READ_RESOURCE,
+    may_ask,
+    may_pass,
+    not_offered,
+    require_same_era,
+)
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord, call_id_text
 from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
@@ -58,7 +68,8 @@ class Request:
     `params` are the members of the request as they go to the server, the native name included. Of `headers`,
     names in lower case, go those that the server's configuration names.
     Where `method` is not `tools/call` there is no tool: `target` is the resource's URI or the prompt's name,
-    both native; of a completion, what is being filled in, a prompt if `is_prompt`.
+    both native; of a completion, what is being filled in, a prompt if `is_prompt`. `task` is the id of the
+    task that it is about.
     """
 
     caller: Caller
@@ -74,6 +85,7 @@ class Request:
     target: str = ""
     is_prompt: bool = False
     client: Client = NO_CLIENT
+    task: str = ""
 
 
 class Call:
@@ -179,6 +191,7 @@ class Calls:
         self.stopping = False
         self._kept: OrderedDict[int, Call] = OrderedDict()
         self._kept_bytes = 0
+        self.tasks = tasks.Tasks(servers.has_link)
         servers.moved = self._moved
 
     def open(self, request: Request) -> Call:
@@ -199,9 +212,9 @@ class Calls:
             request.target,
         )
         try:
-            upstream = self._find(request)
+            shared = self._find(request)
             under_way = self._count(request.caller)
-            upstream = self._servers.links.for_call(upstream, request.caller, request.client, request.method)
+            upstream = self._link_for(request, shared)
             config = upstream.config
             idle_s = config.timeout_s if request.timeout_s is None else request.timeout_s
             exchange = Exchange(
@@ -227,6 +240,15 @@ class Calls:
         self.running[record.id] = call
         self._under_way[request.caller.id] = under_way
         return call
+
+    def _link_for(self, request: Request, shared: Upstream) -> Upstream:
+        """The link of that server which a request goes over."""
+        if request.method not in tasks.OF_ONE:
+            return self._servers.links.for_call(shared, request.caller, request.client, request.method)
+        link = self.tasks.link_of(request.caller.id, request.server, request.task)
+        if link.opened is not None and link.opened.era is not request.client.era:
+            raise not_offered(request.method)
+        return link
 
     def refuse(
         self,
@@ -307,8 +329,12 @@ class Calls:
             raise unknown_server(request.server)
         if request.method == CALL_TOOL:
             self._may_call(caller, request, upstream)
-        else:
+        elif request.method in METHODS:
             may_ask(caller, request, upstream)
+        elif request.method in tasks.OF_ONE or request.method == tasks.LIST:  # who began one may ask about it
+            require_same_era(request, upstream)
+        else:
+            may_pass(caller, request, upstream)
         return upstream
 
     def _may_call(self, caller: Caller, request: Request, upstream: Upstream) -> None:
@@ -341,6 +367,10 @@ class Calls:
         if isinstance(exchange.result, Spooled):
             self._ended_large(call, exchange.result)
         elif exchange.result is not None:
+            if record.method == tasks.LIST:
+                exchange.result = self.tasks.only_own(record.caller, record.server, exchange.result)
+            elif record.method == CALL_TOOL and (call.client.era is Era.MODERN or "task" in exchange.params):
+                self._learn_task(call, exchange.result)
             size = memoryview(exchange.result).nbytes
             said = verdict(exchange.result)
             if said.resultType != "input_required":
@@ -364,6 +394,10 @@ class Calls:
         if call.kept_until is not None:
             self._count_kept(call)
 
+    def _learn_task(self, call: Call, result: Raw) -> None:
+        if self.tasks.learn(call.caller.id, call.upstream, result):
+            call.upstream.requests.goes_on(call.exchange)
+
     def _forget_one_of(self, caller_id: str) -> None:
         left = self._under_way.get(caller_id, 0) - 1
         if left > 0:
@@ -377,6 +411,7 @@ class Calls:
 
     def end_of(self, caller_id: str, reason: str) -> None:
         """Cancels the calls of a caller who may not go on, and forgets what was kept for them."""
+        self.tasks.end_of(caller_id)
         for call in [call for call in self.running.values() if call.caller.id == caller_id]:
             call.cancel(reason)
         for call_id in [call.id for call in self._kept.values() if call.caller.id == caller_id]:
@@ -389,14 +424,14 @@ class Calls:
         error: GatewayError | None = None
         if said.resultType == "input_required":
             error = InputRequired(record.server, b"")  # what it asks cannot be this long
-        elif record.method == COMPLETE:
-            detail = f"The answer of `{record.server}`, {size} bytes, is no list of completions"
+        elif record.method not in _FORMS:
+            detail = f"The answer of `{record.server}` to `{record.method}` is {size} bytes long"
             error = GatewayError(Kind.LOST, detail, server=record.server)
         else:
             try:
                 what = record.target or record.tool
                 artifact = self._artifacts.keep(call.caller.id, record.server, what, large)
-                form = _FORMS.get(record.method, Form.RESOURCE)
+                form = _FORMS[record.method]
                 exchange.result = Raw(
                     document(artifact, large, is_error=said.isError, form=form, uri=call.target)
                 )
@@ -472,7 +507,13 @@ class Calls:
         return call if call is not None and call.caller.id == caller.id else None
 
 
-_FORMS: Final = {CALL_TOOL: Form.TOOL, GET_PROMPT: Form.PROMPT}
+# What of the answers may be so large that a document stands for it.
+_FORMS: Final = {
+    CALL_TOOL: Form.TOOL,
+    tasks.RESULT: Form.TOOL,
+    READ_RESOURCE: Form.RESOURCE,
+    GET_PROMPT: Form.PROMPT,
+}
 
 
 class _Verdict(msgspec.Struct):

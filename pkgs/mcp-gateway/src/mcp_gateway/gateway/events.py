@@ -14,8 +14,8 @@ from mcp_gateway.wire.envelope import encode
 
 LISTS: Final = frozenset({"tools", "resources", "prompts"})  # kinds that tell of a list that has changed
 MAX_UNREAD: Final = 1_000
-MAX_FEEDS: Final = 4_096  # every MCP session may hold one
-MAX_OF_ONE: Final = 2_048  # of one caller, so that others find room; its sessions and some readers
+MAX_FEEDS: Final = 4_096  # pages, terminals, and readers of logs
+MAX_OF_ONE: Final = 2_048  # of one caller, so that others find room
 
 
 @dataclass(frozen=True, slots=True)

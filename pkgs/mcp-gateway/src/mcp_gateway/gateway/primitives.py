@@ -1,4 +1,5 @@
-"""What may be asked of a server beside its tools: to read a resource, to get a prompt, to complete a word.
+"""What may be asked of a server beside its tools: to read a resource, to get a prompt, to complete a word,
+and what the gateway knows nothing of.
 
 The rules for `calls.py`, which sends it: who may see a server as a whole may ask for what it has, and to
 everybody else it is unknown, in the words of what is not there. Knows no face.
@@ -10,6 +11,7 @@ from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import require_on_whole_server, sees_whole_server
 from mcp_gateway.errors import METHOD_NOT_FOUND, GatewayError, Kind
 from mcp_gateway.shelves import COMPLETIONS, PROMPTS, RESOURCES
+from mcp_gateway.upstream.client import Client
 from mcp_gateway.upstream.upstream import Upstream
 
 CALL_TOOL: Final = "tools/call"
@@ -18,6 +20,8 @@ GET_PROMPT: Final = "prompts/get"
 COMPLETE: Final = "completion/complete"
 METHODS: Final = frozenset({CALL_TOOL, READ_RESOURCE, GET_PROMPT, COMPLETE})
 
+STARTING_RETRY_S: Final = 1.0
+MAX_METHOD_CHARS: Final = 80  # of a method that nobody knows, in an error
 MAX_SHOWN_CHARS: Final = 200  # of a name or URI that nobody knows, in an error
 _NEEDED: Final = {READ_RESOURCE: RESOURCES, GET_PROMPT: PROMPTS, COMPLETE: COMPLETIONS}
 
@@ -33,6 +37,39 @@ class Wish(Protocol):
     def target(self) -> str: ...
     @property
     def is_prompt(self) -> bool: ...
+    @property
+    def client(self) -> Client: ...
+
+
+def may_pass(caller: Caller, wish: Wish, upstream: Upstream) -> None:
+    """Whether a method that the gateway does not know may be sent to the server, which the caller sees.
+
+    Raises:
+        GatewayError: `unknown`, `refused` or `unavailable`.
+    """
+    if not sees_whole_server(caller, wish.server):
+        raise not_offered(wish.method)
+    require_on_whole_server(caller, Right.CALL, wish.server)
+    require_same_era(wish, upstream)
+
+
+def require_same_era(wish: Wish, upstream: Upstream) -> None:
+    """What is not translated is only for a server that speaks the client's era.
+
+    Raises:
+        GatewayError: `unknown`, or `unavailable` as long as that is not known.
+    """
+    if upstream.opened is None:
+        upstream.check_coming()
+        detail = f"The server `{wish.server}` has not said yet what it speaks"
+        raise GatewayError(Kind.UNAVAILABLE, detail, server=wish.server, retry_after_s=STARTING_RETRY_S)
+    if wish.client.era not in upstream.opened.eras:
+        raise not_offered(wish.method)
+
+
+def not_offered(method: str) -> GatewayError:
+    detail = f"The method `{method[:MAX_METHOD_CHARS]}` is not offered"
+    return GatewayError(Kind.UNKNOWN, detail, rpc_code=METHOD_NOT_FOUND)
 
 
 def may_ask(caller: Caller, wish: Wish, upstream: Upstream) -> None:

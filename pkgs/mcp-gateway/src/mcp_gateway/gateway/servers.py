@@ -124,8 +124,17 @@ class Servers:
     def get(self, server: str) -> Upstream | None:
         return self._upstreams.get((server, SHARED))
 
+    def has_link(self, upstream: Upstream) -> bool:
+        """Whether calls still go over it."""
+        return upstream is self.get(upstream.id) or upstream in self.links.of(upstream.id)
+
     def all(self) -> list[Upstream]:
         return list(self._upstreams.values())
+
+    def mind_log_levels(self) -> None:
+        """Of some server another level of log messages may be wanted."""
+        for upstream in self._owners:
+            upstream.mind_log_level()
 
     # Another configuration
 

@@ -21,6 +21,8 @@ from mcp_gateway.gateway.bells import Bell, Patience
 from mcp_gateway.gateway.primitives import READ_RESOURCE, may_ask
 from mcp_gateway.listed import MAX_URI_CHARS
 from mcp_gateway.shelves import TOOLS
+from mcp_gateway.upstream.client import NO_CLIENT, Client
+from mcp_gateway.upstream.stance import SHARED, Scope
 from mcp_gateway.upstream.upstream import Upstream
 
 EVERY_S: Final = 1.0  # to a client, of one kind or one resource; looking again faster helps nobody
@@ -59,12 +61,14 @@ class _Reading:
     target: str
     method: str = READ_RESOURCE
     is_prompt: bool = False
+    client: Client = NO_CLIENT
 
 
 class Listener:
     """Somebody who is told what changes. `kinds` are the lists of interest; `server` None: those of all.
 
-    `uris` is what it has subscribed to, by server and native URI, each as its client wrote it.
+    `uris` is what it has subscribed to, by server and native URI, each as its client wrote it. `session` is
+    the handle of the session that listens; empty for a stream.
     """
 
     __slots__ = (
@@ -78,12 +82,16 @@ class Listener:
         "is_stream",
         "kinds",
         "server",
+        "session",
         "uris",
     )
 
-    def __init__(self, owner: "Subscriptions", caller: Caller, server: str | None, is_stream: bool) -> None:
+    def __init__(
+        self, owner: "Subscriptions", caller: Caller, server: str | None, session: str, is_stream: bool
+    ) -> None:
         self.caller = caller
         self.server = server
+        self.session = session
         self.is_stream = is_stream
         self.kinds: frozenset[str] = frozenset()
         self.uris: dict[tuple[str, str], str] = {}
@@ -145,7 +153,8 @@ class Subscriptions:
     """`find` gives the shared link of a server, `links` those beside it.
 
     The shared one decides what is accepted; the others are asked as well, since a call over one of them may
-    change what no other process of the server knows of.
+    change what no other process of the server knows of. One that is for a session or a caller alone, because
+    the server keeps a state for each (`isolation`), is asked for what they want, and heard by nobody else.
     """
 
     def __init__(self, find: Find, links: Links) -> None:
@@ -158,7 +167,8 @@ class Subscriptions:
         self._total = 0
         self._by_uri: dict[str, dict[str, dict[Listener, None]]] = {}  # by server and native URI
         self._paced: dict[Listener, None] = {}
-        self._passed: dict[tuple[str, str], bool] = {}  # since the last tick; whether it was said again
+        # What was passed on since the last tick: of which link, and whether it was said again.
+        self._passed: dict[tuple[str, str, Scope], bool] = {}
         self._ticking: asyncio.TimerHandle | None = None
         self._is_over = False
 
@@ -172,13 +182,15 @@ class Subscriptions:
         """How many listeners are streams of the modern era."""
         return sum(self._streams.values())
 
-    def open(self, caller: Caller, server: str | None, *, is_stream: bool) -> Listener:
+    def open(
+        self, caller: Caller, server: str | None, *, session: str = "", is_stream: bool = False
+    ) -> Listener:
         """A listener that hears nothing yet; to be closed.
 
         Raises:
             GatewayError: `busy`.
         """
-        listener = Listener(self, caller, server, is_stream)
+        listener = Listener(self, caller, server, session, is_stream)
         if is_stream:
             of_one = self._streams.get(caller.id, 0)
             if of_one >= MAX_STREAMS_OF_ONE or self.streams >= MAX_STREAMS:
@@ -239,7 +251,8 @@ class Subscriptions:
             if problem is not None:
                 raise problem
             for link in self._links(server):
-                link.subscribing.want(uri)
+                if _hears(listener, link.scope):
+                    link.subscribing.want(uri)
         except BaseException:
             self.unsubscribe(listener, server, uri)
             raise
@@ -281,8 +294,9 @@ class Subscriptions:
 
     def made(self, link: Upstream) -> None:
         """A link beside the shared one of a server has been made."""
-        for uri in self._by_uri.get(link.id, ()):
-            link.subscribing.want(uri)
+        for uri, listeners in self._by_uri.get(link.id, {}).items():
+            if any(_hears(listener, link.scope) for listener in listeners):
+                link.subscribing.want(uri)
 
     def removed(self, server: str) -> None:
         """The server is not configured any more: what was subscribed to there is gone."""
@@ -294,35 +308,36 @@ class Subscriptions:
 
     def updated(self, upstream: Upstream, uri: str) -> None:
         """A server says that a resource has changed, which may be a part of one that was subscribed to."""
-        server = upstream.id
-        table = self._by_uri.get(server)
-        if table is None or len(uri) > MAX_URI_CHARS:
+        if len(uri) > MAX_URI_CHARS:
             return
-        if (server, uri) in self._passed:
-            self._passed[server, uri] = True
-        elif not self._pass_on(table, server, uri):
+        said = upstream.id, uri, upstream.scope
+        if said in self._passed:
+            self._passed[said] = True
+        elif not self._pass_on(*said):
             upstream.requests.counts["stray updates"] += 1
         elif len(self._passed) < MAX_PASSED:
-            self._passed[server, uri] = False
+            self._passed[said] = False
             self._keep_ticking()
 
-    def _pass_on(self, table: dict[str, dict[Listener, None]], server: str, uri: str) -> bool:
-        heard = False
+    def _pass_on(self, server: str, uri: str, scope: Scope) -> bool:
+        table, heard = self._by_uri.get(server, {}), False
         changed = Changed("", server, uri)
         for whole in (uri, *islice(_wholes(uri), MAX_WHOLES)):
             for listener in table.get(whole, ()):
                 heard = True
-                if sees_whole_server(listener.caller, server):
+                if sees_whole_server(listener.caller, server) and _hears(listener, scope):
                     listener.hear(changed, None if whole == uri else Changed("", server, whole))
         return heard
 
     def announced(self, upstream: Upstream, kind: str) -> None:
         """A server says that one of its lists has changed."""
-        self.lists_changed({kind: frozenset({upstream.id})})
+        self.lists_changed({kind: frozenset({upstream.id})}, upstream.scope)
 
-    def lists_changed(self, changed: Mapping[str, frozenset[str]]) -> None:
-        """Which lists have, by kind, and whose part of each it was."""
+    def lists_changed(self, changed: Mapping[str, frozenset[str]], scope: Scope = SHARED) -> None:
+        """Which lists have, by kind, and whose part of each it was; over which link that was heard."""
         for listener in self._listeners:
+            if listener.kinds and not _hears(listener, scope):
+                continue
             for kind in listener.kinds & changed.keys():
                 if any(_concerns(listener, kind, server) for server in changed[kind]):
                     listener.hear(Changed(kind))
@@ -342,16 +357,19 @@ class Subscriptions:
         self._ticking = None
         now = now_s()
         self._passed, passed = {}, self._passed
-        for (server, uri), again in passed.items():
-            if (
-                again
-                and (table := self._by_uri.get(server)) is not None
-                and self._pass_on(table, server, uri)
-            ):
-                self._passed[server, uri] = False
+        for said, again in passed.items():
+            if again and self._pass_on(*said):
+                self._passed[said] = False
         self._paced = {listener: None for listener in self._paced if listener.mature(now)}
         if self._paced or self._passed:
             self._keep_ticking()
+
+
+def _hears(listener: Listener, scope: Scope) -> bool:
+    """Whether what is heard over a link of this scope may be for the listener."""
+    if scope.kind == "session":
+        return listener.session == scope.of
+    return scope.kind != "caller" or listener.caller.id == scope.of
 
 
 def _concerns(listener: Listener, kind: str, server: str) -> bool:

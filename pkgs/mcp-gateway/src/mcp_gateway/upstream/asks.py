@@ -14,7 +14,8 @@ from mcp_gateway.upstream.link import Link
 from mcp_gateway.wire.envelope import Params, RequestId, encode, error_response, read_members, response
 
 ELICIT: Final = "elicitation/create"
-ASKED_BY: Final = {ELICIT: "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
+LIST_ROOTS: Final = "roots/list"
+ASKED_BY: Final = {ELICIT: "elicitation", "sampling/createMessage": "sampling", LIST_ROOTS: "roots"}
 """Methods that a server may use, and the capability by which a client says that it understands them."""
 
 MAX_OPEN: Final = 16  # of one call; a server that asks more at once asks no person

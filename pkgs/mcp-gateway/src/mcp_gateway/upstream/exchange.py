@@ -177,6 +177,12 @@ class Exchange:
             self._asks = (*self._asks, ask)
             self.note(Note("ask", ask=ask))
 
+    def take_back(self, method: str) -> list[Ask]:
+        """Questions of this kind that are not about this request: they go on without it."""
+        taken = [ask for ask in self.asks if ask.method == method]
+        self._asks = tuple(ask for ask in self._asks if ask.method != method)
+        return taken
+
     def note(self, note: Note) -> None:
         for mailbox in self.mailboxes:
             mailbox.put(note)

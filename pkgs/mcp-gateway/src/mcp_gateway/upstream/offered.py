@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
 
 from mcp_gateway.config.model import SecretRef, ServerConfig
 from mcp_gateway.listed import TOOL_LIST, Entry, List, Tool
@@ -51,6 +52,16 @@ class Offered:
     def text(self, text: str) -> str:
         return self._replaced(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
 
+    def value(self, raw: Raw) -> Raw:
+        """Any JSON; null where it cannot be said without the secret."""
+        text = self._replaced(bytes(raw))
+        if text == bytes(raw):
+            return raw
+        try:
+            return msgspec.json.decode(text, type=Raw)
+        except msgspec.MsgspecError:  # the secret was no text
+            return _NULL
+
     def tools(self, tools: Iterable[Tool]) -> tuple[tuple[Tool, ...], list[str]]:
         """`entries` of a list of tools."""
         return self.entries(tools, TOOL_LIST)
@@ -80,6 +91,7 @@ class Offered:
 
 
 _REDACTED: Final = REDACTED.encode()
+_NULL: Final = Raw(b"null")
 
 
 def _key(definition: bytes, of: List[Any]) -> str | None:

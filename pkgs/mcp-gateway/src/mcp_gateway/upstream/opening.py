@@ -15,9 +15,11 @@ from msgspec import Raw
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.stance import SHARED_STANCE, Stance
-from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.envelope import Params, read_members
 from mcp_gateway.wire.revisions import (
+    META_PREFIX,
     MODERN,
+    SHARED_CAPABILITIES,
     UNSUPPORTED_VERSION,
     Era,
     is_handshake,
@@ -31,6 +33,7 @@ SILENT_PROBE_S: Final = 10.0
 INSTRUCTIONS_MAX_CHARS: Final = 64 * 1024
 
 Eras = frozenset[Era]
+_SERVER_INFO: Final = META_PREFIX + "serverInfo"
 
 
 class NotUnderstood(Exception):
@@ -79,8 +82,13 @@ class _InitializeResult(msgspec.Struct):
 class _DiscoverResult(msgspec.Struct):
     supportedVersions: list[str]
     capabilities: dict[str, Raw] = {}
-    serverInfo: Raw = Raw(b"null")
+    serverInfo: Raw = Raw(b"")
     instructions: str | None = None
+    meta: Raw = msgspec.field(name="_meta", default=Raw(b"{}"))
+
+    def __post_init__(self) -> None:
+        # `_meta` is its place in this era; drafts had it beside the capabilities.
+        self.serverInfo = self.serverInfo or read_members(self.meta).get(_SERVER_INFO, Raw(b"null"))
 
 
 class _Supported(msgspec.Struct):
@@ -190,7 +198,7 @@ async def _initialize(
     """`to_modern`: the server is known to speak the modern era, whose rules it may have for every request."""
     params: Params = {
         "protocolVersion": stance.revision,
-        "capabilities": Raw(stance.capabilities),
+        "capabilities": Raw(stance.capabilities) if stance.may_be_asked else SHARED_CAPABILITIES,
         "clientInfo": client_info,
     }
     if to_modern:

@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw, UnsetType
 from mcp_gateway.access.limits import FairQueue
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import METHOD_NOT_FOUND, CallCancelled, GatewayError, Kind, UpstreamAnswered
-from mcp_gateway.upstream.asks import ASKED_BY, MAX_OPEN, Ask
+from mcp_gateway.upstream.asks import ASKED_BY, LIST_ROOTS, MAX_OPEN, Ask
 from mcp_gateway.upstream.exchange import Exchange, Note
 from mcp_gateway.upstream.forwarded import secrets_of
 from mcp_gateway.upstream.framing import Spooled
@@ -142,7 +142,7 @@ class Requests:
         self.hears: dict[str, Callable[[Raw], bool]] = {}
         self._queue: FairQueue[Exchange] = FairQueue(queue)
         self._ticking: asyncio.TimerHandle | None = None
-        self._abandoned: set[int] = set()  # ids whose answers, and log messages, may still come
+        self._abandoned: set[int] = set()  # of requests about which answers or log messages may still come
         self._meta = _PLAIN_META
         self._era_meta: dict[str, Any] = {}
         self._early: list[Ask] = []  # questions that came while there was no call
@@ -194,6 +194,10 @@ class Requests:
             self._finish(exchange, None, error)
         elif self._queue.remove(exchange):
             exchange.end(None, error)
+
+    def goes_on(self, exchange: Exchange) -> None:
+        """It was answered, and the server works on for it: what it logs may be about that."""
+        self._note_abandoned(exchange.id)
 
     def send_queued(self) -> None:
         """Sends what waits, as far as there is room."""
@@ -297,6 +301,8 @@ class Requests:
         if exchange.sent:
             self.in_flight -= 1
             self.used_at = now_s()
+        if exchange.asks:  # roots are no matter of one call: the next brings somebody who knows them as well
+            self._early += exchange.take_back(LIST_ROOTS)
         exchange.end(result, error)
         if len(self._queue):
             self.send_queued()
@@ -560,14 +566,13 @@ class Requests:
     def _spoken_for(self, stream: int | None) -> Exchange | None:
         """The call that a message without a request id belongs to, where that is certain.
 
-        It came on the call's own stream; or the call is alone on the link, and nothing abandoned before
-        it can still be talking.
+        It came on the call's own stream; or it is the only call on the link, and nothing abandoned before
+        it can still be talking. Requests of our own are nobody's.
         """
         if stream is not None:
             return self._pending.get(stream)
-        if len(self._pending) == 1 and not self._abandoned:
-            return next(iter(self._pending.values()))
-        return None
+        calls = [one for one in self._pending.values() if one.wants_progress]
+        return calls[0] if len(calls) == 1 and not self._abandoned else None
 
     def _progress(self, params: Raw) -> None:
         try:

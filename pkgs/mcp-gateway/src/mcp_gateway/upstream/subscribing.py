@@ -23,6 +23,8 @@ from mcp_gateway.wire.envelope import Params
 from mcp_gateway.wire.revisions import META_PREFIX, Era
 
 ACCEPT_S: Final = 10.0  # a server only notes a subscription down; one that takes longer will not answer
+# A link that was opened for a call hears of what that call changes, if it is accepted within this time.
+CAUGHT_UP_S: Final = 1.0
 MAX_AT_ONCE: Final = 16  # subscriptions on their way to one server; a restart may have thousands to say again
 # A stream that ends is opened again after so long, as the one of a remote server's own in the handshake era.
 RELISTEN_S: Final = 1.0
@@ -153,6 +155,12 @@ class Subscribing:
             self._wanted.setdefault(uri, accepted)
             self._look_at(uri)
         before._wanted = {}
+
+    async def caught_up(self) -> None:
+        """Waits until the server has accepted what is wanted, but not for long: calls wait for this."""
+        waiting = [accepted for accepted in self._wanted.values() if not accepted.done()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=CAUGHT_UP_S)
 
     def give_up(self, why: Callable[[], GatewayError]) -> None:
         """The server is not coming: who waits for it is told. What was accepted before stays wanted."""

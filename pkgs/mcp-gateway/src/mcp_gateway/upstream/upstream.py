@@ -11,7 +11,7 @@ import hashlib
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -26,7 +26,7 @@ from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import METHOD_NOT_FOUND, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.listed import PROMPT_LIST, RESOURCE_LIST, TEMPLATE_LIST, List
 from mcp_gateway.listed import Entry as Listed
-from mcp_gateway.shelves import PROMPTS, RESOURCES, SUBSCRIPTIONS, TOOLS, Shelf
+from mcp_gateway.shelves import LOGGING, PROMPTS, RESOURCES, SUBSCRIPTIONS, TOOLS, Shelf
 from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.forwarded import picked
 from mcp_gateway.upstream.gate import Gate
@@ -51,6 +51,7 @@ from mcp_gateway.upstream.lifecycle import (
 )
 from mcp_gateway.upstream.link import Link
 from mcp_gateway.upstream.listing import MAX_REMARKS, read_list, read_tools
+from mcp_gateway.upstream.loglevel import LogLevel
 from mcp_gateway.upstream.logring import LogRing, printable
 from mcp_gateway.upstream.offered import Offered, fetched
 from mcp_gateway.upstream.opening import NotUnderstood, open_server
@@ -137,6 +138,7 @@ class Surroundings:
     # What a server said: this resource has changed; this list has, and has been read again.
     updated: "Callable[[Upstream, str], None]" = lambda _upstream, _uri: None
     announced: "Callable[[Upstream, str], None]" = lambda _upstream, _kind: None
+    log_level: Callable[[str], str | None] = lambda _server: None  # wanted of a server; None: its own
 
 
 class Upstream:
@@ -200,7 +202,9 @@ class Upstream:
         self._ping_at = 0.0
         self._refresh_at: dict[str, float] = {}  # by list
         self._refreshed_at: dict[str, float] = {}
+        self._announced: set[str] = set()  # of those lists the ones that the server said have changed
         self._retiring = False
+        self._log_level = LogLevel(partial(around.log_level, config.id), self.requests.ask)
 
     # For everybody
 
@@ -237,6 +241,18 @@ class Upstream:
         self.config = config
         self.requests.resize(1 if self.stance.may_be_asked else config.concurrency, config.queue)
         self._bell.set()  # what is due by the clock may be due at another time
+
+    def mind_log_level(self) -> None:
+        """Another level of its log messages may be wanted, or it has just opened."""
+        opened = self.opened
+        if (
+            self.life.state is State.READY
+            and opened is not None
+            and opened.era is Era.HANDSHAKE  # in the modern one each request says what it wants
+            and LOGGING in opened.capabilities
+            and self._log_level.is_due
+        ):
+            self._begin_chore(self._log_level.tell())
 
     def retire(self, reason: str = "the gateway is stopping") -> None:
         """The last wish: stop, and let `run` end."""
@@ -344,6 +360,7 @@ class Upstream:
             self.opened = None
         self.requests.send_queued()
         self._release_queue()
+        self.mind_log_level()
         try:
             self._around.changed(self)
         except Exception:  # a bug of ours; the server must not lose its owner over it
@@ -403,18 +420,25 @@ class Upstream:
                 raise
             self.transport = Transport.SSE
             opened = await self._open_server(None)
-        self.opened = replace(opened, instructions=self._offered.text(opened.instructions))
+        self.opened = replace(
+            opened,
+            instructions=self._offered.text(opened.instructions),
+            server_info=self._offered.value(opened.server_info),
+            capabilities={name: self._offered.value(said) for name, said in opened.capabilities.items()},
+        )
         self.requests.speak(modern_meta(self._around.client_info) if opened.era is Era.MODERN else {})
         if not remembered and self.scope == SHARED:
             words = {*opened.eras, *({Transport.SSE} & {self.transport})}
             await self._around.eras.remember_eras(self._fingerprint, frozenset(words))
         # Before the lists are read: what changes from then on is told.
         self._begin_chore(self.subscribing.run(opened.era, promise_of(opened.capabilities)))
+        self._announced.clear()
         self._refresh_at.clear()  # what it announced so far is covered by the lists that are read now
         await self._read_tools()
         self._refreshed_at[TOOLS] = now_s()
         if self.scope == SHARED:
             await self._read_others()
+        await self.subscribing.caught_up()
         self._ping_at = now_s() + QUIET_S
         self._suspect = False
 
@@ -478,6 +502,7 @@ class Upstream:
         self._offered = Offered(fetched(self.config, resolved.env, headers, url))
         self.requests.link = link = self._make_link(resolved)
         self.requests.speak({})
+        self._log_level.reset()
         await link.open()
 
     def _make_link(self, resolved: Resolved) -> Link:
@@ -527,16 +552,17 @@ class Upstream:
         kind = LISTS_OF.get(method)
         if kind is None:
             self.requests.counts["other notifications"] += 1
-        elif kind not in self._refresh_at and self.life.state in (State.STARTING, State.READY):
-            earliest = self._refreshed_at.get(kind, 0.0) + REFRESH_EVERY_S
-            self._refresh_at[kind] = max(now_s() + REFRESH_AFTER_S, earliest)
-            self._bell.set()
+        else:
+            self._announced.add(kind)
+            self._lists_may_differ((kind,))
         return kind is not None
 
-    def _lists_may_differ(self, kinds: frozenset[str]) -> None:
-        for method, kind in LISTS_OF.items():
-            if kind in kinds:
-                self.heard(method)
+    def _lists_may_differ(self, kinds: Iterable[str]) -> None:
+        for kind in kinds:
+            if kind not in self._refresh_at and self.life.state in (State.STARTING, State.READY):
+                earliest = self._refreshed_at.get(kind, 0.0) + REFRESH_EVERY_S
+                self._refresh_at[kind] = max(now_s() + REFRESH_AFTER_S, earliest)
+                self._bell.set()
 
     def renewed(self) -> None:
         self.subscribing.renew()
@@ -696,12 +722,15 @@ class Upstream:
         await asyncio.gather(*chores, return_exceptions=True)
 
     async def _read_again(self, kind: str) -> None:
-        """Told also where the list is what it was: what a server means by a change, it knows best."""
+        """A change that the server announced is told also where the list is what it was: it knows best."""
+        is_announced = kind in self._announced
+        self._announced.discard(kind)
         if kind == TOOLS:
             await self._refresh()
         elif self.scope == SHARED:
             await self._read_other(kind)
-        self._around.announced(self, kind)
+        if is_announced:
+            self._around.announced(self, kind)
 
     async def _refresh(self) -> None:
         try:

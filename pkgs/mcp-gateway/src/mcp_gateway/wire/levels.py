@@ -5,7 +5,9 @@ from typing import Any, Final
 import msgspec
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-_RANK: Final[dict[str, int]] = {level: rank for rank, level in enumerate(LEVELS)}
+# Of a session that has said nothing: what people read while they wait; below is for who looks for a fault.
+DEFAULT_LEVEL: Final = "info"
+RANK: Final[dict[str, int]] = {level: rank for rank, level in enumerate(LEVELS)}
 
 
 class _Message(msgspec.Struct):
@@ -14,11 +16,11 @@ class _Message(msgspec.Struct):
 
 def is_wanted(params: bytes, wanted: Any) -> bool:
     """Whether a message with these params matters as much as a client asked for; `wanted` may be anything."""
-    least = _RANK.get(wanted) if isinstance(wanted, str) else None
+    least = RANK.get(wanted) if isinstance(wanted, str) else None
     if least is None:
         return False
     try:
         level = msgspec.json.decode(params, type=_Message).level
     except (msgspec.MsgspecError, RecursionError):
         return False
-    return _RANK.get(level, -1) >= least
+    return RANK.get(level, -1) >= least

@@ -30,12 +30,18 @@ def with_uris(method: str, result: Raw, exchange: Exchange) -> Raw:
     if _URI not in text and b"\\u" not in text:  # the name may be written with escapes
         return result
     match method:
-        case "tools/call":
+        case "tools/call" | "tasks/result":
             changed = _in_member(result, "content", lambda raw: _in_list(raw, _block, exchange))
         case "resources/read":
             changed = _in_member(result, "contents", lambda raw: _in_list(raw, _own_uri, exchange))
         case "prompts/get":
             changed = _in_member(result, "messages", lambda raw: _in_list(raw, _message, exchange))
+        case "tasks/get":  # in the modern era the result stands in the task, once it is there
+            changed = _in_member(
+                result,
+                "result",
+                lambda raw: _in_member(raw, "content", lambda content: _in_list(content, _block, exchange)),
+            )
         case _:
             changed = None
     return result if changed is None else changed
@@ -48,9 +54,11 @@ def _written(members: Mapping[str, bytes]) -> bytes:
 # The members with which a result of the gateway itself begins. Nobody is to keep one: what is offered changes
 # as servers come and go, differs by caller, and costs next to nothing to ask for again.
 NOT_KEPT: Final = _written(_NOT_KEPT)
-_COMPLETED: Final = _written(_COMPLETE)
-_BEGINS_COMPLETE: Final = b"{" + _COMPLETED
-_MARKS: Final = tuple(b'"%b"' % name.encode() for name in _NOT_KEPT)  # that of the type first
+
+
+_TYPED: Final = b"{%b," % _written(_COMPLETE)
+_TYPE_FIRST: Final = _TYPED[:-1]
+_TYPE_LAST: Final = b'"resultType":"complete"}'  # within a text its quotes would be escaped
 
 
 def as_modern(result: Raw, *, may_be_kept: bool) -> tuple[bytes, Raw]:
@@ -59,19 +67,29 @@ def as_modern(result: Raw, *, may_be_kept: bool) -> tuple[bytes, Raw]:
     In two parts, to be written one after the other. What the server says itself is left as it is.
     """
     text = bytes(result)
-    if not may_be_kept and text.startswith(_BEGINS_COMPLETE):
+    if may_be_kept:
+        opening = _lacking(_NOT_KEPT, text, result)
+    elif _RESULT_TYPE.encode() not in text:
+        opening = _TYPED
+    elif text.startswith(_TYPE_FIRST) or text.endswith(_TYPE_LAST):
         return b"", result
-    opening = NOT_KEPT if may_be_kept else _COMPLETED
-    if any(mark in text for mark in (_MARKS if may_be_kept else _MARKS[:1])):
-        members = read_members(result)
-        if bytes(members.get(_RESULT_TYPE, b'"complete"')) != b'"complete"':
-            return b"", result
-        wanted = _NOT_KEPT if may_be_kept else _COMPLETE
-        opening = _written({name: value for name, value in wanted.items() if name not in members})
+    else:
+        opening = _lacking(_COMPLETE, text, result)
     if not opening:
         return b"", result
-    is_empty = text[1:2] in b"} \t\r\n" and text[1:].lstrip() == b"}"
-    return b"{%b%b" % (opening, b"" if is_empty else b","), Raw(memoryview(result)[1:])
+    if text[1:2] in b"} \t\r\n" and text[1:].lstrip() == b"}":
+        opening = opening[:-1]
+    return opening, Raw(memoryview(result)[1:])
+
+
+def _lacking(members: Mapping[str, bytes], text: bytes, result: Raw) -> bytes:
+    """How the result begins with those of the members that it does not have; empty if it has them all."""
+    if any(name.encode() in text for name in members):
+        there = read_members(result)
+        if bytes(there.get(_RESULT_TYPE, b'"complete"')) != b'"complete"':
+            return b""
+        members = {name: value for name, value in members.items() if name not in there}
+    return b"{%b," % _written(members) if members else b""
 
 
 def own_uri(definition: bytes, uri: str, member: str = "uri") -> bytes:

@@ -62,6 +62,13 @@ META_CAPABILITIES: Final = META_PREFIX + "clientCapabilities"
 META_LOG_LEVEL: Final = META_PREFIX + "logLevel"
 META_SERVER: Final = META_PREFIX + "serverInfo"
 
+# MCP Apps: servers list tools with views only to clients that say they can show HTML. Whether one of ours
+# can, a shared link does not know; what has no view shows the result's text. It lets a server ask nothing.
+APPS: Final = META_PREFIX + "ui"
+TASKS_EXTENSION: Final = META_PREFIX + "tasks"
+SHARED_CAPABILITIES: Final = {"extensions": {APPS: {"mimeTypes": ["text/html;profile=mcp-app"]}}}
+"""What a link that all callers share declares of its client."""
+
 
 def modern_meta(client_info: dict[str, str]) -> dict[str, Any]:
     """The `_meta` members that every request of the modern era must carry (basic/versioning)."""
@@ -73,7 +80,7 @@ def request_meta(revision: str, client_info: dict[str, str]) -> dict[str, Any]:
     return {
         META_REVISION: revision,
         META_CLIENT: client_info,
-        META_CAPABILITIES: {},
+        META_CAPABILITIES: SHARED_CAPABILITIES,
     }
 
 

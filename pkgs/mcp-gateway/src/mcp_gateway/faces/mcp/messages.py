@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -27,11 +27,10 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.faces.calls import cancelled_problem
 from mcp_gateway.faces.http import LARGE_BYTES
-from mcp_gateway.faces.mcp import asks, primitives, resources, subscribing
+from mcp_gateway.faces.mcp import asks, lists, primitives, resources, subscribing
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Asker, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
 from mcp_gateway.gateway import NO_ASKS, READ_RESOURCE, Call, Gateway, stopping
-from mcp_gateway.version import CLIENT_INFO
 from mcp_gateway.wire import levels
 from mcp_gateway.wire.envelope import (
     Message,
@@ -59,8 +58,7 @@ from mcp_gateway.wire.revisions import (
 OFFERED: Final = frozenset(revision.date for revision in REVISIONS.values() if revision.era is Era.HANDSHAKE)
 MAX_BATCH: Final = 50  # messages of one POST; what sends more at once is no person and no model
 _NULL: Final = b"null"
-# What every list begins with for a client of the modern era.
-_OWN: Final = b'{%b,"_meta":%b' % (NOT_KEPT, encode({META_SERVER: CLIENT_INFO}))
+_LOG: Final = b'{"jsonrpc":"2.0","method":"notifications/message","params":%b}'
 
 
 class Outlet(Protocol):
@@ -115,12 +113,7 @@ class Messages:
     def __init__(self, gateway: Gateway, charge: Callable[[Caller, int], None]) -> None:
         self._gateway = gateway
         self._charge = charge
-        lists: dict[str, Callable[[Asker, Message], bytes]] = {
-            "tools/list": _one_page(self._tools),
-            "resources/list": _one_page(self._resources),
-            "resources/templates/list": _one_page(self._templates),
-            "prompts/list": _one_page(self._prompts),
-        }
+        pages: dict[str, Callable[[Asker, Message], bytes]] = dict.fromkeys(lists.METHODS, self._list)
         calls: dict[str, Callable[[Asked, Outlet], Awaitable[None]]] = {
             "tools/call": self._call,
             "resources/read": self._read,
@@ -130,10 +123,11 @@ class Messages:
         self._at_once: dict[Era, dict[str, Callable[[Asker, Message], bytes]]] = {
             Era.HANDSHAKE: {
                 "ping": lambda _asker, _message: b"{}",
+                "logging/setLevel": self._set_log_level,
                 "resources/unsubscribe": partial(subscribing.unsubscribe, gateway),
-                **lists,
+                **pages,
             },
-            Era.MODERN: {DISCOVER: self._discover, **lists},
+            Era.MODERN: {DISCOVER: self._discover, **pages},
         }
         self._in_time: dict[Era, dict[str, Callable[[Asked, Outlet], Awaitable[None]]]] = {
             Era.HANDSHAKE: {"resources/subscribe": self._subscribe, **calls},
@@ -168,7 +162,7 @@ class Messages:
             {
                 "protocolVersion": revision,
                 "capabilities": primitives.capabilities(self._gateway, caller, endpoint or None),
-                "serverInfo": CLIENT_INFO,
+                "serverInfo": primitives.server_info(self._gateway, caller, endpoint or None),
                 **({"instructions": told} if told else {}),
             }
         )
@@ -183,13 +177,12 @@ class Messages:
         """What `initialize` is in the handshake era, and begins nothing."""
         server = asker.endpoint or None
         told = self._gateway.instructions(asker.caller, server)
-        # Changes are told to who listens, which nobody can yet.
-        names = primitives.capabilities(self._gateway, asker.caller, server)
+        said = primitives.capabilities(self._gateway, asker.caller, server, Era.MODERN)
         return encode(
             {
                 "supportedVersions": ALL,
-                "capabilities": {name: {} for name in names},
-                "serverInfo": CLIENT_INFO,
+                "capabilities": said,
+                "serverInfo": primitives.server_info(self._gateway, asker.caller, server),
                 **({"instructions": told} if told else {}),
             }
         )
@@ -234,8 +227,12 @@ class Messages:
     async def answer(self, asked: Asked, outlet: Outlet) -> None:
         """Answers a request, whatever it is; its outlet gets the answer exactly once."""
         asker, message = asked.asker, asked.message
-        in_time = self._in_time[asker.client.era].get(message.method or "")
+        era, method = asker.client.era, message.method or ""
+        in_time = self._in_time[era].get(method)
         try:
+            if in_time is None and method not in self._at_once[era]:
+                is_passed = primitives.passes(era, asker.endpoint or None, method)
+                in_time = self._call if is_passed else None
             if in_time is not None:
                 await in_time(asked, outlet)
                 return
@@ -252,23 +249,29 @@ class Messages:
             raise GatewayError(Kind.UNKNOWN, detail, rpc_code=METHOD_NOT_FOUND)
         result = at_once(asker, message)
         if asker.client.era is Era.MODERN:
-            result = b",".join((_OWN, memoryview(result)[1:]))
+            info = primitives.server_info(self._gateway, asker.caller, asker.endpoint or None)
+            opening = b'{%b,"_meta":%b' % (NOT_KEPT, encode({META_SERVER: info}))
+            result = b",".join((opening, memoryview(result)[1:]))
         return response(message.id_raw, result)
 
-    def _tools(self, asker: Asker) -> bytes:
-        catalog = self._gateway.catalog(asker.caller)
-        if asker.endpoint == ALL_SERVERS:
-            return catalog.exposed_list
-        return catalog.native_lists.get(asker.endpoint, b'{"tools":[]}')
+    def _list(self, asker: Asker, message: Message) -> bytes:
+        return lists.list_page(self._gateway, asker.caller, asker.endpoint or None, message)
 
-    def _resources(self, asker: Asker) -> bytes:
-        return resources.list_resources(self._gateway, asker.caller, asker.endpoint or None)
-
-    def _templates(self, asker: Asker) -> bytes:
-        return resources.list_templates(self._gateway, asker.caller, asker.endpoint or None)
-
-    def _prompts(self, asker: Asker) -> bytes:
-        return primitives.list_prompts(self._gateway, asker.caller, asker.endpoint or None)
+    def _set_log_level(self, session: Asker, message: Message) -> bytes:
+        assert isinstance(session, Session), "a request alone says itself what it wants to hear"
+        try:
+            level = msgspec.json.decode(message.params.get("level", _NULL), type=str)
+        except msgspec.MsgspecError:
+            level = ""
+        if level not in levels.LEVELS:
+            detail = f"`params.level` must be one of {', '.join(levels.LEVELS)}"
+            raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_PARAMS)
+        wishes, key = self._gateway.log_levels, session.handle
+        if session.log_level is None:
+            session.at_end.append(lambda: wishes.forget(key))
+        session.log_level = level
+        wishes.wish(key, session.caller, session.endpoint or None, level)
+        return b"{}"
 
     async def _read(self, asked: Asked, outlet: Outlet) -> None:
         asker = asked.asker
@@ -300,7 +303,10 @@ class Messages:
         asker.calls[key] = call
         outlet.about(call)
         token = message.meta.get("progressToken")
-        wanted = message.meta.get(META_LOG_LEVEL) if asker.client.era is Era.MODERN else None
+        if isinstance(asker, Session):
+            wanted: Any = asker.log_level or levels.DEFAULT_LEVEL
+        else:
+            wanted = message.meta.get(META_LOG_LEVEL)
         asking = asks.Asking(asker, outlet)
         try:
             # Whether a client that leaves cancels depends on the era; its outlet knows.
@@ -315,7 +321,7 @@ class Messages:
                         params["progressToken"] = token
                         await outlet.tell(notification("notifications/progress", params))
                     elif note.kind == "log" and levels.is_wanted(note.data, wanted):
-                        await outlet.tell(notification("notifications/message", read_members(note.data)))
+                        await outlet.tell(_LOG % note.data)
                     elif note.kind == "notice":
                         await outlet.tell(note.data)
                     elif note.kind in ("ask", "withdrawn"):
@@ -363,17 +369,6 @@ def _asks(declared: dict[str, Raw], revision: str) -> bytes:
 
 def is_array(body: bytes) -> bool:
     return body.lstrip()[:1] == b"["
-
-
-def _one_page(made: Callable[[Asker], bytes]) -> Callable[[Asker, Message], bytes]:
-    """A list that comes whole: it has no cursors."""
-
-    def listed(asker: Asker, message: Message) -> bytes:
-        if bytes(message.params.get("cursor", _NULL)) != _NULL:
-            raise GatewayError(Kind.INVALID, "This cursor is not one of ours: the list has one page")
-        return made(asker)
-
-    return listed
 
 
 def _said(result: Raw, asked: Asked) -> Said:

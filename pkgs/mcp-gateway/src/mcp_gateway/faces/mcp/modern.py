@@ -104,7 +104,7 @@ class ModernHttp:
         try:
             message = read_message(body)
         except GatewayError as error:
-            # Only of a request that is none in every other way its id is known.
+            # Where `_meta` alone is wrong, it is a request, and its answer bears its id.
             id_raw = read_id(body) if error.rpc_code == INVALID_PARAMS else b""
             await respond(send, 400, error_body(id_raw, error), JSON_TYPE)
             return
@@ -121,7 +121,7 @@ class ModernHttp:
             require_revision(visit.headers)
             await respond(send, 202, b"", JSON_TYPE)  # there is none that this revision knows
             return
-        reply = _Reply(message, visit, receive, send)
+        reply = Reply(message, visit, receive, send)
         try:
             require_sound(message, visit.headers)
             if message.method == subscribing.LISTEN:
@@ -145,7 +145,7 @@ class ModernHttp:
         await subscribing.listen(self._gateway, visit.caller, endpoint or None, message, receive, send)
 
 
-class _Reply:
+class Reply:
     """The answer to one request: JSON, or an event stream from the first thing said before it."""
 
     def __init__(self, message: Message, visit: Visit, receive: Receive, send: Send) -> None:

@@ -4,7 +4,8 @@ At `/mcp` a request names a tool, a prompt or a resource as all servers' lists s
 the catalog. At `/servers/{id}/mcp` names and URIs are the server's own and pass as they are.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,27 +21,56 @@ from mcp_gateway.gateway import (
     Client,
     Gateway,
     Request,
+    tasks,
     unknown_prompt,
     unknown_resource,
 )
-from mcp_gateway.shelves import COMPLETIONS, PROMPTS, SUBSCRIPTIONS
+from mcp_gateway.shelves import COMPLETIONS, LOGGING, PROMPTS, RESOURCES, SUBSCRIPTIONS, TOOLS
+from mcp_gateway.version import CLIENT_INFO
 from mcp_gateway.wire.envelope import Message, encode, read_members
 from mcp_gateway.wire.inbound import require_mirrored
 from mcp_gateway.wire.results import with_uris
-from mcp_gateway.wire.revisions import Era
+from mcp_gateway.wire.revisions import APPS, TASKS_EXTENSION, Era
 
 _PROMPT_REF: Final = "ref/prompt"
 _RESOURCE_REF: Final = "ref/resource"
 _LIST_CHANGED: Final = {"listChanged": True}
 _EMPTY: Final = b"{}"
+_EXTENSIONS: Final = "extensions"
+_OURS: Final = frozenset({TOOLS, RESOURCES, PROMPTS, COMPLETIONS, LOGGING, _EXTENSIONS})
+_TASKS: Final = "tasks"
+_TASKS_OF_ALL: Final[dict[str, Any]] = {"cancel": {}, "requests": {"tools": {"call": {}}}}
+_Said = Mapping[str, Raw]
+
+# Parts of MCP in which every method is the gateway's business, and single methods of others. What else a
+# server may have is between it and its clients.
+_RESERVED_PARTS: Final = frozenset(
+    {"tools", "completion", "logging", "subscriptions", "notifications", "sampling", "elicitation", "roots"}
+    | {"server", "tasks"}
+)
+_RESERVED: Final = frozenset(
+    {"initialize", "ping", "resources/list", "resources/templates/list", "resources/read"}
+    | {"resources/subscribe", "resources/unsubscribe", "prompts/list", "prompts/get"}
+)
+_METHOD: Final = re.compile(r"(?!rpc\.)[a-z0-9$._-]+(/[a-z0-9$._-]+)*", re.IGNORECASE)
+_MAX_METHOD_CHARS: Final = 128
+_TASK_METHODS: Final = {
+    Era.HANDSHAKE: frozenset({tasks.GET, tasks.RESULT, tasks.CANCEL, tasks.LIST}),
+    Era.MODERN: frozenset({tasks.GET, tasks.UPDATE, tasks.CANCEL}),
+}
 
 
-def capabilities(gateway: Gateway, caller: Caller, server: str | None) -> dict[str, Any]:
-    """What `initialize` promises: what one of the servers can, or may turn out to be able to.
+def capabilities(
+    gateway: Gateway, caller: Caller, server: str | None, era: Era = Era.HANDSHAKE
+) -> dict[str, Any]:
+    """What an endpoint promises to a client of this era: what one of its servers can, or may turn out to be
+    able to, as far as it is relayed.
 
     Tools and resources always: a list may be empty, and large results are resources.
     """
     catalog = gateway.catalog(caller)
+    said = gateway.introductions(caller, server)
+    known = [one.capabilities for one in said if one is not None and era in one.eras]
     found: dict[str, Any] = {"tools": _LIST_CHANGED, "resources": _LIST_CHANGED}
     if catalog.may_have(SUBSCRIPTIONS, server):
         found["resources"] = {"subscribe": True, **_LIST_CHANGED}
@@ -48,15 +78,76 @@ def capabilities(gateway: Gateway, caller: Caller, server: str | None) -> dict[s
         found["prompts"] = _LIST_CHANGED
     if catalog.may_have(COMPLETIONS, server):
         found["completions"] = {}
+    every = [one.capabilities for one in said if one is not None]
+    # A modern server logs for a request that says how much, which a session's does not.
+    if None in said or any(LOGGING in one for one in (every if era is Era.MODERN else known)):
+        found[LOGGING] = {}
+    is_whole = server is not None and server in catalog.shelves
+    if extensions := _extensions(known, every, era, is_whole):
+        found[_EXTENSIONS] = extensions
+    if is_whole:  # its methods and members pass there, and so do promises that we do not know
+        for one in known:
+            theirs = {name: said for name, said in one.items() if name not in _OURS and _is_object(said)}
+            found |= theirs
+    elif era is Era.HANDSHAKE and any(_takes_tasks(one) for one in known):
+        found[_TASKS] = _TASKS_OF_ALL
     return found
 
 
-def list_prompts(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
-    """The result of `prompts/list`; of one server, or of all."""
-    catalog = gateway.catalog(caller)
-    if server is None:
-        return catalog.exposed_prompts
-    return catalog.native_prompts.get(server, b'{"prompts":[]}')
+def _extensions(known: Sequence[_Said], every: Sequence[_Said], era: Era, is_whole: bool) -> dict[str, Raw]:
+    """Those that reach the servers: a modern client declares what it can with each of its requests, a link of
+    the handshake era once for everybody. Views need no more than what passes anyhow."""
+    found: dict[str, Raw] = {}
+    for one in every:
+        for name, value in read_members(one.get(_EXTENSIONS, Raw(_EMPTY))).items():
+            is_passed = era is Era.MODERN and (is_whole or name == TASKS_EXTENSION) and one in known
+            if _is_object(value) and (name == APPS or is_passed):
+                found.setdefault(name, value)
+    return found
+
+
+def _takes_tasks(said: _Said) -> bool:
+    """Whether tools may be called as tasks (2025-11-25, experimental)."""
+    raw = said.get(_TASKS, Raw(_EMPTY))
+    for member in ("requests", "tools", "call"):
+        raw = read_members(raw).get(member, Raw(b"null"))
+    return _is_object(raw)
+
+
+def _is_object(raw: Raw) -> bool:
+    return bytes(memoryview(raw)[:1]) == b"{"
+
+
+def passes(era: Era, server: str | None, method: str) -> bool:
+    """Whether a method that is none of the gateway's goes to a server, if that speaks this era."""
+    if method in _TASK_METHODS[era]:
+        return server is not None or method in tasks.OF_ONE
+    if server is None or len(method) > _MAX_METHOD_CHARS or _METHOD.fullmatch(method) is None:
+        return False
+    folded = method.casefold()  # a lenient server might take one for the other
+    return folded not in _RESERVED and folded.partition("/")[0] not in _RESERVED_PARTS
+
+
+def server_info(gateway: Gateway, caller: Caller, server: str | None) -> Raw | dict[str, str]:
+    """The `Implementation` of an endpoint: of its one server as that sent it, once it is known; else ours."""
+    for one in gateway.introductions(caller, server) if server is not None else ():
+        if one is not None and _is_implementation(one.server_info):
+            return one.server_info
+    return CLIENT_INFO
+
+
+class _Implementation(msgspec.Struct):
+    name: str
+    version: str
+
+
+def _is_implementation(raw: Raw) -> bool:
+    """Whether clients can read it; they end the session over one that lacks a member."""
+    try:
+        msgspec.json.decode(raw, type=_Implementation)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
 
 
 class Wish:
@@ -131,7 +222,7 @@ class Wish:
     # What goes to the server
 
     def _request(self, headers: Mapping[bytes, bytes], request_bytes: int) -> Request:
-        tool = target = ""
+        tool = target = task = ""
         is_prompt = False
         match self.method:
             case "tools/call":
@@ -141,8 +232,10 @@ class Wish:
             case "prompts/get":
                 server, target, arguments = self._prompt()
                 is_prompt = True
-            case _:
+            case "completion/complete":
                 server, target, arguments, is_prompt = self._completion()
+            case _:
+                server, task, arguments = self._other()
         return Request(
             self._caller,
             "mcp",
@@ -156,6 +249,7 @@ class Wish:
             target=target,
             is_prompt=is_prompt,
             client=self._client,
+            task=task,
         )
 
     def _tool(self, headers: Mapping[bytes, bytes]) -> tuple[str, str, bytes]:
@@ -222,6 +316,16 @@ class Wish:
             server, target = self._exposed_prompt(target) if is_prompt else self._exposed_template(target)
             params["ref"] = {**ref, member: target}
         return server, target, bytes(params.get("argument", _EMPTY)), is_prompt
+
+    def _other(self) -> tuple[str, str, bytes]:
+        """What goes to the server as it is; of a task, to where it runs."""
+        params = self._message.params
+        arguments = encode({name: value for name, value in params.items() if name != "_meta"})
+        if self.method not in tasks.OF_ONE:
+            assert self._server is not None, "over all servers nothing else passes"
+            return self._server, "", arguments
+        task = _text(params.get("taskId"), "`params.taskId`")
+        return self._server or self._gateway.server_of_task(self._caller, task), task, arguments
 
     def _exposed_template(self, text: str) -> tuple[str, str]:
         uris = self._gateway.catalog(self._caller).uris

@@ -28,7 +28,7 @@ PART_TYPE: Final = "text/plain"  # a part of JSON is none
 
 _URI: Final = re.compile(re.escape(URI_PREFIX) + r"([A-Za-z0-9_-]{1,64})(?:\?(.*))?")
 _FIELD: Final = re.compile(r"(offset|length)=(\d{1,18})")
-_TEMPLATE: Final = encode(
+ARTIFACT_TEMPLATE: Final = encode(
     {
         "uriTemplate": URI_PREFIX + "{id}{?offset,length}",
         "name": "artifact",
@@ -40,21 +40,11 @@ _TEMPLATE: Final = encode(
 )
 
 
-def list_resources(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
-    """The result of `resources/list`; of one server, or of all: what they list, then the artifacts."""
-    catalog = gateway.catalog(caller)
-    theirs = catalog.exposed_resources if server is None else catalog.native_resources.get(server, b"")
-    # Artifacts are of calls; who may only read has none, and sees the lists all the same.
-    artifacts = gateway.list_artifacts(caller) if Right.CALL in caller.rights else []
-    ours = b",".join(encode(one.link()) for one in artifacts if server in (None, one.server))
-    return b'{"resources":[%b]}' % b",".join(filter(None, (theirs, ours)))
-
-
-def list_templates(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
-    """The result of `resources/templates/list`, likewise."""
-    catalog = gateway.catalog(caller)
-    theirs = catalog.exposed_templates if server is None else catalog.native_templates.get(server, b"")
-    return b'{"resourceTemplates":[%b]}' % b",".join(filter(None, (theirs, _TEMPLATE)))
+def artifacts(gateway: Gateway, caller: Caller, server: str | None) -> bytes:
+    """What follows the servers' resources in a list: the caller's artifacts, with commas between."""
+    # They are of calls; who may only read has none, and sees the lists all the same.
+    mine = gateway.list_artifacts(caller) if Right.CALL in caller.rights else []
+    return b",".join(encode(one.link()) for one in mine if server in (None, one.server))
 
 
 def is_ours(gateway: Gateway, caller: Caller, server: str | None, message: Message) -> bool:

@@ -87,7 +87,7 @@ class Session:
     `client_info` is for people to read, `client` for the call path.
     `begun_at` and `seen_at` are monotonic seconds, `begun` seconds since 1970. `own` is the stream that
     belongs to no request; it tells what `listener` hears. `kept` is what may be asked for again. `tasks` run
-    for it.
+    for it. `log_level` is what it asked for. `at_end` is done when it is over.
     """
 
     id: str
@@ -108,6 +108,8 @@ class Session:
     own: Stream | None = None
     listener: Listener | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    log_level: str | None = None
+    at_end: list[Callable[[], None]] = field(default_factory=list)
 
     def introduce(self, revision: str, client_info: ClientInfo, capabilities: bytes) -> None:
         """For a transport whose sessions begin before `initialize`."""
@@ -247,6 +249,8 @@ class Sessions:
                 del self._of[session.caller.id]
         for call in list(session.calls.values()):
             call.cancel("the session was closed")
+        while session.at_end:
+            session.at_end.pop()()
         if session.listener is not None:
             session.listener.close()
         if session.own is not None:

@@ -19,7 +19,9 @@ def listener_of(gateway: Gateway, session: Session) -> Listener:
         GatewayError: the caller has no right that this is of use for.
     """
     if session.listener is None:
-        session.listener = gateway.open_listener(session.caller, session.endpoint or None)
+        session.listener = gateway.open_listener(
+            session.caller, session.endpoint or None, session=session.handle
+        )
     return session.listener
 
 

@@ -1,0 +1,41 @@
+"""Drives the official Python SDK 2.x: `python_sdk2.py TARGET legacy|auto|REVISION [NAME]`, see `driving.py`.
+
+TARGET is a URL, or a command as a JSON array, which is spoken to over stdio. With a NAME it can be asked.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import warnings
+
+from driving import answers, logged, obey, progressed
+from mcp import Client, types
+from mcp.client.stdio import StdioServerParameters
+
+warnings.simplefilter("ignore")  # the handshake era is deprecated, and is what this is about
+
+
+async def main() -> None:
+    target, mode, *name = sys.argv[1:]
+    if target.startswith("["):
+        command, *args = json.loads(target)
+        target = StdioServerParameters(command=command, args=args, env=dict(os.environ))
+    callbacks = answers(name[0], types) if name else {}
+    async with Client(target, mode=mode, logging_callback=logged, **callbacks) as client:
+        verbs = {
+            "tools": lambda order: client.list_tools(),
+            "call": lambda order: client.call_tool(
+                order["name"], order["arguments"], progress_callback=progressed
+            ),
+            "resources": lambda order: client.list_resources(),
+            "templates": lambda order: client.list_resource_templates(),
+            "read": lambda order: client.read_resource(order["uri"]),
+            "prompts": lambda order: client.list_prompts(),
+            "prompt": lambda order: client.get_prompt(order["name"], order["arguments"]),
+            "level": lambda order: client.set_logging_level(order["level"]),
+        }
+        await obey(verbs, client.protocol_version, client.instructions)
+
+
+asyncio.run(main())
