@@ -77,8 +77,8 @@ def test_what_a_server_said_is_promised_at_its_own_endpoint_as_far_as_it_is_rela
 
 def test_what_is_not_known_yet_may_turn_out_to_be_there(gateway: Gateway) -> None:
     said = introduction(gateway, "never")["capabilities"]
-    resources = {"resources": {"subscribe": True, **CHANGES}}
-    assert said == {**ALWAYS, **resources, "prompts": CHANGES, "completions": {}, "logging": {}}
+    always = {**ALWAYS, "resources": {"subscribe": True, **CHANGES}}
+    assert said == {**always, "prompts": CHANGES, "completions": {}, "logging": {}}
 
 
 def test_over_all_servers_only_what_is_relayed_for_all_is_promised(gateway: Gateway) -> None:

@@ -424,3 +424,14 @@ async def test_a_remembered_server_that_refuses_now_is_an_error_not_another_prob
     with pytest.raises(UpstreamAnswered):
         await opened(script, known)
     assert len(script.story) == 2
+
+
+async def test_what_a_server_of_both_eras_can_in_the_modern_one_is_kept() -> None:
+    modern = {"tools": {}, "extensions": {"x.test/y": {"n": 1.0}}}
+    both = await opened(
+        Script({"server/discover": DISCOVERED | {"capabilities": modern}}, {"initialize": INITIALIZED})
+    )
+    assert (both.era, both.eras, "extensions" in both.capabilities) == (Era.HANDSHAKE, BOTH, False)
+    assert both.modern is not None
+    assert bytes(both.modern["extensions"]) == b'{"x.test/y": {"n": 1.0}}'
+    assert (await opened(Script({"initialize": INITIALIZED}), HANDSHAKE)).modern is None

@@ -76,6 +76,7 @@ from mcp_gateway.upstream.stance import SHARED
 from mcp_gateway.upstream.upstream import Surroundings, Unresolvable, Upstream
 from mcp_gateway.version import CLIENT_INFO
 from mcp_gateway.wire.envelope import Params
+from mcp_gateway.wire.revisions import Era
 
 __all__ = [
     "ASKED_BY",
@@ -349,14 +350,23 @@ class Gateway:
             return told[0][1] if told else ""
         return "\n\n".join(f"# {title}\n\n{instructions}" for title, instructions in told)
 
-    def introductions(self, caller: Caller, server: str | None) -> list[Opened | None]:
-        """How the servers, or this one, said what they are and can; None for one that is yet to say it."""
+    def introductions(self, caller: Caller, server: str | None, era: Era) -> list[Opened | None]:
+        """How the servers, or this one, said what they are and can; None for one that is yet to say it.
+
+        In this era, where they were heard in it; else in the other.
+        """
         require(caller, Right.READ, Right.CALL)
         return [
-            up.opened
+            self._introduction(up, era)
             for up in self.servers.all()
             if (up.opened or up.life.is_coming) and server in (None, up.id) and sees_server(caller, up.id)
         ]
+
+    def _introduction(self, upstream: Upstream, era: Era) -> Opened | None:
+        modern = self.servers.modern.get(upstream.id)
+        if upstream.opened is None or era is Era.HANDSHAKE or modern is None:
+            return upstream.opened
+        return replace(upstream.opened, era=Era.MODERN, capabilities=modern)
 
     def show_server(self, caller: Caller, server: str) -> dict[str, Any]:
         require(caller, Right.READ)

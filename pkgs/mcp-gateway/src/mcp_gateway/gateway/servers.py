@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
+from msgspec import Raw
+
 from mcp_gateway import catalog as catalogs
 from mcp_gateway import clock
 from mcp_gateway.catalog import Catalog, Offer, Tool
@@ -76,6 +78,7 @@ class Servers:
         self.links = Links(
             self._make_link, self._see_off_link, lambda exchange, link: self.moved(exchange, link)
         )
+        self.modern: dict[str, dict[str, Raw]] = {}  # capabilities, as they were said in that era; by server
         self.catalog = Catalog()
 
     def prepare(self, around: Surroundings) -> None:
@@ -162,6 +165,7 @@ class Servers:
         why = "it was removed from the configuration"
         self._drop_successor(key)
         self.links.end_all(key[0], why, may_finish=True)
+        self.modern.pop(key[0], None)
         self._leave(self._upstreams.pop(key), why, may_finish=True)
         self.removed(key[0])
 
@@ -293,6 +297,8 @@ class Servers:
     def changed(self, upstream: Upstream) -> None:
         """Heard from an upstream whenever its state or its tools have changed."""
         key = upstream.id, SHARED
+        if upstream.opened is not None and upstream.opened.modern is not None:
+            self.modern[upstream.id] = upstream.opened.modern
         if upstream.scope != SHARED:
             is_wider = self.links.changed(upstream)
             if is_wider and self.get(upstream.id) is not None:

@@ -6,7 +6,7 @@ is remembered by the caller. Straight-line protocol over a `Door`; opens and clo
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -42,7 +42,10 @@ class NotUnderstood(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """How a link was opened. `server_info` and `capabilities` are as the server sent them."""
+    """How a link was opened. `server_info` and `capabilities` are as the server sent them.
+
+    `modern` is what it said that it can in the modern era, as far as it was asked in that, too.
+    """
 
     era: Era
     revision: str
@@ -50,6 +53,7 @@ class Opened:
     server_info: Raw
     instructions: str
     eras: Eras
+    modern: dict[str, Raw] | None = None
 
 
 class Door(Protocol):
@@ -138,7 +142,8 @@ async def open_server(
     await door.fresh()
     try:
         async with asyncio.timeout(max(SILENT_PROBE_S, 2 * took_s)):
-            return await _initialize(door, frozenset(Era), client_info, stance, to_modern=True)
+            opened = await _initialize(door, frozenset(Era), client_info, stance, to_modern=True)
+            return replace(opened, modern=answered.capabilities)
     except (GatewayError, NotUnderstood, TimeoutError):
         await door.fresh()
         return await _discover(door, frozenset({Era.MODERN}), client_info)
@@ -240,6 +245,7 @@ async def _discover(door: Door, eras: Eras, client_info: dict[str, str]) -> Open
         answer.serverInfo,
         (answer.instructions or "")[:INSTRUCTIONS_MAX_CHARS],
         eras,
+        answer.capabilities,
     )
 
 

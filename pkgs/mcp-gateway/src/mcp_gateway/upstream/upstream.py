@@ -424,7 +424,8 @@ class Upstream:
             opened,
             instructions=self._offered.text(opened.instructions),
             server_info=self._offered.value(opened.server_info),
-            capabilities={name: self._offered.value(said) for name, said in opened.capabilities.items()},
+            capabilities=self._shown(opened.capabilities),
+            modern=None if opened.modern is None else self._shown(opened.modern),
         )
         self.requests.speak(modern_meta(self._around.client_info) if opened.era is Era.MODERN else {})
         if not remembered and self.scope == SHARED:
@@ -446,6 +447,9 @@ class Upstream:
         if self.transport is Transport.SSE:
             known = frozenset({Era.HANDSHAKE})  # the transport is older than any other era
         return await open_server(_Door(self), known, self._around.client_info, self.stance)
+
+    def _shown(self, capabilities: dict[str, Raw]) -> dict[str, Raw]:
+        return {name: self._offered.value(said) for name, said in capabilities.items()}
 
     def _may_be_sse(self) -> bool:
         """Whether a remote server of unknown transport refused Streamable HTTP as an older one does."""

@@ -69,8 +69,8 @@ def capabilities(
     Tools and resources always: a list may be empty, and large results are resources.
     """
     catalog = gateway.catalog(caller)
-    said = gateway.introductions(caller, server)
-    known = [one.capabilities for one in said if one is not None and era in one.eras]
+    said = gateway.introductions(caller, server, era)
+    known = [one.capabilities for one in said if one is not None and one.era is era]
     found: dict[str, Any] = {"tools": _LIST_CHANGED, "resources": _LIST_CHANGED}
     if catalog.may_have(SUBSCRIPTIONS, server):
         found["resources"] = {"subscribe": True, **_LIST_CHANGED}
@@ -130,7 +130,7 @@ def passes(era: Era, server: str | None, method: str) -> bool:
 
 def server_info(gateway: Gateway, caller: Caller, server: str | None) -> Raw | dict[str, str]:
     """The `Implementation` of an endpoint: of its one server as that sent it, once it is known; else ours."""
-    for one in gateway.introductions(caller, server) if server is not None else ():
+    for one in gateway.introductions(caller, server, Era.HANDSHAKE) if server is not None else ():
         if one is not None and _is_implementation(one.server_info):
             return one.server_info
     return CLIENT_INFO
