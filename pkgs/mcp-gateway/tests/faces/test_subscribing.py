@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.faces.knocking import Mcp, check_log, check_rpc_error, fold, shelf
+from tests.faces.knocking import Mcp, Modern, check_log, check_rpc_error, fold, shelf
 from tests.harness import Gateway, hostile, until
 
 UPDATED = "notifications/resources/updated"
@@ -84,6 +84,7 @@ def test_an_endpoint_promises_subscriptions_where_a_server_has_them(gateway: Gat
     for endpoint, has in (("/mcp", True), ("/servers/old/mcp", True), ("/servers/new/mcp", True)):
         found = Mcp(gateway, endpoint).introduction["capabilities"]["resources"]
         assert found == {"listChanged": True, "subscribe": has}
+        assert Modern(gateway, endpoint).ask("server/discover")["capabilities"]["resources"] == found
     for server in ("dumb", "good"):
         found = Mcp(gateway, f"/servers/{server}/mcp").introduction["capabilities"]["resources"]
         assert found == {"listChanged": True}
