@@ -49,6 +49,7 @@ from mcp_gateway.gateway.events import LISTS, Events, Feed, Shown
 from mcp_gateway.gateway.keys import FLUSH_S, LOOK_S, Keys
 from mcp_gateway.gateway.loglevels import LogLevels
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
+from mcp_gateway.gateway.parking import Parked, Parking, not_valid
 from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
 from mcp_gateway.gateway.primitives import (
     CALL_TOOL,
@@ -97,10 +98,12 @@ __all__ = [
     "Gateway",
     "Mailbox",
     "Note",
+    "Parked",
     "Reading",
     "Request",
     "call_id_text",
     "facts_of",
+    "not_valid",
     "stopping",
     "unknown_prompt",
     "unknown_resource",
@@ -155,6 +158,7 @@ class Gateway:
             self.artifacts,
             lambda: self.config.gateway.limits,
         )
+        self.parking = Parking(self.instance)
         self.actions = Actions(store, ids, self.events)
         self.keys = Keys(config, store, self.actions)
         self.keys.gone = self.end_of
@@ -194,6 +198,7 @@ class Gateway:
         while True:
             await asyncio.sleep(LOOK_S)
             self.keys.end_expired()
+            self.parking.sweep()
             if clock.now_s() - written_at >= FLUSH_S:
                 written_at = clock.now_s()
                 self.sign_ins.sweep()
@@ -311,6 +316,7 @@ class Gateway:
         """A caller may not go on: their calls, kept results, feeds and sessions end."""
         self.calls.end_of(caller_id, "what its caller came in with is not valid any more")
         self.artifacts.end_of(caller_id)
+        self.parking.end_of(caller_id)
         self.servers.links.end_of_caller(caller_id)
         self._left(caller_id)
 
@@ -568,6 +574,11 @@ class Gateway:
             call.cancel("cancelled by request")
             return facts_of(call.record)
         return await self.show_call(caller, text)
+
+    def speaks(self, server: str, era: Era) -> bool:
+        """Whether a server is known to speak an era, or has not said yet."""
+        upstream = self.servers.get(server)
+        return upstream is None or upstream.opened is None or era in upstream.opened.eras
 
     # Sessions of faces
 

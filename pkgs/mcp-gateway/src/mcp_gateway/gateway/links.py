@@ -23,7 +23,7 @@ from mcp_gateway.upstream.lifecycle import State
 from mcp_gateway.upstream.stance import Scope, Stance
 from mcp_gateway.upstream.upstream import Upstream
 from mcp_gateway.wire.envelope import Params
-from mcp_gateway.wire.revisions import Era
+from mcp_gateway.wire.revisions import LATEST_HANDSHAKE, Era
 
 # A process takes 30 to 100 MB; beyond this a call is told that the server is busy.
 MAX_OF_SERVER: Final = 32
@@ -33,6 +33,7 @@ LEASES_OF_SESSION: Final = 4  # at one server: calls of one client that run at a
 LEASE_IDLE_S: Final = 120.0  # the pause between two calls of a model; a start costs up to a second
 MODERN_IDLE_S: Final = 600.0
 ISOLATED_IDLE_S: Final = 1_800.0  # as long as an idle session: a browser stays open while its person reads
+_CALLER: Final = "caller:"  # of whom a lease is that belongs to no session
 _GOING: Final = frozenset({State.WAITING, State.IDLE, State.OFF, State.FAILED, State.NEEDS_LOGIN})
 
 Make = Callable[[Upstream, Scope, Stance, float], Upstream]
@@ -57,6 +58,7 @@ class Links:
         self._looked: set[str] = set()
         self._wider: dict[str, dict[str, Tool]] = {}
         self._count = 0
+        self._leases = 0  # given so far; each has a number of its own
         self._owners: dict[Upstream, str] = {}  # callers by the links that were opened for them
         self._past: Counter[str] = Counter()  # calls over links that have gone, by server
 
@@ -97,8 +99,8 @@ class Links:
 
     def _for_shared(self, shared: Upstream, caller: Caller, client: Client, method: str) -> Upstream:
         opened = shared.opened
-        if client.era is Era.MODERN:
-            if opened is None or opened.era is Era.MODERN or Era.MODERN not in opened.eras:
+        if client.era is Era.MODERN and opened is not None and Era.MODERN in opened.eras:
+            if opened.era is Era.MODERN:
                 return shared
             shared.check_coming()
             scope = Scope("modern")
@@ -112,21 +114,21 @@ class Links:
         return self._lease(shared, caller, client)
 
     def _lease(self, shared: Upstream, caller: Caller, client: Client) -> Upstream:
+        # Who has no session shares leases with others of the same caller that declare the same.
+        of, stance = client.session or f"{_CALLER}{caller.id}", _stance(client)
         pool = [
             link
             for scope, link in self._links.get(shared.id, {}).items()
-            if scope.kind == "lease" and scope.of == client.session
+            if scope.kind == "lease" and scope.of == of and link.stance == stance and not _is_for_once(link)
         ]
         # The one that was used last: what the server remembers of the client, it finds again there.
         free = max((one for one in pool if _is_free(one)), key=lambda one: one.requests.used_at, default=None)
         if free is not None:
             return free
-        if len(pool) < LEASES_OF_SESSION:
-            taken = {one.scope.number for one in pool}
-            number = next(number for number in range(LEASES_OF_SESSION) if number not in taken)
+        if len(pool) < (LEASES_OF_SESSION if client.session else MAX_OF_SERVER):
+            self._leases += 1
             try:
-                scope = Scope("lease", client.session, number)
-                return self._new(shared, scope, _stance(client), LEASE_IDLE_S, caller.id)
+                return self._new(shared, Scope("lease", of, self._leases), stance, LEASE_IDLE_S, caller.id)
             except GatewayError:
                 if not pool:
                     raise
@@ -214,7 +216,15 @@ class Links:
         """A call over it has ended; one that waits for another lease of the session can go over this one."""
         if link.scope.kind != "lease" or not _is_free(link) or link.life.state is not State.READY:
             return
-        others = (one for one in self.of(link.id) if one.scope.of == link.scope.of and one is not link)
+        if _is_for_once(link):
+            if self._links.get(link.id, {}).get(link.scope) is link:
+                self._drop(link, "its call is over")
+            return
+        others = (
+            one
+            for one in self.of(link.id)
+            if one.scope.of == link.scope.of and one.stance == link.stance and one is not link
+        )
         fullest = max(others, key=lambda one: one.requests.queued, default=None)
         if fullest is not None and (exchange := fullest.requests.take_waiting()) is not None:
             self._moved(exchange, link)
@@ -246,7 +256,7 @@ class Links:
     def end_of_caller(self, caller_id: str) -> None:
         """A caller may not go on."""
         for link in list(self._all()):
-            if link.scope == Scope("caller", caller_id):
+            if link.scope == Scope("caller", caller_id) or link.scope.of == f"{_CALLER}{caller_id}":
                 self._drop(link, "its caller may not go on")
 
     def end_all(self, server: str, why: str, *, may_finish: bool) -> None:
@@ -300,7 +310,11 @@ def _is_free(link: Upstream) -> bool:
     return not link.requests.in_flight and not link.requests.queued
 
 
+def _is_for_once(link: Upstream) -> bool:
+    """Whether its next call could be another client's, and the server keeps the roots of the one before."""
+    return link.scope.of.startswith(_CALLER) and b'"roots"' in link.stance.capabilities
+
+
 def _stance(client: Client) -> Stance:
-    if client.era is Era.MODERN:
-        return Stance()
-    return Stance(None, client.revision, client.capabilities)
+    revision = LATEST_HANDSHAKE if client.era is Era.MODERN else client.revision
+    return Stance(None, revision, client.capabilities)

@@ -61,6 +61,19 @@ def with_answers(params: Params, asked: Round, answers: Mapping[str, bytes]) -> 
     return again
 
 
+# What only the modern era has among codes of errors, by what the other has instead.
+_HANDSHAKE_CODES: Final = {-32020: -32600, -32021: -32603, -32022: -32600}
+_NOT_FOUND: Final = {"resources/read": (-32602, -32002)}
+
+
+def handshake_error(code: int, method: str, error: bytes) -> int:
+    """The code of a modern server's error as a client of the handshake era knows it."""
+    modern, handshake = _NOT_FOUND.get(method, (0, 0))
+    if code == modern and "uri" in read_members(read_members(error).get("data", b"{}")):
+        return handshake
+    return _HANDSHAKE_CODES.get(code, code)
+
+
 def as_handshake(result: Raw) -> Raw:
     """A result of the modern era without what the handshake era does not know; else as it came."""
     text = bytes(result)

@@ -35,6 +35,11 @@ class Asking:
         self._outlet = outlet
         self._open: dict[int, Ask] = {}
 
+    @property
+    def is_waiting(self) -> bool:
+        """Never: the answers come meanwhile, and the call goes on."""
+        return False
+
     async def take(self, note: Note) -> None:
         """A question, or that one is taken back."""
         ask = note.ask
@@ -46,7 +51,7 @@ class Asking:
             pass  # it has been withdrawn, or the call has ended
         elif ASKED_BY[ask.method] not in read_members(self._asker.client.capabilities):
             ask.decline(f"this client does not declare `{ASKED_BY[ask.method]}`")
-        elif not _is_safe(ask):
+        elif not is_safe(ask):
             ask.decline("its address is neither http nor https")
         elif not self._outlet.is_heard:
             ask.decline("the client has no stream open on which it could be asked")
@@ -80,7 +85,7 @@ class Asking:
         await self._outlet.tell(notification("notifications/cancelled", {"requestId": number}))
 
 
-def _is_safe(ask: Ask) -> bool:
+def is_safe(ask: Ask) -> bool:
     """Whether an address that a person is sent to is one of the web: others run things (security S42)."""
     url = read_members(ask.params).get("url") if ask.method == ELICIT and ask.params else None
     try:

@@ -6,6 +6,7 @@ method that an era offers stands in one of its two tables: those answered at onc
 time and may say something before the answer.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -27,11 +28,12 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.faces.calls import cancelled_problem
 from mcp_gateway.faces.http import LARGE_BYTES
-from mcp_gateway.faces.mcp import asks, lists, primitives, resources, subscribing
+from mcp_gateway.faces.mcp import asks, gathering, lists, primitives, resources, subscribing
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Asker, ClientInfo, Session, client_info
 from mcp_gateway.faces.mcp.streams import Large, Said
-from mcp_gateway.gateway import NO_ASKS, READ_RESOURCE, Call, Gateway, stopping
+from mcp_gateway.gateway import NO_ASKS, READ_RESOURCE, Call, Gateway, Note, Parked, stopping
 from mcp_gateway.wire import levels
+from mcp_gateway.wire.bridge import as_handshake, handshake_error
 from mcp_gateway.wire.envelope import (
     Message,
     Params,
@@ -294,50 +296,106 @@ class Messages:
         assert message.id is not None, "a call is a request"
         key = (type(message.id), message.id)
         wish = primitives.Wish(self._gateway, asker.caller, asker.endpoint or None, message, asker.client)
+        is_modern = asker.client.era is Era.MODERN
         if key in asker.calls:
             detail = "A request with this id is still running in this session"
             error = GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
             wish.refuse(asked.size, error)
             raise error
-        call = wish.open(asked.headers, asked.size)
+        try:
+            parked = gathering.come_back(self._gateway, asker, message, wish.asked) if is_modern else None
+        except GatewayError as error:
+            wish.refuse(asked.size, error)
+            raise
+        if parked is None:
+            call = wish.open(asked.headers, asked.size)
+        else:
+            call, wish = parked.call, parked.wish
         asker.calls[key] = call
         outlet.about(call)
-        token = message.meta.get("progressToken")
-        if isinstance(asker, Session):
-            wanted: Any = asker.log_level or levels.DEFAULT_LEVEL
+        asking: asks.Asking | gathering.Gathering
+        if is_modern:
+            asking = gathering.Gathering(asker, {} if parked is None else parked.asks)
         else:
-            wanted = message.meta.get(META_LOG_LEVEL)
-        asking = asks.Asking(asker, outlet)
+            asking = asks.Asking(asker, outlet)
+        is_parked = False
         try:
             # Whether a client that leaves cancels depends on the era; its outlet knows.
-            while True:
-                await call.mailbox.wait()
+            while not is_parked:
+                if not asking.is_waiting:
+                    await call.mailbox.wait()
                 notes = call.mailbox.take()
                 if call.ended and not notes:  # what was said before the end is told before it
                     break
-                for note in notes:
-                    if note.kind == "progress" and token is not None:
-                        params: Params = read_members(note.data)
-                        params["progressToken"] = token
-                        await outlet.tell(notification("notifications/progress", params))
-                    elif note.kind == "log" and levels.is_wanted(note.data, wanted):
-                        await outlet.tell(_LOG % note.data)
-                    elif note.kind == "notice":
-                        await outlet.tell(note.data)
-                    elif note.kind in ("ask", "withdrawn"):
-                        await asking.take(note)
-                    else:
-                        await outlet.still()
-                        asking.check()
+                await self._hear(notes, asked, outlet, asking)
+                if isinstance(asking, gathering.Gathering) and asking.is_waiting:
+                    await asyncio.sleep(gathering.GATHER_S)
+                    await self._hear(call.mailbox.take(), asked, outlet, asking)
+                    is_parked = await self._park(call, wish, asked, outlet, asking)
             await asking.end()
         finally:
             del asker.calls[key]
             asking.forget()
-            call.cancel("the gateway is stopping")  # only when this task itself was ended
+            if not is_parked:
+                call.cancel("the gateway is stopping")  # only when this task itself was ended
+        if not is_parked:
+            await self._end(call, wish, asked, outlet)
+
+    async def _hear(
+        self,
+        notes: tuple[Note, ...],
+        asked: Asked,
+        outlet: Outlet,
+        asking: asks.Asking | gathering.Gathering,
+    ) -> None:
+        """Passes on what comes on the way."""
+        message = asked.message
+        token = message.meta.get("progressToken")
+        for note in notes:
+            if note.kind == "progress" and token is not None:
+                params: Params = read_members(note.data)
+                params["progressToken"] = token
+                await outlet.tell(notification("notifications/progress", params))
+            elif note.kind == "log" and levels.is_wanted(note.data, _wanted_level(asked)):
+                await outlet.tell(_LOG % note.data)
+            elif note.kind == "notice":
+                await outlet.tell(note.data)
+            elif note.kind in ("ask", "withdrawn"):
+                await asking.take(note)
+            else:
+                await outlet.still()
+                asking.check()
+
+    async def _park(
+        self,
+        call: Call,
+        wish: primitives.Wish,
+        asked: Asked,
+        outlet: Outlet,
+        asking: gathering.Gathering,
+    ) -> bool:
+        """Answers with what is asked, and lets the call wait; False where nothing is asked any more."""
+        asking.settle()
+        if call.ended or not asking.is_waiting:
+            return False
+        bound_to = gathering.bound_to(asked.asker, asked.message, wish.asked)
         try:
-            said = _said(wish.show(call, call.result()), asked)
+            state = self._gateway.parking.park(Parked(call, asking.open, wish), bound_to)
         except GatewayError as error:
-            await outlet.fail(message.id_raw, error)
+            for ask in asking.open.values():
+                ask.decline(error.detail)
+            asking.settle()
+            return False
+        await outlet.answer(response(asked.message.id_raw, asking.result(state)))
+        return True
+
+    async def _end(self, call: Call, wish: primitives.Wish, asked: Asked, outlet: Outlet) -> None:
+        """Says how the call has ended."""
+        message = asked.message
+        try:
+            said = _said(wish.show(call, call.result()), call, asked)
+        except GatewayError as error:
+            await self._fail(call, wish, asked, outlet, error)
         except CallCancelled as cancelled:
             if cancelled.answered:
                 await outlet.fail(message.id_raw, cancelled_problem(call, cancelled))
@@ -345,6 +403,32 @@ class Messages:
                 await outlet.answer(None)
         else:
             await outlet.answer(said)
+
+    async def _fail(
+        self, call: Call, wish: primitives.Wish, asked: Asked, outlet: Outlet, error: GatewayError
+    ) -> None:
+        asker, id_raw = asked.asker, asked.message.id_raw
+        if asker.client.era is Era.HANDSHAKE:
+            await outlet.fail(id_raw, _as_handshake(error, asked.message.method or ""))
+            return
+        state = self._gateway.parking.again(gathering.bound_to(asker, asked.message, wish.asked))
+        try:
+            again = gathering.as_input(error, asker, state)
+        except GatewayError as missing:
+            await outlet.fail(id_raw, missing)
+            return
+        if again is None:
+            await outlet.fail(id_raw, error)
+        else:
+            await outlet.answer(response(id_raw, again))
+
+
+def _wanted_level(asked: Asked) -> Any:
+    """From which level on this client hears log messages; None: it hears none."""
+    asker = asked.asker
+    if isinstance(asker, Session):
+        return asker.log_level or levels.DEFAULT_LEVEL
+    return asked.message.meta.get(META_LOG_LEVEL)
 
 
 class _Initialize(msgspec.Struct):
@@ -371,14 +455,25 @@ def is_array(body: bytes) -> bool:
     return body.lstrip()[:1] == b"["
 
 
-def _said(result: Raw, asked: Asked) -> Said:
+def _said(result: Raw, call: Call, asked: Asked) -> Said:
     """The response around the result of a call."""
     opening, id_raw = b"", asked.message.id_raw
     if asked.asker.client.era is Era.MODERN:
         opening, result = as_modern(result, may_be_kept=asked.message.method == READ_RESOURCE)
+    elif call.upstream.opened is not None and call.upstream.opened.era is Era.MODERN:
+        result = as_handshake(result)
     if memoryview(result).nbytes > LARGE_BYTES:
         return Large(b'{"jsonrpc":"2.0","id":%b,"result":%b' % (id_raw, opening), result, b"}")
     return response(id_raw, b"%b%b" % (opening, result) if opening else result)
+
+
+def _as_handshake(error: GatewayError, method: str) -> GatewayError:
+    """An error of a server, in a code that this era has."""
+    if isinstance(error, UpstreamAnswered):
+        code = handshake_error(error.rpc_code, method, error.error)
+        if code != error.rpc_code:
+            error.rpc_code, error.error = code, encode({**read_members(error.error), "code": code})
+    return error
 
 
 def error_body(id_raw: bytes, error: GatewayError) -> bytes:

@@ -54,10 +54,19 @@ from mcp_gateway.wire.envelope import (
 )
 from mcp_gateway.wire.headers import HEADER_MISMATCH
 from mcp_gateway.wire.inbound import require_revision, require_sound
-from mcp_gateway.wire.revisions import MISSING_CAPABILITY, MODERN, UNSUPPORTED_VERSION, Era
+from mcp_gateway.wire.revisions import (
+    LATEST_HANDSHAKE,
+    META_CAPABILITIES,
+    MISSING_CAPABILITY,
+    MODERN,
+    REVISIONS,
+    UNSUPPORTED_VERSION,
+    Era,
+)
 
 # What it declares is said with each of its requests, and travels with them.
 _CLIENT: Final = Client(Era.MODERN, MODERN)
+_ASKS: Final = REVISIONS[LATEST_HANDSHAKE].asks
 # Any other error is told with 200 (basic/transports, Streamable HTTP).
 _STATUS: Final = {
     METHOD_NOT_FOUND: 404,
@@ -131,7 +140,8 @@ class ModernHttp:
             await reply.fail(message.id_raw, error)
             return
         try:
-            asked = Asked(Visitor(visit.caller, endpoint), message, size, visit.headers)
+            visitor = Visitor(visit.caller, endpoint, _client(message))
+            asked = Asked(visitor, message, size, visit.headers)
             await self._messages.answer(asked, reply)
         finally:
             reply.close()
@@ -143,6 +153,16 @@ class ModernHttp:
             detail = "The answer is a stream; the header Accept must let it be text/event-stream"
             raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_REQUEST)
         await subscribing.listen(self._gateway, visit.caller, endpoint or None, message, receive, send)
+
+
+def _client(message: Message) -> Client:
+    """The client of one request: what it declares counts where a server asks in the middle of a call."""
+    declared = message.meta.get(META_CAPABILITIES)
+    if not isinstance(declared, dict) or not any(name in declared for name in _ASKS):
+        return _CLIENT
+    # Tasks of the two eras have nothing in common.
+    passed = {name: declared[name] for name in sorted(declared) if name != "tasks"}
+    return Client(Era.MODERN, MODERN, encode(passed))
 
 
 class Reply:

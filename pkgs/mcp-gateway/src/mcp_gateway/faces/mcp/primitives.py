@@ -183,6 +183,13 @@ class Wish:
             self._tell(error)
             raise
 
+    @property
+    def asked(self) -> str:
+        """The name or URI that is asked for, as the client writes it."""
+        if isinstance(self._message.name, str):
+            return self._message.name
+        return self._uri or _text(self._message.params.get("uri", b'""'), "`params.uri`")
+
     def refuse(self, request_bytes: int, error: GatewayError) -> None:
         """Records a request that names nothing that could be asked."""
         name = self._message.name if isinstance(self._message.name, str) else ""

@@ -1,0 +1,175 @@
+"""Questions of a server during a call, for a client of the modern era: gathered, and told as a result.
+
+The client is told what is asked and gets a state; it sends the same request again with that state and the
+answers, and the call goes on where it was (`gateway/parking.py`).
+"""
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from mcp_gateway.errors import INVALID_PARAMS, GatewayError, Kind, UpstreamAnswered
+from mcp_gateway.faces.mcp.asks import is_safe
+from mcp_gateway.faces.mcp.sessions import Asker
+from mcp_gateway.gateway import ASKED_BY, ELICIT, Ask, Gateway, Note, Parked, not_valid
+from mcp_gateway.wire.bridge import ANSWERS, INPUT_REQUIRED, STATE
+from mcp_gateway.wire.envelope import Message, encode, read_members
+from mcp_gateway.wire.revisions import MISSING_CAPABILITY
+
+GATHER_S: Final = 0.03  # what a server asks at once comes within this time
+URL_NEEDED: Final = -32042  # 2025-11-25: the client is to send its person to a page, and then to ask again
+
+
+class Gathering:
+    """The questions of one call that its client has still to be told of."""
+
+    __slots__ = ("_asker", "_count", "open")
+
+    def __init__(self, asker: Asker, standing: dict[str, Ask] | None = None) -> None:
+        self._asker = asker
+        self._count = 0
+        self.open = dict(standing or {})
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self.open)
+
+    async def take(self, note: Note) -> None:
+        """A question, or that one is taken back."""
+        ask = note.ask
+        assert ask is not None, "these notes are about a question"
+        if note.kind == "withdrawn":
+            self.open = {name: one for name, one in self.open.items() if one is not ask}
+        elif not ask.is_open:
+            pass  # it has been withdrawn, or the call has ended
+        elif ASKED_BY[ask.method] not in read_members(self._asker.client.capabilities):
+            ask.decline(f"this client does not declare `{ASKED_BY[ask.method]}`")
+        elif not is_safe(ask):
+            ask.decline("its address is neither http nor https")
+        else:
+            self._count += 1
+            self.open[f"{ASKED_BY[ask.method]}-{self._count}"] = ask
+
+    def settle(self) -> None:
+        """Lets go of those that have been answered or taken back."""
+        self.open = {name: one for name, one in self.open.items() if one.is_open}
+
+    def check(self) -> None:
+        """Whoever leaves cancels the call."""
+
+    async def end(self) -> None:
+        """The call is over, and its questions with it."""
+
+    def forget(self) -> None:
+        """Nothing is kept here."""
+
+    def result(self, state: str) -> bytes:
+        """What the client is told."""
+        return encode(
+            {
+                "resultType": INPUT_REQUIRED,
+                "inputRequests": {name: _request(one) for name, one in self.open.items()},
+                STATE: state,
+            }
+        )
+
+
+def _request(ask: Ask) -> dict[str, Any]:
+    return {"method": ask.method, **({"params": ask.params} if ask.params else {})}
+
+
+def bound_to(asker: Asker, message: Message, asked: str) -> bytes:
+    """What a state is bound to: who asks, where, and for what, with which arguments.
+
+    `asked` is the name or URI as the client writes it.
+    """
+    arguments = msgspec.json.decode(message.params.get("arguments", b"null"))
+    parts = [asker.caller.id, asker.endpoint, message.method, asked, arguments]
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).digest()
+
+
+def come_back(gateway: Gateway, asker: Asker, message: Message, asked: str) -> Parked | None:
+    """The call that this request goes on with; None where it is a new one.
+
+    Then nothing of an earlier one is left in it, unless that is for the server to judge.
+
+    Raises:
+        GatewayError: `invalid`; the call goes on waiting.
+    """
+    raw = message.params.get(STATE)
+    if raw is None:
+        return None
+    try:
+        state = msgspec.json.decode(raw, type=str)
+    except msgspec.MsgspecError:
+        raise GatewayError(
+            Kind.INVALID, f"`params.{STATE}` must be a string", rpc_code=INVALID_PARAMS
+        ) from None
+    if not gateway.parking.is_ours(state):
+        return None
+    parked = gateway.parking.find(state, bound_to(asker, message, asked))
+    if parked is None:
+        message.params.pop(STATE)
+        message.params.pop(ANSWERS, None)
+        return None
+    if parked.call.caller.id != asker.caller.id:
+        raise not_valid()
+    answers = read_members(message.params.get(ANSWERS, b"{}"))
+    for name, answer in answers.items():
+        if name in parked.asks and bytes(memoryview(answer)[:1]) != b"{":
+            detail = f"`params.{ANSWERS}.{name}` must be an object"
+            raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_PARAMS)
+    gateway.parking.take(parked)
+    for name, ask in parked.asks.items():
+        if name in answers:
+            ask.answer(bytes(answers[name]))
+    parked.asks = {name: ask for name, ask in parked.asks.items() if ask.is_open}
+    return parked
+
+
+class _Pages(msgspec.Struct):
+    elicitations: list[dict[str, Raw]] = []
+
+
+def as_input(error: GatewayError, asker: Asker, state: str) -> bytes | None:
+    """The result that says what an error of the handshake era does: visit a page, and ask again.
+
+    None: it says something else.
+
+    Raises:
+        GatewayError: this client cannot send anybody to a page.
+    """
+    if not isinstance(error, UpstreamAnswered) or error.rpc_code != URL_NEEDED:
+        return None
+    try:
+        pages = msgspec.json.decode(read_members(error.error).get("data", b"{}"), type=_Pages).elicitations
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    if not pages:
+        return None
+    declared = read_members(read_members(asker.client.capabilities).get("elicitation", b"{}"))
+    if "url" not in declared:
+        raise CapabilityMissing(error)
+    requests = {
+        f"elicitation-{number}": {
+            "method": ELICIT,
+            "params": {name: value for name, value in page.items() if name != "elicitationId"},
+        }
+        for number, page in enumerate(pages, 1)
+    }
+    return encode({"resultType": INPUT_REQUIRED, "inputRequests": requests, STATE: state})
+
+
+class CapabilityMissing(UpstreamAnswered):
+    """The server wants its client to send a person to a page, and the client cannot."""
+
+    def __init__(self, error: UpstreamAnswered) -> None:
+        told = {
+            **read_members(error.error),
+            "code": MISSING_CAPABILITY,
+            "data": {"requiredCapabilities": {"elicitation": {"url": {}}}},
+        }
+        super().__init__(error.server or "", MISSING_CAPABILITY, "elicitation by page", encode(told))
+        self.call_id = error.call_id
