@@ -18,11 +18,12 @@ from tests.clients.visiting import KINDS, MODERN, Refused, Visitor, visitor
 from tests.faces.knocking import check_log, shelf
 from tests.harness import Gateway, hostile, until
 
-WAIT_S = 60.0  # an interpreter or two start on a busy machine
+WAIT_S = 150.0  # a dozen interpreters start at once, perhaps on a busy machine
+pytestmark = pytest.mark.timeout(200)
 NOTE = "note://first"
 SHELF = {
-    "capabilities": {"tools": {}, "resources": {}, "prompts": {}},
-    "tools": [{"name": "show", "inputSchema": {"type": "object"}}],
+    "capabilities": {"tools": {}, "resources": {"subscribe": True}, "prompts": {}},
+    "tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("show", "touch")],
     "resources": [{"uri": NOTE, "name": "first"}],
     "templates": [{"uriTemplate": "note://{number}", "name": "numbered"}],
     "prompts": [{"name": "begin", "arguments": [{"name": "with"}]}],
@@ -107,6 +108,11 @@ async def use_the_other_server(visiting: Visitor) -> None:
     assert text_of(await visiting.call("good__progress", steps=3, ms=5)) == "3 steps"
     steps = [params for what, params in visiting.heard if what == "progress"]
     assert [(step["progress"], step["total"]) for step in steps] == [(1, 3), (2, 3), (3, 3)]
+    if visiting.speaks != MODERN:  # there a client says with each call whether it wants to hear
+        await visiting.ask("level", level="info")
+        await visiting.call("asker__test_tool_with_logging")
+        logged = [str(params["data"]) for what, params in visiting.heard if what == "log"]
+        assert ["begins" in logged[0], "goes on" in logged[1], "is done" in logged[2]] == [True, True, True]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -133,64 +139,94 @@ async def test_a_client_uses_all_servers_and_one(gateway: Gateway, kind: str, tm
         gateway.request("DELETE", f"/api/sessions/{left['id']}")
 
 
-async def test_what_is_asked_reaches_the_client_that_called(gateway: Gateway, tmp_path: Path) -> None:
+async def test_all_clients_are_asked_and_told_at_once(gateway: Gateway, tmp_path: Path) -> None:
     real.need(*(path for facts in KINDS.values() for path in facts.needs))
+    watching = asyncio.Barrier(1 + sum(facts.watches for facts in KINDS.values()))
 
-    async def be_asked(kind: str) -> None:
+    async def be_asked(kind: str, visiting: Visitor) -> None:
+        sampled = await visiting.call("asker__test_sampling", prompt=f"for {kind}")
+        assert text_of(sampled) == f"LLM response: sampled by {kind}"
+        elicited = await visiting.call("asker__test_elicitation", message=f"to {kind}")
+        assert f'content={{"name": "{kind}"}}' in text_of(elicited)
+        roots = await visiting.call("asker__test_input_required_result_list_roots")
+        assert f"file:///of/{kind}" in text_of(roots)
+        asked = [str(params) for what, params in visiting.heard if what in ("sampling", "elicitation")]
+        assert [f"for {kind}" in asked[0], f"to {kind}" in asked[1]] == [True, True]
+
+    async def be_told(visiting: Visitor) -> None:
+        await visiting.ask("watch", uri=NOTE)
+        await watching.wait()
+        await visiting.hears("change", NOTE)
+        await visiting.hears("change", "tools")
+
+    async def visit(kind: str) -> None:
         async with visitor(kind, url(gateway), tmp_path / kind, kind) as visiting:
-            sampled = await visiting.call("asker__test_sampling", prompt=f"for {kind}")
-            assert text_of(sampled) == f"LLM response: sampled by {kind}"
-            elicited = await visiting.call("asker__test_elicitation", message=f"to {kind}")
-            assert f'content={{"name": "{kind}"}}' in text_of(elicited)
-            roots = await visiting.call("asker__test_input_required_result_list_roots")
-            assert f"file:///of/{kind}" in text_of(roots)
-            asked = [str(params) for what, params in visiting.heard if what in ("sampling", "elicitation")]
-            assert [f"for {kind}" in asked[0], f"to {kind}" in asked[1]] == [True, True]
+            await be_asked(kind, visiting)
+            if KINDS[kind].watches:
+                await be_told(visiting)
 
     async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as all_at_once:
         for kind in KINDS:
-            all_at_once.create_task(be_asked(kind))
+            all_at_once.create_task(visit(kind))
+        await watching.wait()
+        await asyncio.to_thread(gateway.call, "desk", "touch", uri=NOTE)
+        await asyncio.to_thread(gateway.request, "PATCH", "/api/tools/good/blob", {"enabled": False})
 
 
 # -- the Inspector, which is one process for one question -------------------------------------------------
 
-ERAS = ("legacy", "auto", "modern")
 NOT_THERE = 5  # its status for a tool that is unknown or has failed
 
 
-@pytest.mark.parametrize("era", ERAS)
+async def inspect(gateway: Gateway, home: Path, endpoint: str, *words: str) -> tuple[int | None, Any]:
+    """Its status, and what it printed as JSON."""
+    inspector = await asyncio.create_subprocess_exec(
+        *(
+            str(real.INSPECTOR),
+            "--cli",
+            "--server-url",
+            url(gateway, endpoint),
+            "--transport",
+            "http",
+            *words,
+        ),
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(WAIT_S):
+            out, _ = await inspector.communicate()
+    finally:
+        if inspector.returncode is None:
+            inspector.kill()
+    return inspector.returncode, json.loads(out or b"null")
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
 async def test_the_inspector_gets_everything_it_asks_for(gateway: Gateway, era: str, tmp_path: Path) -> None:
     real.need(real.INSPECTOR)
 
-    async def inspect(endpoint: str, method: str, *words: str) -> tuple[int | None, Any, str]:
-        """Its status, what it printed as JSON, and what it complained of."""
-        inspector = await asyncio.create_subprocess_exec(
-            *(real.INSPECTOR, "--cli", "--server-url", url(gateway, endpoint), "--transport", "http"),
-            *("--protocol-era", era, "--method", method, *words),
-            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            out, complaint = await inspector.communicate()
-        finally:
-            if inspector.returncode is None:
-                inspector.kill()
-        return inspector.returncode, json.loads(out or b"null"), complaint.decode()
+    async def ask(endpoint: str, method: str, *words: str) -> tuple[int | None, Any]:
+        return await inspect(gateway, tmp_path, endpoint, "--protocol-era", era, "--method", method, *words)
 
-    async with asyncio.timeout(WAIT_S):
-        listed, called, read, got, failed, unknown = await asyncio.gather(
-            inspect("/mcp", "tools/list"),
-            inspect("/mcp", "tools/call", "--tool-name", "good__echo", "--tool-arg", "text=from far away"),
-            inspect("/servers/desk/mcp", "resources/read", "--uri", "note://7"),
-            inspect("/servers/desk/mcp", "prompts/get", "--prompt-name", "begin", "--prompt-args", "with=x"),
-            inspect("/servers/good/mcp", "tools/call", "--tool-name", "fail"),
-            inspect("/servers/good/mcp", "tools/call", "--tool-name", "nothing"),
-        )
+    listed, read, got, failed, unknown = await asyncio.gather(
+        ask("/mcp", "tools/list"),
+        ask("/servers/desk/mcp", "resources/read", "--uri", "note://7"),
+        ask("/servers/desk/mcp", "prompts/get", "--prompt-name", "begin", "--prompt-args", "with=x"),
+        ask("/servers/good/mcp", "tools/call", "--tool-name", "fail"),
+        ask("/servers/good/mcp", "tools/call", "--tool-name", "nothing"),
+    )
     assert {"good__echo", "desk__show"} <= names(listed[1], "tools")
-    assert text_of(called[1]) == "from far away"
     assert read[1]["contents"][0]["text"] == "desk read note://7"
     assert json.loads(got[1]["messages"][0]["content"]["text"])["arguments"] == {"with": "x"}
-    assert [status for status, _, _ in (listed, called, read, got)] == [0, 0, 0, 0]
+    assert [status for status, _ in (listed, read, got)] == [0, 0, 0]
     assert (failed[0], failed[1]["isError"], unknown[0]) == (NOT_THERE, True, NOT_THERE), (failed, unknown)
+
+
+@pytest.mark.parametrize("era", ["legacy", "auto", "modern"])
+async def test_the_inspector_calls_in_each_era(gateway: Gateway, era: str, tmp_path: Path) -> None:
+    real.need(real.INSPECTOR)
+    call = ("--method", "tools/call", "--tool-name", "good__echo", "--tool-arg", "text=from far away")
+    status, called = await inspect(gateway, tmp_path, "/mcp", "--protocol-era", era, *call)
+    assert (status, text_of(called)) == (0, "from far away")

@@ -31,6 +31,7 @@ class Kind:
     speaks: str  # the revision it and the gateway settle on
     needs: tuple[Path, ...] = ()
     says_goodbye: bool = True  # it ends its session when it leaves
+    watches: bool = True  # it can be told of a resource that has changed
 
 
 def python(interpreter: Path | str, program: str, *mode: str) -> Callable[[str], list[str]]:
@@ -54,9 +55,14 @@ KINDS: Final = {
         python(real.PYTHON_SDK1, "python_sdk1.py"), NEWEST_WITH_SESSIONS, (real.PYTHON_SDK1,)
     ),
     "fastmcp-legacy": Kind(
-        python(real.FASTMCP, "python_fastmcp.py", "legacy"), NEWEST_WITH_SESSIONS, (real.FASTMCP,)
+        python(real.FASTMCP, "python_fastmcp.py", "legacy"),
+        NEWEST_WITH_SESSIONS,
+        (real.FASTMCP,),
+        watches=False,
     ),
-    "fastmcp-auto": Kind(python(real.FASTMCP, "python_fastmcp.py", "auto"), MODERN, (real.FASTMCP,)),
+    "fastmcp-auto": Kind(
+        python(real.FASTMCP, "python_fastmcp.py", "auto"), MODERN, (real.FASTMCP,), watches=False
+    ),
     "typescript-sdk1": Kind(node("typescript-sdk1.mjs"), NEWEST_WITH_SESSIONS, (real.TYPESCRIPT_SDK1,)),
     "typescript-sdk2-legacy": Kind(
         node("typescript-sdk2.mjs", "legacy"), NEWEST_WITH_SESSIONS, (real.TYPESCRIPT_SDK2,)
@@ -85,6 +91,7 @@ class Visitor:
         self.speaks: str = hello["speaks"]
         self.instructions: str | None = hello["instructions"]
         self.heard: list[tuple[str, Any]] = []  # what the server said by itself
+        self.news = asyncio.Event()  # set whenever there is more of it
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._ids = 0
 
@@ -99,6 +106,12 @@ class Visitor:
     async def call(self, tool: str, /, **arguments: Any) -> Any:
         return await self.ask("call", name=tool, arguments=arguments)
 
+    async def hears(self, what: str, params: Any) -> None:
+        """Returns once the server has said this by itself; the caller bounds the wait."""
+        while (what, params) not in self.heard:
+            self.news.clear()
+            await self.news.wait()
+
     async def listen(self) -> None:
         """Takes down what the program says until it has said all."""
         assert self.process.stdout is not None
@@ -106,6 +119,7 @@ class Visitor:
             message = json.loads(line)
             if "heard" in message:
                 self.heard.append((message["heard"], message["params"]))
+                self.news.set()
                 continue
             answered = self._waiting.pop(message["id"])
             if answered.done():

@@ -78,7 +78,7 @@ async def test_resources_of_two_of_a_kind_are_told_apart(gateway: Gateway, mode:
         assert texts[0] == texts[1]
         with pytest.raises(MCPError) as unknown:
             await client.read_resource(f"demo://{PAGE}")
-        assert unknown.value.code == -32002
+        assert unknown.value.code == (-32002 if mode == "legacy" else -32602)
 
 
 async def test_a_link_in_a_result_leads_to_the_server_that_gave_it(gateway: Gateway) -> None:

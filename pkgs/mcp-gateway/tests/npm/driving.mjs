@@ -27,10 +27,11 @@ export function answers(name) {
 
 export const ASKABLE = { elicitation: {}, sampling: {}, roots: {} };
 
-export async function obey(client, speaks, call, leave) {
+export async function obey(client, speaks, { call, watch, leave }) {
   const verbs = {
     tools: () => client.listTools(),
     call,
+    watch,
     resources: () => client.listResources(),
     templates: () => client.listResourceTemplates(),
     read: ({ uri }) => client.readResource({ uri }),
@@ -49,5 +50,12 @@ export async function obey(client, speaks, call, leave) {
   await leave();
   process.exit(0);
 }
+
+// What is said by itself, by method.
+export const TOLD = {
+  "notifications/message": (params) => heard("log", params),
+  "notifications/tools/list_changed": () => heard("change", "tools"),
+  "notifications/resources/updated": ({ uri }) => heard("change", uri),
+};
 
 export const onprogress = (params) => heard("progress", params);

@@ -2,7 +2,7 @@
 
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
-import { ASKABLE, answers, heard, obey, onprogress } from "./driving.mjs";
+import { ASKABLE, TOLD, answers, obey, onprogress } from "./driving.mjs";
 
 const [url, mode, name] = process.argv.slice(2);
 const client = new Client(
@@ -15,10 +15,17 @@ const client = new Client(
 if (name) {
   for (const [method, answer] of Object.entries(answers(name))) client.setRequestHandler(method, answer);
 }
-client.setNotificationHandler("notifications/message", ({ params }) => heard("log", params));
+for (const [method, tell] of Object.entries(TOLD)) client.setNotificationHandler(method, ({ params }) => tell(params));
 
 const transport = new StreamableHTTPClientTransport(new URL(url));
 await client.connect(transport);
-const call = ({ name: tool, arguments: given }) => client.callTool({ name: tool, arguments: given }, { onprogress });
-const leave = () => (client.getProtocolEra() === "legacy" ? transport.terminateSession() : client.close());
-await obey(client, client.getNegotiatedProtocolVersion(), call, leave);
+const isLegacy = client.getProtocolEra() === "legacy";
+await obey(client, client.getNegotiatedProtocolVersion(), {
+  call: ({ name: tool, arguments: given }) => client.callTool({ name: tool, arguments: given }, { onprogress }),
+  watch: async ({ uri }) => {
+    if (isLegacy) await client.subscribeResource({ uri });
+    else await client.listen({ toolsListChanged: true, resourceSubscriptions: [uri] });
+    return null;
+  },
+  leave: () => (isLegacy ? transport.terminateSession() : client.close()),
+});

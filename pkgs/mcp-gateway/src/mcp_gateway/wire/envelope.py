@@ -178,6 +178,8 @@ def read_batch(body: bytes, most: int) -> list[tuple[Message, int]]:
 
 
 def _refuse_case_variants(members: dict[str, Any], known: frozenset[str]) -> None:
+    if members.keys() <= known:
+        return  # nearly always
     for key in members:
         # casefold, not lower: lenient parsers also take letters such as U+017F for an s. Those that keep
         # strings as C does end a key at a NUL, and some trim it.

@@ -91,11 +91,12 @@ def require_sound(message: Message, headers: Headers) -> None:
     for name in (_REVISION, _METHOD, _NAME):
         if BETWEEN_LINES in headers.get(name, b""):
             raise Mismatch(f"The header `{name.decode()}` came more than once")
-    missing = [name for name in (META_REVISION, META_CAPABILITIES) if name not in message.meta]
-    if missing:
+    meta = message.meta
+    if META_REVISION not in meta or META_CAPABILITIES not in meta:
+        missing = [name for name in (META_REVISION, META_CAPABILITIES) if name not in meta]
         detail = f"`params._meta` must hold {' and '.join(f'`{name}`' for name in missing)}"
         raise GatewayError(Kind.INVALID, detail, rpc_code=INVALID_PARAMS)
-    revision = message.meta[META_REVISION]
+    revision = meta[META_REVISION]
     if _REVISION not in headers or _plain(headers[_REVISION]) != revision:
         raise Mismatch(f"The header `MCP-Protocol-Version` does not say what `{META_REVISION}` says")
     if _METHOD not in headers or _plain(headers[_METHOD]) != message.method:

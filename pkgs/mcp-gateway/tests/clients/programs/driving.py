@@ -40,6 +40,16 @@ async def logged(params: Any) -> None:
     heard("log", plain(params))
 
 
+async def changed(message: Any) -> None:
+    """Takes any message of a session: what may say that the tools or a resource have changed."""
+    said = getattr(message, "root", message)
+    match getattr(said, "method", None):
+        case "notifications/tools/list_changed":
+            heard("change", "tools")
+        case "notifications/resources/updated":
+            heard("change", str(said.params.uri))
+
+
 def answers(name: str, types: Any) -> dict[str, Callable[..., Awaitable[Any]]]:
     """The callbacks by which a client of that name answers what a server asks; each answer has the name."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from driving import answers, logged, obey, progressed
+from driving import answers, changed, logged, obey, progressed
 from mcp import ClientSession, types
 from mcp.client.streamable_http import streamable_http_client
 
@@ -13,7 +13,7 @@ async def main() -> None:
     callbacks = answers(name[0], types) if name else {}
     async with (
         streamable_http_client(url) as (read, write, _),
-        ClientSession(read, write, logging_callback=logged, **callbacks) as session,
+        ClientSession(read, write, logging_callback=logged, message_handler=changed, **callbacks) as session,
     ):
         begun = await session.initialize()
         verbs = {
@@ -26,6 +26,7 @@ async def main() -> None:
             "read": lambda order: session.read_resource(order["uri"]),
             "prompts": lambda order: session.list_prompts(),
             "prompt": lambda order: session.get_prompt(order["name"], order["arguments"]),
+            "watch": lambda order: session.subscribe_resource(order["uri"]),
             "level": lambda order: session.set_logging_level(order["level"]),
         }
         await obey(verbs, begun.protocolVersion, begun.instructions)

@@ -4,12 +4,13 @@ TARGET is a URL, or a command as a JSON array, which is spoken to over stdio. Wi
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 import warnings
 
-from driving import answers, logged, obey, progressed
+from driving import answers, changed, heard, logged, obey, progressed
 from mcp import Client, types
 from mcp.client.stdio import StdioServerParameters
 
@@ -22,7 +23,23 @@ async def main() -> None:
         command, *args = json.loads(target)
         target = StdioServerParameters(command=command, args=args, env=dict(os.environ))
     callbacks = answers(name[0], types) if name else {}
-    async with Client(target, mode=mode, logging_callback=logged, **callbacks) as client:
+    client = Client(target, mode=mode, logging_callback=logged, message_handler=changed, **callbacks)
+
+    async def watch(order: dict) -> None:
+        if client.protocol_version < "2026":
+            await client.subscribe_resource(order["uri"])
+            return
+        streams = await leaving.enter_async_context(
+            client.listen(tools_list_changed=True, resource_subscriptions=[order["uri"]])
+        )
+        watching.append(asyncio.create_task(tell(streams)))
+
+    async def tell(events: object) -> None:
+        async for event in events:
+            heard("change", getattr(event, "uri", "tools"))
+
+    watching: list[asyncio.Task[None]] = []
+    async with client, contextlib.AsyncExitStack() as leaving:
         verbs = {
             "tools": lambda order: client.list_tools(),
             "call": lambda order: client.call_tool(
@@ -33,6 +50,7 @@ async def main() -> None:
             "read": lambda order: client.read_resource(order["uri"]),
             "prompts": lambda order: client.list_prompts(),
             "prompt": lambda order: client.get_prompt(order["name"], order["arguments"]),
+            "watch": watch,
             "level": lambda order: client.set_logging_level(order["level"]),
         }
         await obey(verbs, client.protocol_version, client.instructions)
