@@ -56,6 +56,7 @@ ONLY_IN: Final = {
     "aiohappyeyeballs": ("upstream.dialing",),
     "httptools": ("upstream.pool",),
     "argon2": ("gateway.sign_ins", "cli.keys"),
+    "cryptography": ("gateway.parking",),
     "click": ("cli",),
     "rich": ("cli",),
     "watchfiles": ("config.watching",),

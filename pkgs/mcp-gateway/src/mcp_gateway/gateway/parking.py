@@ -9,15 +9,16 @@ import base64
 import secrets
 import struct
 from dataclasses import dataclass
-from typing import Any, Final
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import INVALID_PARAMS, GatewayError, Kind
 from mcp_gateway.gateway.calls import Call
 from mcp_gateway.upstream.asks import Ask
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 PARKED_S: Final = 300.0  # a person reads a form; whoever has not come back by then has gone
 MAX_PARKED: Final = 1_000
@@ -41,7 +42,6 @@ class Parking:
 
     def __init__(self, instance: str) -> None:
         self._prefix = f"gw1.{instance}."
-        self._seal = AESGCM(AESGCM.generate_key(256))
         self._parked: dict[int, tuple[Parked, float]] = {}  # the oldest first
         self._number = 0
 
@@ -106,12 +106,21 @@ class Parking:
         ]:
             del self._parked[number]
 
+    @cached_property
+    def _seal(self) -> "AESGCM":
+        # Imported here: most gateways never need it, and it costs every start.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return AESGCM(AESGCM.generate_key(256))
+
     def _sealed(self, number: int, until: float, bound_to: bytes) -> str:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = self._seal.encrypt(nonce, _PAYLOAD.pack(number, until), bound_to)
         return self._prefix + base64.urlsafe_b64encode(nonce + sealed).decode("ascii")
 
     def _opened(self, state: str, bound_to: bytes) -> tuple[int, float]:
+        from cryptography.exceptions import InvalidTag
+
         try:
             sealed = base64.b64decode(state[len(self._prefix) :], altchars=b"-_", validate=True)
             number, until = _PAYLOAD.unpack(
