@@ -16,7 +16,7 @@ PATIENCE_S = 60.0
 
 _out = threading.Lock()
 _answers: dict[str, Queue[dict[str, Any]]] = {}
-state: dict[str, Any] = {"pid": os.getpid(), "said": [], "roots": None, "notifications": []}
+state: dict[str, Any] = {"pid": os.getpid(), "said": [], "roots": None, "notifications": [], "visited": []}
 
 
 def say(message: dict[str, Any]) -> None:
@@ -38,6 +38,10 @@ def answer_of(box: "Queue[dict[str, Any]]", patience_s: float = PATIENCE_S) -> A
     except Empty:
         return "no answer"
     return got.get("result", got.get("error"))
+
+
+class Refused(Exception):
+    """An error as the answer."""
 
 
 def call(name: str, arguments: dict[str, Any], tag: str) -> Any:
@@ -65,6 +69,12 @@ def call(name: str, arguments: dict[str, Any], tag: str) -> Any:
             params = {"elicitationId": arguments["elicitationId"]}
             say({"method": "notifications/elicitation/complete", "params": params})
             return answer
+        case "visit":  # answers only who comes back from the page
+            if arguments["url"] not in state["visited"]:
+                state["visited"].append(arguments["url"])
+                page = {"mode": "url", "elicitationId": "1", "message": "Go there", "url": arguments["url"]}
+                raise Refused(-32042, "There is a page to visit", {"elicitations": [page]})
+            return "welcome back"
         case "remember":
             state["said"].append(arguments["text"])
             return state
@@ -74,7 +84,7 @@ def call(name: str, arguments: dict[str, Any], tag: str) -> Any:
             raise KeyError(name)
 
 
-TOOLS = ("ask", "withdraw", "leave", "late", "hang", "page", "remember", "state")
+TOOLS = ("ask", "withdraw", "leave", "late", "hang", "page", "visit", "remember", "state")
 
 
 def listed() -> list[dict[str, Any]]:
@@ -104,6 +114,10 @@ def answer(message: dict[str, Any]) -> None:
             case _:
                 say({"id": message["id"], "error": {"code": -32601, "message": "no such method"}})
                 return
+    except Refused as refused:
+        code, words, data = refused.args
+        say({"id": message["id"], "error": {"code": code, "message": words, "data": data}})
+        return
     except KeyError as problem:
         say({"id": message["id"], "error": {"code": -32602, "message": f"no {problem}"}})
         return
