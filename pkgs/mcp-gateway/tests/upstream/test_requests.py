@@ -12,7 +12,8 @@ import pytest
 
 from mcp_gateway.errors import CallCancelled, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.exchange import MAX_NOTES, Exchange, Note
-from mcp_gateway.upstream.lifecycle import Restart, State
+from mcp_gateway.upstream.lifecycle import Restart, Start, State
+from mcp_gateway.upstream.stance import Stance
 from mcp_gateway.upstream.upstream import Upstream
 from tests.upstream.parts import FakeServer, Stage, exchange_of, failure_of, result_of, until
 
@@ -581,3 +582,42 @@ async def test_other_notifications_are_counted(stage: Stage, server: FakeServer)
     server.now.mention("notifications/resources/updated", uri="x:y")
     server.now.mention("notifications/tools/list_changed")
     assert fake.requests.counts["other notifications"] == 1
+
+
+# -- on a link that may be asked ------------------------------------------------------------------------
+
+ASKABLE = Stance(capabilities=b'{"elicitation":{},"roots":{}}')
+
+
+def asked_of(call: Exchange) -> list[Any]:
+    return [ask.id for ask in call.asks]
+
+
+async def test_a_question_before_any_call_waits_for_the_next_unless_it_is_taken_back(
+    stage: Stage, server: FakeServer
+) -> None:
+    fake = await stage.fake(stance=ASKABLE)
+    for name in ("stays", "goes"):
+        server.now.say({"id": name, "method": "roots/list"})
+    server.now.mention("notifications/cancelled", requestId="goes")
+    call = exchange_of("echo", can_answer=True)
+    call.listen()
+    fake.submit(call)
+    assert asked_of(call) == ["stays"]
+
+
+async def test_a_question_to_a_call_that_waits_goes_with_the_link_that_asked(
+    stage: Stage, server: FakeServer
+) -> None:
+    server.answers["tools/list"] = lambda _link, _id, _params: None
+    fake = stage.make("fake", stance=ASKABLE)
+    fake.tell(Start())
+    await until(lambda: bool(server.links and server.now.said("tools/list")), "it is being opened")
+    call = exchange_of("echo", can_answer=True)
+    mailbox = call.listen()
+    fake.submit(call)
+    server.now.say({"id": 1, "method": "roots/list"})
+    assert asked_of(call) == [1]
+    server.now.break_down("it exited")
+    assert asked_of(call) == []
+    assert [note.kind for note in mailbox.take()] == ["ask", "withdrawn"]

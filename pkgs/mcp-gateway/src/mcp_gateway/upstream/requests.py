@@ -169,7 +169,7 @@ class Requests:
             GatewayError: `unavailable` or `busy`; nothing was sent.
         """
         self.total += 1
-        if self._can_send and self.in_flight < self._concurrency:
+        if self.can_send and self.in_flight < self._concurrency:
             self._send(exchange)
             return
         self._owner.check_coming()
@@ -201,7 +201,7 @@ class Requests:
 
     def send_queued(self) -> None:
         """Sends what waits, as far as there is room."""
-        while self._can_send and self.in_flight < self._concurrency:
+        while self.can_send and self.in_flight < self._concurrency:
             exchange = self._queue.take()
             if exchange is None:
                 return
@@ -219,6 +219,9 @@ class Requests:
     def _end_pending(self, failure: Failure) -> None:
         self._abandoned.clear()
         self._early.clear()
+        for exchange in self._queue.items():  # it goes on without what was asked before it was sent
+            for ask in exchange.asks:
+                self._take_back(exchange, ask)
         for exchange in (*self._pending.values(), *self._standing.values()):
             self._finish(exchange, None, RequestFailed(self._server, failure))
 
@@ -243,7 +246,7 @@ class Requests:
                         await exchange.over()
 
     @property
-    def _can_send(self) -> bool:
+    def can_send(self) -> bool:
         """A lost link stays until the owner closes it; nothing more may be sent into it."""
         return self.open and self.link is not None and self.link.lost_because is None
 
@@ -506,7 +509,8 @@ class Requests:
 
         On any other it has no owner: it is declined, never guessed at.
         """
-        can_ask = self._may_be_asked and len(self._early) < MAX_OPEN
+        # In the modern era a server puts its questions into its results.
+        can_ask = self._may_be_asked and not self._era_meta and len(self._early) < MAX_OPEN
         if not can_ask or self.link is None or head.method not in ASKED_BY or not _is_id(head.id):
             self._decline(head)
             return
@@ -531,11 +535,16 @@ class Requests:
             request_id = msgspec.json.decode(params, type=_Cancelled).requestId
         except (msgspec.MsgspecError, RecursionError):
             return
-        for exchange in tuple(self._pending.values()):
+        self._early = [ask for ask in self._early if ask.id != request_id]
+        for exchange in (*self._pending.values(), *self._queue.items()):
             for ask in exchange.asks:
                 if ask.id == request_id:
-                    ask.withdraw()
-                    exchange.note(Note("withdrawn", ask=ask))
+                    self._take_back(exchange, ask)
+
+    @staticmethod
+    def _take_back(exchange: Exchange, ask: Ask) -> None:
+        ask.withdraw()
+        exchange.note(Note("withdrawn", ask=ask))
 
     def _decline(self, head: Head) -> None:
         if self.link is None or head.id is None:
