@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,8 +32,8 @@ from tests.harness import Gateway, hostile, remote
 from tests.security.cast import Guarded
 from tests.test_draining import LIMIT_S, ask_to_stop, wait_for_end, within
 
-ASK = {"method": "elicitation/create", "params": FORM}
-CAN = {"elicitation": {}}
+ASK: dict[str, Any] = {"method": "elicitation/create", "params": FORM}
+CAN: dict[str, Any] = {"elicitation": {}}
 # What a server would take for a call of its own, if the line that holds it were one.
 CALL = {"name": "remember", "arguments": {"text": "smuggled"}}
 SMUGGLED = json_bytes({"jsonrpc": "2.0", "id": 99, "method": "tools/call", "params": CALL})
@@ -91,7 +92,7 @@ def test_a_notification_in_several_lines_is_one_message_to_the_server(gateway: G
 
 ACCEPTED = {"action": "accept", "content": {"a": 1}}
 REFUSAL = {"code": -1, "message": "no"}
-ODD_ANSWERS = {
+ODD_ANSWERS: dict[str, tuple[dict[str, Any], Any]] = {
     "null error beside a result": ({"result": ACCEPTED, "error": None}, ACCEPTED),
     "result and error": ({"result": ACCEPTED, "error": REFUSAL}, REFUSAL),
     "null error alone": ({"error": None}, {"action": "cancel"}),

@@ -377,9 +377,7 @@ async def test_many_servers_live_side_by_side(stage: Stage) -> None:
 
 
 async def test_F053_a_server_of_the_modern_era_asks_nobody_in_the_middle_of_a_call(stage: Stage) -> None:
-    stance = Stance(
-        capabilities=b'{"elicitation":{},"sampling":{}}'
-    )  # the client came before it was up
+    stance = Stance(capabilities=b'{"elicitation":{},"sampling":{}}')  # the client came before it was up
     server = await stage.ready("ask", "--era", "modern", stance=stance)
     call = exchange_of("act", can_answer=True)
     call.listen()
