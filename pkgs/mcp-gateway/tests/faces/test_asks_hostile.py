@@ -3,6 +3,7 @@
 Real processes throughout: `tests/asking.py` asks over stdio, `tests/hostile_http.py` over HTTP.
 """
 
+import gc
 import json
 import os
 import signal
@@ -11,10 +12,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from msgspec import Raw
 
+from mcp_gateway.access.caller import NOBODY
+from mcp_gateway.faces.mcp.asks import Asking
+from mcp_gateway.faces.mcp.modern import Visitor
+from mcp_gateway.upstream.asks import Ask
+from mcp_gateway.upstream.client import Client
+from mcp_gateway.upstream.exchange import Note
+from mcp_gateway.upstream.link import Link
+from mcp_gateway.wire.revisions import Era
 from tests.faces.knocking import Line, Mcp, check_log, check_rpc_error, json_bytes
 from tests.faces.test_asks import (
     ASKING,
@@ -145,6 +155,27 @@ def test_a_request_that_arrives_after_its_session_has_ended_opens_nothing(gatewa
         assert links(gateway, "own") == []
 
 
+async def test_of_questions_that_were_answered_nothing_is_kept() -> None:
+    class Heard:
+        is_heard = True
+
+        async def tell(self, message: bytes) -> None: ...
+
+        async def ask(self, message: bytes) -> None: ...
+
+    class Deaf:
+        def answer(self, response: bytes) -> None: ...
+
+    session = Visitor(NOBODY, "", Client(Era.HANDSHAKE, "2025-11-25", b'{"sampling":{}}', "s"))
+    asking = Asking(session, Heard())
+    for number in range(100):
+        ask = Ask(number, "sampling/createMessage", Raw(b"{}"), cast(Link, Deaf()))
+        await asking.take(Note("ask", ask=ask))
+        session.asked.popitem()[1].answer(b"{}")
+    gc.collect()
+    assert sum(isinstance(one, Ask) for one in gc.get_objects()) <= 2
+
+
 # -- servers -------------------------------------------------------------------------------------------
 
 
@@ -222,6 +253,21 @@ def test_a_link_of_ones_own_serves_on_while_the_shared_one_is_down(tmp_path: Pat
         )
         assert told(session.call("remember", {"text": "b"})["result"])["said"] == ["a", "b"]
         session.end()
+
+
+def test_the_leases_of_a_caller_at_other_servers_make_room_for_another(tmp_path: Path) -> None:
+    changed = "from mcp_gateway.gateway import links; links.MAX_OF_CALLER = 2"
+    command = (sys.executable, "-c", f"{changed}; from mcp_gateway.cli import main; main()")
+    servers = {name: asking() for name in "abc"}
+    with Gateway(servers, tmp_path, command=command) as gateway:
+        for server in servers:
+            gateway.wait_for_state(server, "ready")
+        session = Mcp(gateway, capabilities=CAN)
+        for server in servers:
+            assert told(session.call(f"{server}__state")["result"])["capabilities"]["elicitation"] == {}
+        until("the first made room", lambda: [len(links(gateway, name)) for name in "abc"] == [0, 1, 1])
+        session.end()
+        check_log(gateway)
 
 
 # -- remote servers ------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from mcp_gateway.upstream.lifecycle import Ended, Start, State
 from mcp_gateway.upstream.link import Peer
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import MARKER, Exit, Nursery
-from mcp_gateway.upstream.stance import SHARED_STANCE, Stance
+from mcp_gateway.upstream.stance import SHARED, SHARED_STANCE, Scope, Stance
 from mcp_gateway.upstream.stdio import Spawn
 from mcp_gateway.upstream.upstream import Surroundings, Upstream
 from mcp_gateway.wire.envelope import Params, encode, notification, read_head, request_line
@@ -191,14 +191,20 @@ class Stage:
         self._bell.set()
 
     def make(
-        self, command: str | None, *args: str, stance: Stance = SHARED_STANCE, **config: Any
+        self,
+        command: str | None,
+        *args: str,
+        stance: Stance = SHARED_STANCE,
+        scope: Scope = SHARED,
+        **config: Any,
     ) -> Upstream:
         """An upstream with its owner at work; it is off until told otherwise."""
         name = f"s{next(self._numbers)}"
         upstream = Upstream(
             ServerConfig(**{"id": name, "title": name, "command": command, "args": args, **config}),
             self.around,
-            stance=stance,
+            scope,
+            stance,
         )
         self.histories[upstream] = []
         self._tasks[upstream] = asyncio.create_task(upstream.run(), name=name)

@@ -169,15 +169,21 @@ class Links:
         return self._count < MAX_IN_ALL and len(self._links.get(server, {})) < MAX_OF_SERVER
 
     def _has_share(self, server: str, owner: str) -> bool:
-        theirs = [link for link, caller_id in self._owners.items() if caller_id == owner]
-        return len(theirs) < MAX_OF_CALLER and sum(link.id == server for link in theirs) < MAX_OF_SERVER // 2
+        in_all = sum(caller_id == owner for caller_id in self._owners.values())
+        return in_all < MAX_OF_CALLER and self._share(server, owner) < MAX_OF_SERVER // 2
+
+    def _share(self, server: str, owner: str) -> int:
+        return sum(link.id == server and caller_id == owner for link, caller_id in self._owners.items())
 
     def _make_room(self, server: str, owner: str | None = None) -> bool:
         """Ends the lease that was not used for longest, of this caller or of anybody.
 
         One that keeps a state is nobody's to take.
         """
-        is_full = owner is not None or len(self._links.get(server, {})) >= MAX_OF_SERVER
+        if owner is None:
+            is_full = len(self._links.get(server, {})) >= MAX_OF_SERVER
+        else:
+            is_full = self._share(server, owner) >= MAX_OF_SERVER // 2
         free = [
             one
             for one in (self.of(server) if is_full else self._all())

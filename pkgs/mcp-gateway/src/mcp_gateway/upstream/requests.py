@@ -120,9 +120,11 @@ class Requests:
         owner: Owner,
         *,
         may_be_asked: bool = False,
+        is_of_one_session: bool = False,
     ) -> None:
         self._server = server
         self._may_be_asked = may_be_asked
+        self._is_of_one_session = is_of_one_session
         self._concurrency = concurrency
         self._logs = logs
         self._owner = owner
@@ -218,12 +220,12 @@ class Requests:
 
     def _end_pending(self, failure: Failure) -> None:
         self._abandoned.clear()
-        self._early.clear()
         for exchange in self._queue.items():  # it goes on without what was asked before it was sent
             for ask in exchange.asks:
                 self._take_back(exchange, ask)
         for exchange in (*self._pending.values(), *self._standing.values()):
             self._finish(exchange, None, RequestFailed(self._server, failure))
+        self._early.clear()  # theirs included: another process asks again
 
     # Another configuration
 
@@ -304,7 +306,8 @@ class Requests:
         if exchange.sent:
             self.in_flight -= 1
             self.used_at = now_s()
-        if exchange.asks:  # roots are no matter of one call: the next brings somebody who knows them as well
+        # Roots are no matter of one call: the next brings somebody who knows them as well.
+        if self._is_of_one_session and exchange.asks:
             self._early += exchange.take_back(LIST_ROOTS)
         exchange.end(result, error)
         if len(self._queue):
@@ -519,8 +522,10 @@ class Requests:
         exchange = self._alone(stream)
         if exchange is not None:
             exchange.ask(ask)
-        else:
+        elif self._is_of_one_session:
             self._early.append(ask)  # such as new roots between two calls: the next one brings who knows them
+        else:  # the next call may be another person's
+            ask.decline("no call is under way")
 
     def _alone(self, stream: int | None) -> Exchange | None:
         """The call that this link is there for. A server may ask before it is sent, as soon as it is open."""
@@ -567,6 +572,8 @@ class Requests:
                     exchange.note(Note("log", bytes(params)))
             case "notifications/cancelled":
                 self._withdrawn(params)
+            case _ if method in self.hears:  # and was not for anybody
+                self._owner.heard(method)
             case _ if not self._owner.heard(method) and self._may_be_asked:
                 # A page that a person was sent to has done its work, a task goes on: it is for who called.
                 if (exchange := self._alone(stream)) is not None:

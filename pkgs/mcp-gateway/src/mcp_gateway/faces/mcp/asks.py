@@ -56,6 +56,7 @@ class Asking:
         else:
             self._asker.questions += 1
             number = self._asker.questions
+            self._open = {number: one for number, one in self._open.items() if one.is_open}
             self._asker.asked[number] = self._open[number] = ask
             await self._outlet.ask(_question(number, ask))
 
