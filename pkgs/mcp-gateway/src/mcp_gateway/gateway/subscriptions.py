@@ -251,7 +251,7 @@ class Subscriptions:
             if problem is not None:
                 raise problem
             for link in self._links(server):
-                if _hears(listener, link.scope):
+                if _hears(listener, link.scope) and (server, uri) in listener.uris:  # it may be over by now
                     link.subscribing.want(uri)
         except BaseException:
             self.unsubscribe(listener, server, uri)
