@@ -42,7 +42,7 @@ class Bounds:
     p99_factor: float = 50.0  # so many times what it was in the calm
     rss_bytes: int = 600 << 20
     rss_slope_bytes_per_min: float = 5 << 20
-    # Leases of two minutes fill up to their bound meanwhile, with four files each; what is left at rest tells.
+    # Leases of two minutes fill up to their bound meanwhile, with four files each; see what is left at rest.
     files_slope_per_min: float = 90.0
     children_slope_per_min: float = 25.0
     threads_slope_per_min: float = 5.0
