@@ -178,6 +178,11 @@ class Subscriptions:
         return self._total
 
     @property
+    def listeners(self) -> int:
+        """How many are told of anything."""
+        return len(self._listeners)
+
+    @property
     def streams(self) -> int:
         """How many listeners are streams of the modern era."""
         return sum(self._streams.values())
