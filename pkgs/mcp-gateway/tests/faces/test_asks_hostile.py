@@ -76,6 +76,11 @@ def _no_session_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
             gateway.request("DELETE", f"/api/sessions/{session['id']}")
 
 
+def leases(gateway: Gateway) -> list[dict[str, Any]]:
+    """Without the link that is opened to see what the server lists."""
+    return [link for link in links(gateway) if link["for"] == "lease"]
+
+
 # -- clients -------------------------------------------------------------------------------------------
 
 
@@ -197,7 +202,7 @@ def test_a_server_that_dies_with_a_question_open_loses_the_call_and_takes_the_qu
     session = Mcp(gateway, "/servers/asking/mcp", capabilities=CAN)
     with calling(session, "ask", **ASK) as call:
         number = call.next()["id"]
-        (link,) = links(gateway)
+        (link,) = leases(gateway)
         os.kill(link["pid"], signal.SIGKILL)
         assert call.next()["params"] == {"requestId": number}
         check_rpc_error(call.next(), -32000, "lost")
@@ -219,7 +224,7 @@ def test_a_lease_that_is_leaving_takes_over_no_call_that_waits(tmp_path: Path) -
         session = Mcp(gateway, "/servers/asking/mcp", capabilities=CAN)
         leaving = stack.enter_context(calling(session, "ask", 1, **ASK))
         number = leaving.next()["id"]
-        (old,) = links(gateway)
+        (old,) = leases(gateway)
         gateway.servers["asking"] = asking(env={"CHANGED": "1"})
         gateway.reload()
         until("the other configuration is in place", lambda: links(gateway) == [])
