@@ -32,8 +32,8 @@ EVERY: list[dict[str, Any]] = [
     {"method": "sampling/createMessage", "params": MODEL},
     {"method": "roots/list"},
 ]
-ALL = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
-FORMS = {"elicitation": {"form": {}}}
+ALL: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
+FORMS: dict[str, Any] = {"elicitation": {"form": {}}}
 YES: dict[str, Any] = {"action": "accept", "content": {"n": 1.0}, "x-unknown": None}
 INVALID_STATE = "is not valid for this request"
 
@@ -74,7 +74,7 @@ def again(asked: dict[str, Any], *answers: Any) -> dict[str, Any]:
 
 
 def is_asked(result: dict[str, Any]) -> bool:
-    return result["resultType"] == "input_required"
+    return bool(result["resultType"] == "input_required")
 
 
 def links(gateway: Gateway, server: str) -> list[dict[str, Any]]:
@@ -263,7 +263,7 @@ def test_a_state_is_good_for_its_request_once_and_nothing_else(gateway: Gateway)
         for one in made_up
     ]
     with_state = {"requestState": state, "inputResponses": again(asked, YES)["inputResponses"]}
-    others = [
+    others: list[tuple[Modern, dict[str, Any]]] = [
         (client, {"name": "ask", "arguments": {**ASKED, "times": 1}}),
         (client, {"name": "several", "arguments": ASKED}),
         (client, {"name": "ask"}),

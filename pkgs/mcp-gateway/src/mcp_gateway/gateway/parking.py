@@ -27,7 +27,8 @@ MAX_PARKED: Final = 1_000
 MAX_OF_ONE: Final = 100  # of one caller
 _NONCE_BYTES: Final = 12
 _AGAIN: Final = 0  # no call waits: the request is to be made anew
-_PAYLOAD: Final = struct.Struct(">Qd")  # number of the parked call, and until when
+# Number of the parked call, and until when; a byte more makes it a text in which no bit goes unused.
+_PAYLOAD: Final = struct.Struct(">Qdx")
 
 
 @dataclass(slots=True)
