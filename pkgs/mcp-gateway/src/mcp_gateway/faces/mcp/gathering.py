@@ -13,7 +13,7 @@ from msgspec import Raw
 from mcp_gateway.errors import INVALID_PARAMS, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.faces.mcp.asks import is_safe
 from mcp_gateway.faces.mcp.sessions import Asker
-from mcp_gateway.gateway import ASKED_BY, ELICIT, Ask, Gateway, Note, Parked, not_valid
+from mcp_gateway.gateway import ASKED_BY, ELICIT, Ask, Gateway, Note, Parked
 from mcp_gateway.wire.bridge import ANSWERS, INPUT_REQUIRED, STATE
 from mcp_gateway.wire.envelope import Message, encode, read_members
 from mcp_gateway.wire.revisions import MISSING_CAPABILITY
@@ -110,13 +110,14 @@ def come_back(gateway: Gateway, asker: Asker, message: Message, asked: str) -> P
     if not gateway.parking.is_ours(state):
         return None
     parked = gateway.parking.find(state, bound_to(asker, message, asked))
+    answers = read_members(message.params.get(ANSWERS, b"{}"))
     if parked is None:
+        if answers and not any(_is_accepted(answer) for answer in answers.values()):
+            detail = "The server wants a page to be visited before it goes on, and nobody did"
+            raise GatewayError(Kind.INPUT_REQUIRED, detail)
         message.params.pop(STATE)
         message.params.pop(ANSWERS, None)
         return None
-    if parked.call.caller.id != asker.caller.id:
-        raise not_valid()
-    answers = read_members(message.params.get(ANSWERS, b"{}"))
     for name, answer in answers.items():
         if name in parked.asks and bytes(memoryview(answer)[:1]) != b"{":
             detail = f"`params.{ANSWERS}.{name}` must be an object"
@@ -125,8 +126,21 @@ def come_back(gateway: Gateway, asker: Asker, message: Message, asked: str) -> P
     for name, ask in parked.asks.items():
         if name in answers:
             ask.answer(bytes(answers[name]))
+        elif ASKED_BY[ask.method] not in read_members(asker.client.capabilities):
+            ask.decline(f"this client does not declare `{ASKED_BY[ask.method]}` any more")
     parked.asks = {name: ask for name, ask in parked.asks.items() if ask.is_open}
     return parked
+
+
+class _Answer(msgspec.Struct):
+    action: str = ""
+
+
+def _is_accepted(answer: Raw) -> bool:
+    try:
+        return msgspec.json.decode(answer, type=_Answer).action == "accept"
+    except (msgspec.MsgspecError, RecursionError):
+        return False
 
 
 class _Pages(msgspec.Struct):

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -257,7 +257,8 @@ class Messages:
         return response(message.id_raw, result)
 
     def _list(self, asker: Asker, message: Message) -> bytes:
-        return lists.list_page(self._gateway, asker.caller, asker.endpoint or None, message)
+        server = asker.endpoint or None
+        return lists.list_page(self._gateway, asker.caller, server, message, asker.client.era)
 
     def _set_log_level(self, session: Asker, message: Message) -> bytes:
         assert isinstance(session, Session), "a request alone says itself what it wants to hear"
@@ -295,7 +296,8 @@ class Messages:
         asker, message = asked.asker, asked.message
         assert message.id is not None, "a call is a request"
         key = (type(message.id), message.id)
-        wish = primitives.Wish(self._gateway, asker.caller, asker.endpoint or None, message, asker.client)
+        level, server = _wanted_level(asked), asker.endpoint or None
+        wish = primitives.Wish(self._gateway, asker.caller, server, message, asker.client, level)
         is_modern = asker.client.era is Era.MODERN
         if key in asker.calls:
             detail = "A request with this id is still running in this session"
@@ -382,9 +384,7 @@ class Messages:
         try:
             state = self._gateway.parking.park(Parked(call, asking.open, wish), bound_to)
         except GatewayError as error:
-            for ask in asking.open.values():
-                ask.decline(error.detail)
-            asking.settle()
+            call.fail(error)
             return False
         await outlet.answer(response(asked.message.id_raw, asking.result(state)))
         return True
@@ -423,12 +423,13 @@ class Messages:
             await outlet.answer(response(id_raw, again))
 
 
-def _wanted_level(asked: Asked) -> Any:
+def _wanted_level(asked: Asked) -> str | None:
     """From which level on this client hears log messages; None: it hears none."""
     asker = asked.asker
     if isinstance(asker, Session):
         return asker.log_level or levels.DEFAULT_LEVEL
-    return asked.message.meta.get(META_LOG_LEVEL)
+    level = asked.message.meta.get(META_LOG_LEVEL)
+    return level if isinstance(level, str) and level in levels.RANK else None
 
 
 class _Initialize(msgspec.Struct):
