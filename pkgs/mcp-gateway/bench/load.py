@@ -43,23 +43,25 @@ class BadAnswer(Exception):
 
 
 CLIENT = {"name": "bench", "version": "1"}
-MODERN_META = {
-    "io.modelcontextprotocol/protocolVersion": MODERN,
-    "io.modelcontextprotocol/clientInfo": CLIENT,
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
+META = "io.modelcontextprotocol/"
 
 
 @dataclass(frozen=True)
 class Target:
     """Where calls go: for REST the URL of one tool, for MCP the endpoint and how its tool's name ends.
 
-    "mcp" opens sessions, as all revisions before 2026-07-28 do; "modern" is that revision.
+    "mcp" opens sessions, as all revisions before 2026-07-28 do; "modern" is that revision. `declares` are
+    capabilities of the client.
     """
 
     face: Face
     url: str
     tool: str = "echo"
+    declares: tuple[str, ...] = ()
+
+    @property
+    def capabilities(self) -> dict[str, Any]:
+        return {name: {} for name in self.declares}
 
     @property
     def address(self) -> tuple[str, int]:
@@ -238,14 +240,17 @@ async def ask(
 
 
 def message(target: Target, method: str, params: Mapping[str, Any] | None = None, id: int = 1) -> bytes:
-    meta = {"_meta": MODERN_META} if target.face == "modern" else {}
-    body = {"jsonrpc": "2.0", "id": id, "method": method, "params": {**(params or {}), **meta}}
+    said = dict(params or {})
+    if target.face == "modern":
+        about = {"protocolVersion": MODERN, "clientInfo": CLIENT, "clientCapabilities": target.capabilities}
+        said["_meta"] = {META + name: value for name, value in about.items()}
+    body = {"jsonrpc": "2.0", "id": id, "method": method, "params": said}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
 async def open_session(connection: Connection, target: Target) -> str:
     """Its id; empty where the server has none."""
-    asked = {"protocolVersion": REVISION, "capabilities": {}, "clientInfo": CLIENT}
+    asked = {"protocolVersion": REVISION, "capabilities": target.capabilities, "clientInfo": CLIENT}
     _, head, _ = await ask(connection, target, "initialize", asked)
     found = re.search(rb"(?i)\r\nmcp-session-id: *(\S+)", head)
     session = found[1].decode() if found else ""
