@@ -19,12 +19,24 @@ from bench.load import measure as load
 from bench.machine import Cpu, Seats, cpu_of, describe
 from bench.report import Bar, bar_table
 
-BURST_S = 0.7
-PAIRS = 12
+BURST_S = 0.4
 LEAST_SHARE = 75.0  # of the calls/s in one era
-IN_FLIGHT = 64
-LEASES = 8  # calls in flight where each has a process of the server to itself
 ASKED = ("elicitation",)
+
+
+@dataclass(frozen=True)
+class How:
+    """`in_flight` calls, in as many bursts of each kind as there are `pairs`."""
+
+    in_flight: int
+    pairs: int
+    warm_up_s: float
+    bar: float | None
+
+
+MANY = How(64, 30, 0.1, LEAST_SHARE)
+# Where each call has a process of the server to itself; those of sessions start anew with each burst.
+LEASED = How(8, 8, 2.0, None)
 
 
 @dataclass(frozen=True)
@@ -34,31 +46,25 @@ class Pair:
     what: str
     way: Target
     plain: Target
-    in_flight: int
-    bar: float | None
+    how: How = MANY
 
 
 def pairs(url: str) -> list[Pair]:
     """`url` is an endpoint with a server of each era alone, as `ways.gateway` has it."""
-    client = {"mcp": Target("mcp", url, "echo__echo"), "modern": Target("modern", url, "modern__echo")}
-    at_modern = replace(client["mcp"], tool="modern__echo")
-    at_handshake = replace(client["modern"], tool="echo__echo")
-    can_be_asked = {face: replace(target, declares=ASKED) for face, target in client.items()}
+    handshake, modern = Target("mcp", url, "echo__echo"), Target("modern", url, "modern__echo")
+    to_modern, to_handshake = replace(handshake, tool="modern__echo"), replace(modern, tool="echo__echo")
     return [
-        Pair("a modern client, a handshake server", at_handshake, client["modern"], IN_FLIGHT, LEAST_SHARE),
-        Pair("a handshake client, a modern server", at_modern, client["mcp"], IN_FLIGHT, LEAST_SHARE),
+        Pair("a modern client, a handshake server", to_handshake, modern),
+        Pair("a handshake client, a modern server", to_modern, handshake),
+        Pair("the same, and the client can be asked", replace(to_modern, declares=ASKED), handshake),
+        # What processes of their own cost, across eras and within the one that has to pay for them.
         Pair(
-            "the same, and the client can be asked",
-            *(replace(at_modern, declares=ASKED), client["mcp"], IN_FLIGHT, LEAST_SHARE),
-        ),
-        # What a process for each call costs, across eras and within the one that has to pay it.
-        Pair(
-            f"a modern client that can be asked, {LEASES} processes of a handshake server",
-            *(replace(at_handshake, declares=ASKED), client["modern"], LEASES, None),
+            "a modern client that can be asked, a process for each call",
+            *(replace(to_handshake, declares=ASKED), modern, LEASED),
         ),
         Pair(
-            f"a handshake client that can be asked, {LEASES} processes of a handshake server",
-            *(can_be_asked["mcp"], client["mcp"], LEASES, None),
+            "a handshake client that can be asked, a process for each call",
+            *(replace(handshake, declares=ASKED), handshake, LEASED),
         ),
     ]
 
@@ -79,7 +85,7 @@ def measure(directory: Path, seats: Seats) -> list[Bar]:
 def _bars(pair: Pair, meter: Callable[[], Cpu]) -> list[Bar]:
     _burst(pair.way, pair, meter)  # processes of the server start, and it is seen how it is done
     bursts = []
-    for number in range(PAIRS):
+    for number in range(pair.how.pairs):
         # Each goes first in turn: a machine that gets slower, or faster, is to be nobody's fault.
         if number % 2:
             plain, way = _burst(pair.plain, pair, meter), _burst(pair.way, pair, meter)
@@ -88,14 +94,16 @@ def _bars(pair: Pair, meter: Callable[[], Cpu]) -> list[Bar]:
         bursts.append((way, plain))
     share = 100 * median(way.calls_per_s / plain.calls_per_s for way, plain in bursts)
     more_ms = median(way.cpu_ms_per_call("own") - plain.cpu_ms_per_call("own") for way, plain in bursts)
+    how = pair.how
     return [
-        Bar(f"{pair.what}: calls/s, of one era, {pair.in_flight} in flight", share, pair.bar, None, "%"),
+        Bar(f"{pair.what}: calls/s, of one era, {how.in_flight} in flight", share, how.bar, None, "%"),
         Bar(f"{pair.what}: CPU added per call", more_ms, None, None, "ms"),
     ]
 
 
 def _burst(target: Target, pair: Pair, meter: Callable[[], Cpu]) -> Sample:
-    sample = load(target, in_flight=pair.in_flight, duration_s=BURST_S, meters={"own": meter})
+    how, meters = pair.how, {"own": meter}
+    sample = load(target, in_flight=how.in_flight, duration_s=BURST_S, warm_up_s=how.warm_up_s, meters=meters)
     if sample.errors:
         raise RuntimeError(f"{pair.what}: wrong answers: {sample.errors}")
     return sample

@@ -382,7 +382,14 @@ class Sample:
         return self.cpu[meter].total_s * 1000 / max(1, self.calls)
 
 
-async def load(target: Target, *, in_flight: int, duration_s: float, meters: Mapping[str, Meter]) -> Sample:
+async def load(
+    target: Target,
+    *,
+    in_flight: int,
+    duration_s: float,
+    meters: Mapping[str, Meter],
+    warm_up_s: float = WARM_UP_S,
+) -> Sample:
     """Keeps `in_flight` calls under way; counts those answered between the warm-up and the end.
 
     Raises: BadAnswer, ConnectionError, TimeoutError when not even the first answers come.
@@ -391,7 +398,7 @@ async def load(target: Target, *, in_flight: int, duration_s: float, meters: Map
     lanes = [Lane(target, book) for _ in range(in_flight)]
     names = [await lane.greet(target.tool) for lane in lanes]
     ends = [lane.run(name) for lane, name in zip(lanes, names, strict=True)]
-    await asyncio.sleep(WARM_UP_S)
+    await asyncio.sleep(warm_up_s)
     first, opened_s = len(book.latencies_ns), time.perf_counter()
     before = {name: meter() for name, meter in meters.items()}
     await asyncio.sleep(duration_s)
@@ -441,12 +448,12 @@ def quantile_ms(sorted_ns: list[int], share: float) -> float:
     return sorted_ns[min(len(sorted_ns) - 1, int(len(sorted_ns) * share))] / 1_000_000
 
 
-def measure(target: Target, *, in_flight: int, duration_s: float, meters: Mapping[str, Meter]) -> Sample:
-    """One load in a loop of its own, without pauses of the garbage collector of this process."""
+def measure(target: Target, **how: Any) -> Sample:
+    """One `load` in a loop of its own, without pauses of the garbage collector of this process."""
     gc.collect()
     gc.disable()
     try:
-        return uvloop.run(load(target, in_flight=in_flight, duration_s=duration_s, meters=meters))
+        return uvloop.run(load(target, **how))
     finally:
         gc.enable()
 
