@@ -25,7 +25,7 @@ from tests.harness import Answer, Gateway, hostile, parse_events, until
 
 NEEDING = Path(__file__).parents[1] / "needing.py"
 WAIT_S = 30
-ASKED = {"method": "elicitation/create", "params": FORM}
+ASKED: dict[str, Any] = {"method": "elicitation/create", "params": FORM}
 MODEL = {"messages": [{"role": "user", "content": {"type": "text", "text": "hi"}}], "maxTokens": 9}
 EVERY: list[dict[str, Any]] = [
     ASKED,
@@ -35,6 +35,11 @@ EVERY: list[dict[str, Any]] = [
 ALL: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
 FORMS: dict[str, Any] = {"elicitation": {"form": {}}}
 YES: dict[str, Any] = {"action": "accept", "content": {"n": 1.0}, "x-unknown": None}
+ROUNDS: list[dict[str, Any]] = [
+    {"who": ASKED, "model": EVERY[1]},
+    {"where": EVERY[2]},
+]
+FIRST: list[dict[str, Any]] = [{"who": ASKED}]
 INVALID_STATE = "is not valid for this request"
 
 
@@ -49,6 +54,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         "needing": needing(),
         "brief": asking(timeout=2, maxTimeout=2),
         "small": asking(queue=5),
+        "hasty": needing(timeout=2, maxTimeout=2),
         "loud": needing(),  # where no call is taken back: what a server logs is nobody's for certain then
         "good": hostile("good"),
     }
@@ -189,6 +195,30 @@ def test_who_can_be_asked_no_more_is_not_asked_again(gateway: Gateway) -> None:
     asked = modern(gateway).call("ask", ASKED)
     other = modern(gateway, capabilities={"sampling": {}})
     assert told(other.call("ask", ASKED, requestState=asked["requestState"])) == [{"action": "cancel"}]
+
+
+PAGE = {"mode": "url", "url": "https://x.test/", "elicitationId": "e1", "message": "Sign in"}
+
+
+@pytest.mark.parametrize("capability", [{}, {"form": {}}, 7, None])
+def test_who_opens_no_pages_is_sent_to_none(gateway: Gateway, capability: Any) -> None:
+    """Neither by a server of one era nor by one of the other."""
+    capabilities = {"elicitation": capability}
+    asked = {"method": "elicitation/create", "params": PAGE}
+    answers = [told(modern(gateway, capabilities=capabilities).call("ask", asked))[0]]
+    for server in ("asking", "needing"):
+        client = session(gateway, server, capabilities)
+        if server == "asking":
+            answers.append(told(client.call("ask", asked)["result"])[0])
+        else:
+            answers.append(told(client.call("need", {"rounds": [{"q": asked}]})["result"])[0]["q"])
+    assert answers == [{"action": "cancel"}] * 3
+
+
+def test_a_page_is_asked_for_and_nothing_else_of_the_other_era_is_told(gateway: Gateway) -> None:
+    client = modern(gateway, capabilities={"elicitation": {"url": {}}})
+    asked = client.call("page", PAGE)
+    assert told(client.call("page", PAGE, **again(asked, {"action": "accept"}))) == {"action": "accept"}
 
 
 @pytest.mark.parametrize("page", ["javascript:alert(1)", "file:///etc/passwd"])
@@ -363,6 +393,13 @@ def test_a_person_may_take_as_long_as_the_longest_call(gateway: Gateway) -> None
     assert told(client.call("ask", {**ASKED, "times": 0})) == []
 
 
+def test_a_call_that_waits_for_answers_has_its_time_in_the_other_direction_too(gateway: Gateway) -> None:
+    with calling(session(gateway, "hasty"), "need", rounds=FIRST) as call:
+        question = call.next()
+        assert call.next()["params"] == {"requestId": question["id"]}
+        check_rpc_error(call.next(), -32000, "timed_out")
+
+
 def test_a_server_that_goes_takes_the_call_along_and_its_client_is_told(tmp_path: Path) -> None:
     servers = {"crash": asking(), "off": asking(), "changed": asking(), "gone": asking()}
     with Gateway(servers, tmp_path) as gateway:
@@ -422,12 +459,6 @@ async def test_a_thousand_clients_with_one_id_share_a_bounded_number_of_processe
 
 
 # -- a client of the handshake era, a server of the modern one ---------------------------------------------
-
-ROUNDS: list[dict[str, Any]] = [
-    {"who": ASKED, "model": EVERY[1]},
-    {"where": EVERY[2]},
-]
-FIRST: list[dict[str, Any]] = [{"who": ASKED}]
 
 
 def test_what_a_server_needs_is_asked_for_all_at_once_and_round_after_round(gateway: Gateway) -> None:
@@ -657,3 +688,44 @@ def test_a_modern_server_hears_what_the_session_declared(gateway: Gateway) -> No
     meta = told(client.call("seen")["result"])["meta"]
     assert meta[f"{Modern.PREFIX}clientCapabilities"] == FORMS
     assert meta[f"{Modern.PREFIX}protocolVersion"] == Modern.REVISION
+
+
+# -- a gateway behind a gateway ----------------------------------------------------------------------------
+
+
+def test_the_state_of_a_gateway_behind_passes_as_it_is(gateway: Gateway, tmp_path: Path) -> None:
+    """Its server is asked by the inner one; the outer one keeps nothing of it, and has a state of its own."""
+    inner = {"url": f"http://127.0.0.1:{gateway.port}/servers/asking/mcp"}
+    with Gateway({"inner": inner, "asking": asking()}, tmp_path) as outer:
+        for server in ("inner", "asking"):
+            outer.wait_for_state(server, "ready")
+        through, own = modern(outer, "inner"), modern(outer)
+        there, here = through.call("ask", ASKED), own.call("ask", ASKED)
+        heads = {one["requestState"].rpartition(".")[0] for one in (there, here)}
+        assert len(heads) == 2
+        refused(own.post("tools/call", {"name": "ask", "arguments": ASKED, **again(there, YES)}))
+        answer = through.post("tools/call", {"name": "ask", "arguments": ASKED, **again(here, YES)})
+        assert answer.json()["error"]["code"] == -32602
+        assert told(through.call("ask", ASKED, **again(there, YES))) == [YES]
+        assert told(own.call("ask", ASKED, **again(here, YES))) == [YES]
+        for client in (session(outer, "inner"), Mcp(outer, "/mcp", capabilities=ALL)):
+            name = "ask" if client.endpoint != "/mcp" else "inner__ask"
+            with calling(client, name, **ASKED) as call:
+                while (question := call.next())["method"] == "roots/list":
+                    call.answer(question["id"], result={"roots": []})
+                call.answer(question["id"], result=YES)
+                assert call.result() == [YES]
+        check_log(outer)
+
+
+def test_a_modern_server_behind_two_gateways_asks_a_session(gateway: Gateway, tmp_path: Path) -> None:
+    inner = {"url": f"http://127.0.0.1:{gateway.port}/servers/needing/mcp"}
+    with Gateway({"inner": inner}, tmp_path) as outer:
+        outer.wait_for_state("inner", "ready")
+        with calling(session(outer, "inner"), "need", rounds=FIRST) as call:
+            call.answer(call.next()["id"], result=YES)
+            assert call.result() == [{"who": YES}]
+        client = modern(outer, "inner")
+        asked = client.call("need", {"rounds": FIRST})
+        assert asked["requestState"] == "[]", "the server's own, through both"
+        assert told(client.call("need", {"rounds": FIRST}, **again(asked, YES))) == [{"who": YES}]

@@ -361,7 +361,8 @@ class Messages:
             elif note.kind == "log" and levels.is_wanted(note.data, _wanted_level(asked)):
                 await outlet.tell(_LOG % note.data)
             elif note.kind == "notice":
-                await outlet.tell(note.data)
+                if asked.asker.client.era is Era.HANDSHAKE:  # the modern one has none of these
+                    await outlet.tell(note.data)
             elif note.kind in ("ask", "withdrawn"):
                 await asking.take(note)
             else:
@@ -411,7 +412,10 @@ class Messages:
         if asker.client.era is Era.HANDSHAKE:
             await outlet.fail(id_raw, _as_handshake(error, asked.message.method or ""))
             return
-        state = self._gateway.parking.again(gathering.bound_to(asker, asked.message, wish.asked))
+
+        def state() -> str:
+            return self._gateway.parking.again(gathering.bound_to(asker, asked.message, wish.asked))
+
         try:
             again = gathering.as_input(error, asker, state)
         except GatewayError as missing:
