@@ -454,6 +454,19 @@ def test_without_a_session_isolation_is_by_caller(gateway: Gateway) -> None:
     assert links(gateway, "theirs"), "it is the caller's, not the session's"
 
 
+def test_over_rest_a_session_can_be_named(gateway: Gateway) -> None:
+    def remember(session: str, text: str) -> Any:
+        answer = gateway.request("POST", "/api/tools/own/remember", {"text": text}, {"X-Session-Id": session})
+        return told(answer.json())["said"]
+
+    assert remember("one", "a") == ["a"]
+    assert remember("other", "b") == ["b"]
+    assert remember("one", "c") == ["a", "c"]
+    assert [link["for"] for link in links(gateway, "own")].count("session") == 2
+    gateway.request("POST", "/api/servers/own/restart")
+    until("they end with their server", lambda: links(gateway, "own") == [])
+
+
 def test_switching_a_server_off_ends_all_its_links(gateway: Gateway) -> None:
     session = Mcp(gateway, "/mcp")
     assert told(session.call("own__remember", {"text": "a"})["result"])["said"]

@@ -232,28 +232,20 @@ def test_S42_no_result_sends_anybody_to_an_address_that_is_not_of_the_web(
     ]
 
 
-def test_a_page_to_visit_is_asked_for_and_the_request_made_anew(gateway: Gateway, tmp_path: Path) -> None:
+def test_who_visits_no_page_is_not_sent_there_again(gateway: Gateway) -> None:
+    """The request is made anew for who has been there; its state is no call's, and may come twice."""
     client = modern(gateway, capabilities={"elicitation": {"url": {}}})
-    arguments = {"file": str(tmp_path / "visited")}
+    arguments = {"url": "https://bridge.test/"}
     asked = client.call("visit", arguments)
     (request,) = asked["inputRequests"].values()
-    assert request["method"] == "elicitation/create"
-    assert request["params"] == {"mode": "url", "url": "https://x.test/", "message": "Sign in"}
-    declined = {"name": "visit", "arguments": arguments, **again(asked, {"action": "decline"})}
-    answer = client.post("tools/call", declined)
-    check_rpc_error(answer.json(), -32000, "input_required", "nobody did")
-    still = client.call("visit", arguments, **again(asked, {"action": "accept"}))
-    (tmp_path / "visited").touch()
-    assert told(client.call("visit", arguments, **again(still, {"action": "accept"}))) == "visited"
-
-
-def test_who_opens_no_pages_is_told_what_is_missing(gateway: Gateway, tmp_path: Path) -> None:
-    answer = modern(gateway).post(
-        "tools/call", {"name": "visit", "arguments": {"file": str(tmp_path / "no")}}
-    )
-    assert answer.status == 400
-    error = answer.json()["error"]
-    assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"elicitation": {"url": {}}}})
+    assert request["params"] == {"mode": "url", "url": "https://bridge.test/", "message": "Go there"}
+    for action in ("decline", "cancel"):
+        params = {"name": "visit", "arguments": arguments, **again(asked, {"action": action})}
+        check_rpc_error(client.post("tools/call", params).json(), -32000, "input_required", "nobody did")
+    other = {"name": "visit", "arguments": {}, **again(asked, {"action": "accept"})}
+    refused(client.post("tools/call", other))
+    for _ in range(2):
+        assert told(client.call("visit", arguments, **again(asked, {"action": "accept"}))) == "welcome back"
 
 
 def test_two_clients_asked_at_once_hear_their_own_question_and_give_their_own_answer(

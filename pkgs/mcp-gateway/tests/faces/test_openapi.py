@@ -219,7 +219,8 @@ async def test_the_hot_route_is_described_with_its_three_ways(gateway: Gateway) 
     assert call["requestBody"]["content"].keys() == {"application/json"}
     assert call["responses"]["200"]["content"].keys() == {"application/json", "text/event-stream"}
     assert "Location" in call["responses"]["202"]["headers"]
-    assert {parameter["name"] for parameter in call["parameters"]} == {"server", "tool", "timeout", "Prefer"}
+    names = {parameter["name"] for parameter in call["parameters"]}
+    assert names == {"server", "tool", "timeout", "Prefer", "X-Session-Id"}
 
 
 async def test_a_method_that_a_path_does_not_take_is_answered_with_those_it_takes(gateway: Gateway) -> None:

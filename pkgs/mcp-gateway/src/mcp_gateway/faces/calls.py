@@ -6,6 +6,7 @@ goes away cancels its call.
 """
 
 import asyncio
+import hashlib
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
@@ -33,8 +34,10 @@ from mcp_gateway.faces.http import (
 )
 from mcp_gateway.gateway import (
     GET_PROMPT,
+    NO_CLIENT,
     READ_RESOURCE,
     Call,
+    Client,
     Gateway,
     Mailbox,
     Request,
@@ -49,6 +52,7 @@ PROMPTS_PREFIX: Final = b"/api/prompts/"
 KEEP_ALIVE_S: Final = 15.0  # below every common proxy's patience
 TIMEOUT_BELOW_S: Final = 86_400  # a day; whoever waits longer starts the call and comes back for it
 _CALL_HEADER: Final = b"mcp-gateway-call"
+_SESSION: Final = b"x-session-id"
 
 
 async def serve_call(gateway: Gateway, visit: Visit, receive: Receive, send: Send) -> None:
@@ -77,9 +81,28 @@ async def _open(gateway: Gateway, visit: Visit, receive: Receive) -> tuple[Call,
     arguments = body or b"{}"
     params = {"name": tool, "arguments": Raw(arguments)}
     request = Request(
-        visit.caller, "rest", server, tool, params, arguments, len(body), timeout_s, visit.headers
+        visit.caller,
+        "rest",
+        server,
+        tool,
+        params,
+        arguments,
+        len(body),
+        timeout_s,
+        visit.headers,
+        client=_client(visit),
     )
     return gateway.open_call(request), b"respond-async" in visit.headers.get(b"prefer", b"").lower()
+
+
+def _client(visit: Visit) -> Client:
+    """Whoever names a session has one where a server gives each its own (`isolation`)."""
+    name = visit.headers.get(_SESSION)
+    if name is None:
+        return NO_CLIENT
+    # No session of MCP has such a name, and none of another caller.
+    of_caller = hashlib.sha256(visit.caller.id.encode() + b"\0" + name).hexdigest()[:32]
+    return Client(session=f"named:{of_caller}")
 
 
 async def _read(
@@ -124,6 +147,7 @@ async def get_prompt(gateway: Gateway, visit: Visit, receive: Receive) -> Call:
             GET_PROMPT,
             prompt,
             is_prompt=True,
+            client=_client(visit),
         )
     )
 
@@ -149,6 +173,7 @@ def read_resource(gateway: Gateway, visit: Visit, server: str, uri: str) -> Call
             visit.headers,
             READ_RESOURCE,
             uri,
+            client=_client(visit),
         )
     )
 

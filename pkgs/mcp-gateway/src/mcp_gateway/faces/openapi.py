@@ -227,6 +227,7 @@ _OF_A_TOOL: Final = (_parameter("server", "path"), _parameter("tool", "path"))
 _TIMEOUT: Final = _parameter(
     "timeout", "query", type="number", exclusiveMinimum=0, exclusiveMaximum=TIMEOUT_BELOW_S
 )
+_SESSION: Final = _parameter("X-Session-Id", "header", examples=["browsing-1"])
 _RANGE: Final = _parameter("Range", "header", examples=["bytes=0-65535"])
 # Of routes that read them by themselves.
 _MORE_PARAMETERS: Final[dict[Place, tuple[Shape, ...]]] = {
@@ -235,13 +236,15 @@ _MORE_PARAMETERS: Final[dict[Place, tuple[Shape, ...]]] = {
     ("/api/tools/{server}/{tool}", "post"): (
         *_OF_A_TOOL,
         _TIMEOUT,
+        _SESSION,
         _parameter("Prefer", "header", examples=["respond-async"]),
     ),
-    ("/api/resources/{server}", "get"): (_TIMEOUT,),
+    ("/api/resources/{server}", "get"): (_TIMEOUT, _SESSION),
     ("/api/prompts/{server}/{prompt}", "post"): (
         _parameter("server", "path"),
         _parameter("prompt", "path"),
         _TIMEOUT,
+        _SESSION,
     ),
     ("/api/artifacts/{id}", "get"): (_RANGE,),
     ("/api/artifacts/{id}", "head"): (_RANGE,),

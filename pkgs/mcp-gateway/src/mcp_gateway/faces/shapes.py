@@ -441,6 +441,7 @@ PARAMETERS: Final = {
     "format": "One JSON object a line, or a table",
     "tail": "How many of the last lines",
     "timeout": "Seconds without an answer or progress, before the call is given up",
+    "X-Session-Id": "Names a session of the caller, with a process of its own at servers that isolate them",
     "Prefer": "`respond-async` answers at once and leaves the call running (RFC 7240)",
     "Range": "One range of bytes (RFC 9110)",
 }

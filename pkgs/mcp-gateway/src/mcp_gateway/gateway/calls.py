@@ -318,9 +318,9 @@ class Calls:
     def end_running(self) -> None:
         """Ends every call with an answer; the gateway is stopping."""
         # Those that wait come first: the end of one that was sent would send them.
-        for call in sorted(self.running.values(), key=lambda call: call.exchange.sent):
+        for call in sorted(self.running.values(), key=lambda call: call.exchange.may_have_run):
             server = call.record.server
-            if call.exchange.sent:
+            if call.exchange.may_have_run:
                 error = GatewayError(Kind.LOST, "The gateway was stopped during the call", server=server)
             else:
                 error = stopping("the call had not been sent", server)

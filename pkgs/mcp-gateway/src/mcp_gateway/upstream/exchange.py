@@ -171,6 +171,11 @@ class Exchange:
             self.mailboxes.remove(mailbox)
 
     @property
+    def may_have_run(self) -> bool:
+        """Whether something was done of it at the server."""
+        return self.sent or self.rounds > 0
+
+    @property
     def can_answer(self) -> bool:
         """Whether who reads it takes questions."""
         return self.capabilities != NO_ASKS

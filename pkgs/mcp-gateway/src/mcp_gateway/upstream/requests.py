@@ -292,7 +292,7 @@ class Requests:
         elif self._era_meta:
             params.setdefault("_meta", self._era_meta)
         among[number] = exchange
-        if exchange.forwarded:
+        if exchange.forwarded and not exchange.rounds:  # hidden until it ends
             self._logs.hide(secrets_of(exchange.forwarded))
         self.link.request(number, exchange.method, params, exchange.forwarded)
         self._keep_ticking()

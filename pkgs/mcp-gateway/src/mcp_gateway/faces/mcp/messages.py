@@ -449,11 +449,13 @@ class _Cancelled(msgspec.Struct):
 def _asks(declared: dict[str, Raw], revision: str) -> bytes:
     """What a client declares, as it is passed on where it lets a server ask; else `NO_ASKS`.
 
-    Tasks of a client are left out: a question of that kind would outlive the call that it belongs to.
+    Tasks of a client are left out: a question of that kind would outlive the call that it belongs to. So are
+    questions that its revision does not know: a server of another would ask them.
     """
     if not may_be_asked(revision, declared):
         return NO_ASKS
-    return encode({name: declared[name] for name in sorted(declared) if name != "tasks"})
+    left_out = (REVISIONS[LATEST_HANDSHAKE].asks - REVISIONS[revision].asks) | {"tasks"}
+    return encode({name: declared[name] for name in sorted(declared) if name not in left_out})
 
 
 def is_array(body: bytes) -> bool:
