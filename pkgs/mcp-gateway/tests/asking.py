@@ -61,6 +61,11 @@ def call(name: str, arguments: dict[str, Any], tag: str, meta: dict[str, Any]) -
                 for number, one in enumerate(arguments["asks"])
             ]
             return [answer_of(box) for box in boxes]
+        case "chain":  # two at once, and two more when the first is answered
+            boxes = [question(f"{tag}-c{n}", "elicitation/create", {"message": str(n)}) for n in (1, 2)]
+            answers = [answer_of(boxes[0])]
+            boxes += [question(f"{tag}-c{n}", "elicitation/create", {"message": str(n)}) for n in (3, 4)]
+            return answers + [answer_of(box) for box in boxes[1:]]
         case "rounds":  # {"count"}: one question after another, each with what was said before
             said: list[Any] = []
             for number in range(arguments["count"]):
@@ -122,7 +127,7 @@ def progress(meta: dict[str, Any], done: int) -> None:
 FORM = {"type": "object", "properties": {}}
 TOOLS = (
     *("ask", "withdraw", "leave", "late", "hang", "page", "visit", "remember", "state"),
-    *("several", "rounds", "speak", "die"),
+    *("several", "chain", "rounds", "speak", "die"),
 )
 
 

@@ -19,8 +19,9 @@ import pytest
 from mcp import Client
 from pydantic import FileUrl
 
-from tests.faces.knocking import Line, Mcp, Modern, check_log, check_rpc_error, frames
+from tests.faces.knocking import Line, Mcp, Modern, check_log, check_rpc_error, frames, json_bytes
 from tests.faces.test_asks import FORM, Asked, asking, calling, told
+from tests.faces.test_legacy_sse import connected
 from tests.harness import Answer, Gateway, hostile, parse_events, until
 
 NEEDING = Path(__file__).parents[1] / "needing.py"
@@ -53,7 +54,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         "asking": asking(),
         "needing": needing(),
         "brief": asking(timeout=2, maxTimeout=2),
-        "small": asking(queue=5),
+        "small": asking(queue=5, timeout=5),
         "hasty": needing(timeout=2, maxTimeout=2),
         "loud": needing(),  # where no call is taken back: what a server logs is nobody's for certain then
         "good": hostile("good"),
@@ -177,6 +178,22 @@ def test_what_is_not_answered_is_asked_again(gateway: Gateway) -> None:
     unknown = {"requestState": nothing["requestState"], "inputResponses": {"made-up": YES}}
     still = client.call("several", asks, **unknown)
     assert told(client.call("several", asks, **again(still, {"model": "m"}))) == [YES, {"model": "m"}]
+
+
+def test_new_questions_stand_beside_those_that_were_not_answered(gateway: Gateway) -> None:
+    client = modern(gateway)
+    result = client.call("chain")
+    seen: dict[str, str] = {}
+    answers: dict[str, Any] = {}
+    while is_asked(result):
+        for name, request in result["inputRequests"].items():
+            message = request["params"]["message"]
+            assert seen.setdefault(name, message) == message, "no name comes twice for another question"
+            # At first one of them only; those from before are sent again, as a careless client does.
+            if not answers or len(answers) > 1 or len(seen) > 2:
+                answers[name] = {"action": "accept", "content": {"number": message}}
+        result = client.call("chain", requestState=result["requestState"], inputResponses=answers)
+    assert told(result) == [{"action": "accept", "content": {"number": number}} for number in "1234"]
 
 
 def test_what_a_client_cannot_answer_is_declined_at_once(gateway: Gateway) -> None:
@@ -445,9 +462,12 @@ async def test_a_thousand_clients_with_one_id_share_a_bounded_number_of_processe
             else:
                 assert told(said["result"])[0]["code"] == -32601
         assert any("result" in said for said in plain)
-        until(lambda: len(links(gateway, "small")) == 16, WAIT_S, "as many run as one caller may have")
-        few.cancel()
-        await asyncio.gather(few, return_exceptions=True)
+        assert len(links(gateway, "small")) <= 16, "as many run as one caller may have"
+        asked = [said for said in await few if "result" in said]
+        assert 1 <= len(asked) <= 16
+        assert len({said["result"]["requestState"] for said in asked}) == len(asked)
+        for said in await few:
+            assert "result" in said or said["error"]["data"]["code"] in ("busy", "unavailable"), said
 
 
 # -- a client of the handshake era, a server of the modern one ---------------------------------------------
@@ -501,6 +521,18 @@ async def test_an_sdk_client_of_the_handshake_era_answers_a_modern_server(gatewa
     assert first["who"] == {"action": "accept", "content": {"name": "Who?"}}
     assert first["model"]["content"] == {"type": "text", "text": "m"}
     assert second["where"]["roots"] == [{"uri": "file:///home/ada"}]
+
+
+def test_over_http_and_sse_what_a_modern_server_needs_comes_on_the_one_stream(gateway: Gateway) -> None:
+    with connected(gateway, "/servers/needing/sse") as client:
+        params = {"protocolVersion": "2024-11-05", "capabilities": {"sampling": {}}, "clientInfo": {}}
+        client.ask("initialize", params)
+        client.send("notifications/initialized")
+        client.call("need", rounds=[{"q": EVERY[1]}])
+        question = client.next()
+        assert question["params"] == MODEL
+        client.post(json_bytes({"jsonrpc": "2.0", "id": question["id"], "result": {"model": "m"}}))
+        assert told(client.next()["result"]) == [{"q": {"model": "m"}}]
 
 
 def test_two_sessions_asked_at_once_on_one_process_never_cross(gateway: Gateway) -> None:

@@ -24,14 +24,17 @@ URL_NEEDED: Final = -32042  # 2025-11-25: the client is to send its person to a 
 
 
 class Gathering:
-    """The questions of one call that its client has still to be told of."""
+    """The questions of one call that its client has still to be told of; `asked` were told or named so far.
 
-    __slots__ = ("_asker", "_count", "open")
+    No name comes twice in a call, so that a late answer is never taken for that to another question.
+    """
 
-    def __init__(self, asker: Asker, standing: dict[str, Ask] | None = None) -> None:
+    __slots__ = ("_asker", "asked", "open")
+
+    def __init__(self, asker: Asker, parked: Parked | None) -> None:
         self._asker = asker
-        self._count = 0
-        self.open = dict(standing or {})
+        self.asked = 0 if parked is None else parked.asked
+        self.open = {} if parked is None else dict(parked.asks)
 
     @property
     def is_waiting(self) -> bool:
@@ -48,8 +51,8 @@ class Gathering:
         elif (why := why_not(ask, self._asker.client.capabilities)) is not None:
             ask.decline(why)
         else:
-            self._count += 1
-            self.open[f"{ASKED_BY[ask.method]}-{self._count}"] = ask
+            self.asked += 1
+            self.open[f"{ASKED_BY[ask.method]}-{self.asked}"] = ask
 
     def settle(self) -> None:
         """Lets go of those that have been answered or taken back."""

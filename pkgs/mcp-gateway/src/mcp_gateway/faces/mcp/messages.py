@@ -315,11 +315,7 @@ class Messages:
             call, wish = parked.call, parked.wish
         asker.calls[key] = call
         outlet.about(call)
-        asking: asks.Asking | gathering.Gathering
-        if is_modern:
-            asking = gathering.Gathering(asker, {} if parked is None else parked.asks)
-        else:
-            asking = asks.Asking(asker, outlet)
+        asking = gathering.Gathering(asker, parked) if is_modern else asks.Asking(asker, outlet)
         is_parked = False
         try:
             # Whether a client that leaves cancels depends on the era; its outlet knows.
@@ -383,7 +379,7 @@ class Messages:
             return False
         bound_to = gathering.bound_to(asked.asker, asked.message, wish.asked)
         try:
-            state = self._gateway.parking.park(Parked(call, asking.open, wish), bound_to)
+            state = self._gateway.parking.park(Parked(call, asking.open, wish, asking.asked), bound_to)
         except GatewayError as error:
             call.fail(error)
             return False
