@@ -17,7 +17,14 @@ PATIENCE_S = 60.0
 _out = threading.Lock()
 _answers: dict[str, Queue[dict[str, Any]]] = {}
 _running: dict[Any, "Queue[dict[str, Any]]"] = {}  # what a cancellation wakes up, by the id of the call
-state: dict[str, Any] = {"pid": os.getpid(), "said": [], "roots": None, "notifications": [], "levels": []}
+state: dict[str, Any] = {
+    "pid": os.getpid(),
+    "said": [],
+    "roots": None,
+    "notifications": [],
+    "levels": [],
+    "visited": [],
+}
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
@@ -43,9 +50,7 @@ def answer_of(box: "Queue[dict[str, Any]]", patience_s: float = PATIENCE_S) -> A
 
 
 class Refused(Exception):
-    def __init__(self, code: int, message: str, data: Any) -> None:
-        super().__init__(message)
-        self.error = {"code": code, "message": message, "data": data}
+    """An error as the answer."""
 
 
 def call(name: str, arguments: dict[str, Any], tag: str, meta: dict[str, Any]) -> Any:
@@ -56,6 +61,11 @@ def call(name: str, arguments: dict[str, Any], tag: str, meta: dict[str, Any]) -
                 for number, one in enumerate(arguments["asks"])
             ]
             return [answer_of(box) for box in boxes]
+        case "chain":  # two at once, and two more when the first is answered
+            boxes = [question(f"{tag}-c{n}", "elicitation/create", {"message": str(n)}) for n in (1, 2)]
+            answers = [answer_of(boxes[0])]
+            boxes += [question(f"{tag}-c{n}", "elicitation/create", {"message": str(n)}) for n in (3, 4)]
+            return answers + [answer_of(box) for box in boxes[1:]]
         case "rounds":  # {"count"}: one question after another, each with what was said before
             said: list[Any] = []
             for number in range(arguments["count"]):
@@ -64,11 +74,6 @@ def call(name: str, arguments: dict[str, Any], tag: str, meta: dict[str, Any]) -
                 said.append(answer_of(question(f"{tag}-r{number}", "elicitation/create", params)))
             progress(meta, arguments["count"] + 1)
             return said
-        case "visit":  # until a file is there, a page is to be visited
-            if not os.path.exists(arguments["file"]):
-                page = {"mode": "url", "url": "https://x.test/", "elicitationId": "e1", "message": "Sign in"}
-                raise Refused(-32042, "Visit first", {"elicitations": [page]})
-            return "visited"
         case "speak":
             for level in LEVELS[LEVELS.index((state["levels"] or ["info"])[-1]) :]:
                 say({"method": "notifications/message", "params": {"level": level, "data": level}})
@@ -98,6 +103,12 @@ def call(name: str, arguments: dict[str, Any], tag: str, meta: dict[str, Any]) -
             params = {"elicitationId": arguments["elicitationId"]}
             say({"method": "notifications/elicitation/complete", "params": params})
             return answer
+        case "visit":  # answers only who comes back from the page
+            if arguments["url"] not in state["visited"]:
+                state["visited"].append(arguments["url"])
+                page = {"mode": "url", "elicitationId": "1", "message": "Go there", "url": arguments["url"]}
+                raise Refused(-32042, "There is a page to visit", {"elicitations": [page]})
+            return "welcome back"
         case "remember":
             state["said"].append(arguments["text"])
             return state
@@ -115,8 +126,8 @@ def progress(meta: dict[str, Any], done: int) -> None:
 
 FORM = {"type": "object", "properties": {}}
 TOOLS = (
-    *("ask", "withdraw", "leave", "late", "hang", "page", "remember", "state"),
-    *("several", "rounds", "visit", "speak", "die"),
+    *("ask", "withdraw", "leave", "late", "hang", "page", "visit", "remember", "state"),
+    *("several", "chain", "rounds", "speak", "die"),
 )
 
 
@@ -152,7 +163,8 @@ def answer(message: dict[str, Any]) -> None:
                 say({"id": message["id"], "error": {"code": -32601, "message": "no such method"}})
                 return
     except Refused as refused:
-        say({"id": message["id"], "error": refused.error})
+        code, words, data = refused.args
+        say({"id": message["id"], "error": {"code": code, "message": words, "data": data}})
         return
     except KeyError as problem:
         say({"id": message["id"], "error": {"code": -32602, "message": f"no {problem}"}})

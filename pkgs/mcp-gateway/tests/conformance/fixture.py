@@ -1,7 +1,8 @@
 """The server that the official suite is run against, behind the gateway and, over HTTP, without it.
 
 `python -m tests.conformance.fixture [--era dual|legacy|modern]` serves over stdio, with `--http PORT` over
-Streamable HTTP instead (0 picks a port; the port is the one line it prints). What it offers is in
+Streamable HTTP instead (0 picks a port; the port is the one line it prints). With `--revision DATE` it speaks
+that one alone, and refuses requests in which something of the other era is left. What it offers is in
 `offered.py`; here is how things are said and asked in each era: to a client of the handshake era a tool sends
 requests and goes on when they are answered; in the modern era its answer is what it wants to know, and it
 begins again when the call comes back with that. Transports are those of the other servers of the tests.
@@ -24,11 +25,12 @@ from tests import hostile
 from tests.bare_http import Request, Response
 from tests.conformance import offered
 from tests.conformance.offered import Answers, Ask, Json, Pause, Refusal, Steps
-from tests.hostile import INVALID_PARAMS, META, METHOD_NOT_FOUND, MODERN_REVISION
+from tests.hostile import HANDSHAKE_REVISIONS, INVALID_PARAMS, META, METHOD_NOT_FOUND, MODERN_REVISION
 from tests.twin import Exchange, Options, Session, Twin, revision_for, tool_called
 
 ERAS = {"dual": "dual", "legacy": "handshake", "modern": "modern"}  # our names -> those of the transports
 LIFE_S = 900  # a server nobody ends still ends
+INVALID_REQUEST = -32600
 NOT_FOUND = -32002  # a resource, for clients of the handshake era
 INFO = {"name": "conformance-fixture", "title": "Conformance fixture", "version": "1.0.0"}
 CAPABILITIES: Json = {
@@ -44,6 +46,8 @@ CACHED = {"server/discover", "tools/list", "prompts/list", "resources/list", "re
 }
 HANDSHAKE_ONLY = {"ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"}
 MODERN_ONLY = {"server/discover", "subscriptions/listen"}
+BEFORE_ELICITATION = HANDSHAKE_REVISIONS[:2]
+MODERN_PARAMS = {"inputResponses", "requestState"}
 asks = counter(1)
 
 
@@ -292,8 +296,10 @@ def answer(house: House, server: hostile.Server, method: str, params: Json) -> J
 
 def introduce(guest: Guest, server: hostile.Server, message: Json) -> None:
     """Answers `initialize`."""
-    guest.capabilities = (message.get("params") or {}).get("capabilities") or {}
+    declared: Json = (message.get("params") or {}).get("capabilities") or {}
     revision = revision_for(server.options, message) if isinstance(server.options, Options) else ""
+    unknown = {"elicitation"} if revision in BEFORE_ELICITATION else set()
+    guest.capabilities = {name: value for name, value in declared.items() if name not in unknown}
     server.reply(
         message["id"], {"protocolVersion": revision, "capabilities": CAPABILITIES, "serverInfo": INFO}
     )
@@ -317,6 +323,8 @@ def listen(house: House, server: hostile.Server, message: Json) -> None:
 class FixtureProcess(hostile.Server):
     """The fixture over stdio: one client, whose first request decides about the era."""
 
+    options: Options
+
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.house = House()
@@ -328,10 +336,20 @@ class FixtureProcess(hostile.Server):
             self.choose_era(message)
         if method == "initialize" and self.options.era == "modern":
             self.refuse_version(message)
+        elif self.era == "handshake" and (strange := self.strange_in(message)):
+            self.refuse(message["id"], INVALID_REQUEST, f"What is this: {', '.join(strange)}?")
         elif method == "initialize" and self.era == "handshake":
             introduce(self.guest, self, message)
         elif self.era == "handshake" or self.check_modern(message):
             serve(self.house, self.guest, self, message)
+
+    def strange_in(self, message: Json) -> list[str]:
+        """What a server of one revision of the handshake era has never heard of."""
+        if not self.options.revision or message["method"] in MODERN_ONLY:
+            return []
+        params = message.get("params") or {}
+        meta = params.get("_meta") or {}
+        return [name for name in meta if name.startswith(META)] + sorted(params.keys() & MODERN_PARAMS)
 
 
 class FixtureExchange(Exchange):
@@ -376,11 +394,19 @@ class Fixture(Twin):
 
 def main(argv: list[str]) -> None:
     given = dict(zip(argv[::2], argv[1::2], strict=True))
-    unknown = given.keys() - {"--era", "--http"}
-    if unknown or given.get("--era", "dual") not in ERAS:
-        hostile.complain("usage: fixture [--era dual|legacy|modern] [--http PORT]")
+    unknown = given.keys() - {"--era", "--http", "--revision"}
+    revision = given.get("--revision", "")
+    if (
+        unknown
+        or given.get("--era", "dual") not in ERAS
+        or revision not in ("", *HANDSHAKE_REVISIONS, MODERN_REVISION)
+    ):
+        hostile.complain("usage: fixture [--era dual|legacy|modern | --revision DATE] [--http PORT]")
         os._exit(64)
     options = Options(["good", "--era", ERAS[given.get("--era", "dual")]])
+    if revision:
+        options.era = "modern" if revision == MODERN_REVISION else "handshake"
+        options.revision = revision
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.alarm(LIFE_S)
     if "--http" in given:

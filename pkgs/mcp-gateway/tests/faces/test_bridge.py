@@ -19,13 +19,14 @@ import pytest
 from mcp import Client
 from pydantic import FileUrl
 
-from tests.faces.knocking import Line, Mcp, Modern, check_log, check_rpc_error, frames
+from tests.faces.knocking import Line, Mcp, Modern, check_log, check_rpc_error, frames, json_bytes
 from tests.faces.test_asks import FORM, Asked, asking, calling, told
+from tests.faces.test_legacy_sse import connected
 from tests.harness import Answer, Gateway, hostile, parse_events, until
 
 NEEDING = Path(__file__).parents[1] / "needing.py"
 WAIT_S = 30
-ASKED = {"method": "elicitation/create", "params": FORM}
+ASKED: dict[str, Any] = {"method": "elicitation/create", "params": FORM}
 MODEL = {"messages": [{"role": "user", "content": {"type": "text", "text": "hi"}}], "maxTokens": 9}
 EVERY: list[dict[str, Any]] = [
     ASKED,
@@ -35,6 +36,11 @@ EVERY: list[dict[str, Any]] = [
 ALL: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
 FORMS: dict[str, Any] = {"elicitation": {"form": {}}}
 YES: dict[str, Any] = {"action": "accept", "content": {"n": 1.0}, "x-unknown": None}
+ROUNDS: list[dict[str, Any]] = [
+    {"who": ASKED, "model": EVERY[1]},
+    {"where": EVERY[2]},
+]
+FIRST: list[dict[str, Any]] = [{"who": ASKED}]
 INVALID_STATE = "is not valid for this request"
 
 
@@ -48,7 +54,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         "asking": asking(),
         "needing": needing(),
         "brief": asking(timeout=2, maxTimeout=2),
-        "small": asking(queue=5),
+        "small": asking(queue=5, timeout=5),
+        "hasty": needing(timeout=2, maxTimeout=2),
         "loud": needing(),  # where no call is taken back: what a server logs is nobody's for certain then
         "good": hostile("good"),
     }
@@ -173,6 +180,22 @@ def test_what_is_not_answered_is_asked_again(gateway: Gateway) -> None:
     assert told(client.call("several", asks, **again(still, {"model": "m"}))) == [YES, {"model": "m"}]
 
 
+def test_new_questions_stand_beside_those_that_were_not_answered(gateway: Gateway) -> None:
+    client = modern(gateway)
+    result = client.call("chain")
+    seen: dict[str, str] = {}
+    answers: dict[str, Any] = {}
+    while is_asked(result):
+        for name, request in result["inputRequests"].items():
+            message = request["params"]["message"]
+            assert seen.setdefault(name, message) == message, "no name comes twice for another question"
+            # At first one of them only; those from before are sent again, as a careless client does.
+            if not answers or len(answers) > 1 or len(seen) > 2:
+                answers[name] = {"action": "accept", "content": {"number": message}}
+        result = client.call("chain", requestState=result["requestState"], inputResponses=answers)
+    assert told(result) == [{"action": "accept", "content": {"number": number}} for number in "1234"]
+
+
 def test_what_a_client_cannot_answer_is_declined_at_once(gateway: Gateway) -> None:
     client = modern(gateway)
     said = told(client.call("ask", {"method": "sampling/createMessage", "params": MODEL}))
@@ -191,6 +214,30 @@ def test_who_can_be_asked_no_more_is_not_asked_again(gateway: Gateway) -> None:
     assert told(other.call("ask", ASKED, requestState=asked["requestState"])) == [{"action": "cancel"}]
 
 
+PAGE = {"mode": "url", "url": "https://x.test/", "elicitationId": "e1", "message": "Sign in"}
+
+
+@pytest.mark.parametrize("capability", [{}, {"form": {}}, 7, None])
+def test_who_opens_no_pages_is_sent_to_none(gateway: Gateway, capability: Any) -> None:
+    """Neither by a server of one era nor by one of the other."""
+    capabilities = {"elicitation": capability}
+    asked = {"method": "elicitation/create", "params": PAGE}
+    answers = [told(modern(gateway, capabilities=capabilities).call("ask", asked))[0]]
+    for server in ("asking", "needing"):
+        client = session(gateway, server, capabilities)
+        if server == "asking":
+            answers.append(told(client.call("ask", asked)["result"])[0])
+        else:
+            answers.append(told(client.call("need", {"rounds": [{"q": asked}]})["result"])[0]["q"])
+    assert answers == [{"action": "cancel"}] * 3
+
+
+def test_a_page_is_asked_for_and_nothing_else_of_the_other_era_is_told(gateway: Gateway) -> None:
+    client = modern(gateway, capabilities={"elicitation": {"url": {}}})
+    asked = client.call("page", PAGE)
+    assert told(client.call("page", PAGE, **again(asked, {"action": "accept"}))) == {"action": "accept"}
+
+
 @pytest.mark.parametrize("page", ["javascript:alert(1)", "file:///etc/passwd"])
 def test_S42_no_result_sends_anybody_to_an_address_that_is_not_of_the_web(
     gateway: Gateway, page: str
@@ -202,28 +249,20 @@ def test_S42_no_result_sends_anybody_to_an_address_that_is_not_of_the_web(
     ]
 
 
-def test_a_page_to_visit_is_asked_for_and_the_request_made_anew(gateway: Gateway, tmp_path: Path) -> None:
+def test_who_visits_no_page_is_not_sent_there_again(gateway: Gateway) -> None:
+    """The request is made anew for who has been there; its state is no call's, and may come twice."""
     client = modern(gateway, capabilities={"elicitation": {"url": {}}})
-    arguments = {"file": str(tmp_path / "visited")}
+    arguments = {"url": "https://bridge.test/"}
     asked = client.call("visit", arguments)
     (request,) = asked["inputRequests"].values()
-    assert request["method"] == "elicitation/create"
-    assert request["params"] == {"mode": "url", "url": "https://x.test/", "message": "Sign in"}
-    declined = {"name": "visit", "arguments": arguments, **again(asked, {"action": "decline"})}
-    answer = client.post("tools/call", declined)
-    check_rpc_error(answer.json(), -32000, "input_required", "nobody did")
-    still = client.call("visit", arguments, **again(asked, {"action": "accept"}))
-    (tmp_path / "visited").touch()
-    assert told(client.call("visit", arguments, **again(still, {"action": "accept"}))) == "visited"
-
-
-def test_who_opens_no_pages_is_told_what_is_missing(gateway: Gateway, tmp_path: Path) -> None:
-    answer = modern(gateway).post(
-        "tools/call", {"name": "visit", "arguments": {"file": str(tmp_path / "no")}}
-    )
-    assert answer.status == 400
-    error = answer.json()["error"]
-    assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"elicitation": {"url": {}}}})
+    assert request["params"] == {"mode": "url", "url": "https://bridge.test/", "message": "Go there"}
+    for action in ("decline", "cancel"):
+        params = {"name": "visit", "arguments": arguments, **again(asked, {"action": action})}
+        check_rpc_error(client.post("tools/call", params).json(), -32000, "input_required", "nobody did")
+    other = {"name": "visit", "arguments": {}, **again(asked, {"action": "accept"})}
+    refused(client.post("tools/call", other))
+    for _ in range(2):
+        assert told(client.call("visit", arguments, **again(asked, {"action": "accept"}))) == "welcome back"
 
 
 def test_two_clients_asked_at_once_hear_their_own_question_and_give_their_own_answer(
@@ -363,6 +402,13 @@ def test_a_person_may_take_as_long_as_the_longest_call(gateway: Gateway) -> None
     assert told(client.call("ask", {**ASKED, "times": 0})) == []
 
 
+def test_a_call_that_waits_for_answers_has_its_time_in_the_other_direction_too(gateway: Gateway) -> None:
+    with calling(session(gateway, "hasty"), "need", rounds=FIRST) as call:
+        question = call.next()
+        assert call.next()["params"] == {"requestId": question["id"]}
+        check_rpc_error(call.next(), -32000, "timed_out")
+
+
 def test_a_server_that_goes_takes_the_call_along_and_its_client_is_told(tmp_path: Path) -> None:
     servers = {"crash": asking(), "off": asking(), "changed": asking(), "gone": asking()}
     with Gateway(servers, tmp_path) as gateway:
@@ -416,18 +462,15 @@ async def test_a_thousand_clients_with_one_id_share_a_bounded_number_of_processe
             else:
                 assert told(said["result"])[0]["code"] == -32601
         assert any("result" in said for said in plain)
-        until(lambda: len(links(gateway, "small")) == 16, WAIT_S, "as many run as one caller may have")
-        few.cancel()
-        await asyncio.gather(few, return_exceptions=True)
+        assert len(links(gateway, "small")) <= 16, "as many run as one caller may have"
+        asked = [said for said in await few if "result" in said]
+        assert 1 <= len(asked) <= 16
+        assert len({said["result"]["requestState"] for said in asked}) == len(asked)
+        for said in await few:
+            assert "result" in said or said["error"]["data"]["code"] in ("busy", "unavailable"), said
 
 
 # -- a client of the handshake era, a server of the modern one ---------------------------------------------
-
-ROUNDS: list[dict[str, Any]] = [
-    {"who": ASKED, "model": EVERY[1]},
-    {"where": EVERY[2]},
-]
-FIRST: list[dict[str, Any]] = [{"who": ASKED}]
 
 
 def test_what_a_server_needs_is_asked_for_all_at_once_and_round_after_round(gateway: Gateway) -> None:
@@ -478,6 +521,18 @@ async def test_an_sdk_client_of_the_handshake_era_answers_a_modern_server(gatewa
     assert first["who"] == {"action": "accept", "content": {"name": "Who?"}}
     assert first["model"]["content"] == {"type": "text", "text": "m"}
     assert second["where"]["roots"] == [{"uri": "file:///home/ada"}]
+
+
+def test_over_http_and_sse_what_a_modern_server_needs_comes_on_the_one_stream(gateway: Gateway) -> None:
+    with connected(gateway, "/servers/needing/sse") as client:
+        params = {"protocolVersion": "2024-11-05", "capabilities": {"sampling": {}}, "clientInfo": {}}
+        client.ask("initialize", params)
+        client.send("notifications/initialized")
+        client.call("need", rounds=[{"q": EVERY[1]}])
+        question = client.next()
+        assert question["params"] == MODEL
+        client.post(json_bytes({"jsonrpc": "2.0", "id": question["id"], "result": {"model": "m"}}))
+        assert told(client.next()["result"]) == [{"q": {"model": "m"}}]
 
 
 def test_two_sessions_asked_at_once_on_one_process_never_cross(gateway: Gateway) -> None:
@@ -657,3 +712,44 @@ def test_a_modern_server_hears_what_the_session_declared(gateway: Gateway) -> No
     meta = told(client.call("seen")["result"])["meta"]
     assert meta[f"{Modern.PREFIX}clientCapabilities"] == FORMS
     assert meta[f"{Modern.PREFIX}protocolVersion"] == Modern.REVISION
+
+
+# -- a gateway behind a gateway ----------------------------------------------------------------------------
+
+
+def test_the_state_of_a_gateway_behind_passes_as_it_is(gateway: Gateway, tmp_path: Path) -> None:
+    """Its server is asked by the inner one; the outer one keeps nothing of it, and has a state of its own."""
+    inner = {"url": f"http://127.0.0.1:{gateway.port}/servers/asking/mcp"}
+    with Gateway({"inner": inner, "asking": asking()}, tmp_path) as outer:
+        for server in ("inner", "asking"):
+            outer.wait_for_state(server, "ready")
+        through, own = modern(outer, "inner"), modern(outer)
+        there, here = through.call("ask", ASKED), own.call("ask", ASKED)
+        heads = {one["requestState"].rpartition(".")[0] for one in (there, here)}
+        assert len(heads) == 2
+        refused(own.post("tools/call", {"name": "ask", "arguments": ASKED, **again(there, YES)}))
+        answer = through.post("tools/call", {"name": "ask", "arguments": ASKED, **again(here, YES)})
+        assert answer.json()["error"]["code"] == -32602
+        assert told(through.call("ask", ASKED, **again(there, YES))) == [YES]
+        assert told(own.call("ask", ASKED, **again(here, YES))) == [YES]
+        for client in (session(outer, "inner"), Mcp(outer, "/mcp", capabilities=ALL)):
+            name = "ask" if client.endpoint != "/mcp" else "inner__ask"
+            with calling(client, name, **ASKED) as call:
+                while (question := call.next())["method"] == "roots/list":
+                    call.answer(question["id"], result={"roots": []})
+                call.answer(question["id"], result=YES)
+                assert call.result() == [YES]
+        check_log(outer)
+
+
+def test_a_modern_server_behind_two_gateways_asks_a_session(gateway: Gateway, tmp_path: Path) -> None:
+    inner = {"url": f"http://127.0.0.1:{gateway.port}/servers/needing/mcp"}
+    with Gateway({"inner": inner}, tmp_path) as outer:
+        outer.wait_for_state("inner", "ready")
+        with calling(session(outer, "inner"), "need", rounds=FIRST) as call:
+            call.answer(call.next()["id"], result=YES)
+            assert call.result() == [{"who": YES}]
+        client = modern(outer, "inner")
+        asked = client.call("need", {"rounds": FIRST})
+        assert asked["requestState"] == "[]", "the server's own, through both"
+        assert told(client.call("need", {"rounds": FIRST}, **again(asked, YES))) == [{"who": YES}]

@@ -166,11 +166,10 @@ def grow(request_id: int, line: bytes, params: dict[str, Any]) -> None:
 
 @special
 def ask_back(request_id: int, line: bytes, params: dict[str, Any]) -> None:
-    """What a server of the modern era answers that needs something of the user first."""
+    """What a server of the modern era answers that needs something of its client first."""
     schema = {"type": "object", "properties": {"name": {"type": "string"}}}
-    asks = {
-        "name": {"method": "elicitation/create", "params": {"message": "Who?", "requestedSchema": schema}}
-    }
+    method = (params.get("arguments") or {}).get("method", "elicitation/create")
+    asks = {"name": {"method": method, "params": {"message": "Who?", "requestedSchema": schema}}}
     if "inputResponses" in params:
         reply(request_id, text(line.decode()))
         return

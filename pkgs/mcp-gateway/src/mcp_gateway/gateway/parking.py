@@ -33,11 +33,14 @@ _PAYLOAD: Final = struct.Struct(">Qdx")
 
 @dataclass(slots=True)
 class Parked:
-    """`asks` by the names under which the client was told of them; `wish` is the face's own."""
+    """`asks` by the names under which the client was told of them, `asked` how many it was told of so far;
+    `wish` is the face's own.
+    """
 
     call: Call
     asks: dict[str, Ask]
     wish: Any
+    asked: int = 0
 
 
 class Parking:

@@ -437,6 +437,7 @@ class Requests:
                 self._time_out(exchange, now)
             else:
                 exchange.note(_STILL)
+        self.send_queued()
         if self._pending or self._aside or len(self._queue):
             self._keep_ticking()
 

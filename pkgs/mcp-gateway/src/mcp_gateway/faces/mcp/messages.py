@@ -315,11 +315,7 @@ class Messages:
             call, wish = parked.call, parked.wish
         asker.calls[key] = call
         outlet.about(call)
-        asking: asks.Asking | gathering.Gathering
-        if is_modern:
-            asking = gathering.Gathering(asker, {} if parked is None else parked.asks)
-        else:
-            asking = asks.Asking(asker, outlet)
+        asking = gathering.Gathering(asker, parked) if is_modern else asks.Asking(asker, outlet)
         is_parked = False
         try:
             # Whether a client that leaves cancels depends on the era; its outlet knows.
@@ -361,7 +357,8 @@ class Messages:
             elif note.kind == "log" and levels.is_wanted(note.data, _wanted_level(asked)):
                 await outlet.tell(_LOG % note.data)
             elif note.kind == "notice":
-                await outlet.tell(note.data)
+                if asked.asker.client.era is Era.HANDSHAKE:  # the modern one has none of these
+                    await outlet.tell(note.data)
             elif note.kind in ("ask", "withdrawn"):
                 await asking.take(note)
             else:
@@ -382,7 +379,7 @@ class Messages:
             return False
         bound_to = gathering.bound_to(asked.asker, asked.message, wish.asked)
         try:
-            state = self._gateway.parking.park(Parked(call, asking.open, wish), bound_to)
+            state = self._gateway.parking.park(Parked(call, asking.open, wish, asking.asked), bound_to)
         except GatewayError as error:
             call.fail(error)
             return False
@@ -411,7 +408,10 @@ class Messages:
         if asker.client.era is Era.HANDSHAKE:
             await outlet.fail(id_raw, _as_handshake(error, asked.message.method or ""))
             return
-        state = self._gateway.parking.again(gathering.bound_to(asker, asked.message, wish.asked))
+
+        def state() -> str:
+            return self._gateway.parking.again(gathering.bound_to(asker, asked.message, wish.asked))
+
         try:
             again = gathering.as_input(error, asker, state)
         except GatewayError as missing:
@@ -445,11 +445,13 @@ class _Cancelled(msgspec.Struct):
 def _asks(declared: dict[str, Raw], revision: str) -> bytes:
     """What a client declares, as it is passed on where it lets a server ask; else `NO_ASKS`.
 
-    Tasks of a client are left out: a question of that kind would outlive the call that it belongs to.
+    Tasks of a client are left out: a question of that kind would outlive the call that it belongs to. So are
+    questions that its revision does not know: a server of another would ask them.
     """
     if not may_be_asked(revision, declared):
         return NO_ASKS
-    return encode({name: declared[name] for name in sorted(declared) if name != "tasks"})
+    left_out = (REVISIONS[LATEST_HANDSHAKE].asks - REVISIONS[revision].asks) | {"tasks"}
+    return encode({name: declared[name] for name in sorted(declared) if name not in left_out})
 
 
 def is_array(body: bytes) -> bool:
