@@ -16,7 +16,16 @@ PATIENCE_S = 60.0
 
 _out = threading.Lock()
 _answers: dict[str, Queue[dict[str, Any]]] = {}
-state: dict[str, Any] = {"pid": os.getpid(), "said": [], "roots": None, "notifications": [], "visited": []}
+_running: dict[Any, "Queue[dict[str, Any]]"] = {}  # what a cancellation wakes up, by the id of the call
+state: dict[str, Any] = {
+    "pid": os.getpid(),
+    "said": [],
+    "roots": None,
+    "notifications": [],
+    "levels": [],
+    "visited": [],
+}
+LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
 def say(message: dict[str, Any]) -> None:
@@ -44,8 +53,33 @@ class Refused(Exception):
     """An error as the answer."""
 
 
-def call(name: str, arguments: dict[str, Any], tag: str) -> Any:
+def call(name: str, arguments: dict[str, Any], tag: str, meta: dict[str, Any]) -> Any:
     match name:
+        case "several":  # {"asks": [{"method", "params"}]}: all at once, then the answers in order
+            boxes = [
+                question(f"{tag}-s{number}", one["method"], one.get("params"))
+                for number, one in enumerate(arguments["asks"])
+            ]
+            return [answer_of(box) for box in boxes]
+        case "chain":  # two at once, and two more when the first is answered
+            boxes = [question(f"{tag}-c{n}", "elicitation/create", {"message": str(n)}) for n in (1, 2)]
+            answers = [answer_of(boxes[0])]
+            boxes += [question(f"{tag}-c{n}", "elicitation/create", {"message": str(n)}) for n in (3, 4)]
+            return answers + [answer_of(box) for box in boxes[1:]]
+        case "rounds":  # {"count"}: one question after another, each with what was said before
+            said: list[Any] = []
+            for number in range(arguments["count"]):
+                progress(meta, number + 1)
+                params = {"message": json.dumps(said), "requestedSchema": FORM}
+                said.append(answer_of(question(f"{tag}-r{number}", "elicitation/create", params)))
+            progress(meta, arguments["count"] + 1)
+            return said
+        case "speak":
+            for level in LEVELS[LEVELS.index((state["levels"] or ["info"])[-1]) :]:
+                say({"method": "notifications/message", "params": {"level": level, "data": level}})
+            return state["levels"]
+        case "die":
+            os._exit(3)
         case "ask":  # {"method", "params", "times"}: all at once, then the answers in order
             boxes = [
                 question(f"{tag}-{number}", arguments["method"], arguments.get("params"))
@@ -62,7 +96,7 @@ def call(name: str, arguments: dict[str, Any], tag: str) -> Any:
         case "late":  # what became of a question whose call is over
             return [answer_of(box, 5.0) for key, box in _answers.items() if key.endswith("-l")]
         case "hang":
-            return answer_of(Queue())
+            return answer_of(_running.setdefault(tag, Queue()))
         case "page":  # sends the client to a page, and says when that is done
             box = question(f"{tag}-p", "elicitation/create", arguments)
             answer = answer_of(box)
@@ -84,7 +118,17 @@ def call(name: str, arguments: dict[str, Any], tag: str) -> Any:
             raise KeyError(name)
 
 
-TOOLS = ("ask", "withdraw", "leave", "late", "hang", "page", "visit", "remember", "state")
+def progress(meta: dict[str, Any], done: int) -> None:
+    if "progressToken" in meta:
+        params = {"progressToken": meta["progressToken"], "progress": done}
+        say({"method": "notifications/progress", "params": params})
+
+
+FORM = {"type": "object", "properties": {}}
+TOOLS = (
+    *("ask", "withdraw", "leave", "late", "hang", "page", "visit", "remember", "state"),
+    *("several", "chain", "rounds", "speak", "die"),
+)
 
 
 def listed() -> list[dict[str, Any]]:
@@ -101,15 +145,19 @@ def answer(message: dict[str, Any]) -> None:
                 state["capabilities"], state["revision"] = params["capabilities"], params["protocolVersion"]
                 result: Any = {
                     "protocolVersion": params["protocolVersion"],
-                    "capabilities": {"tools": {}},
+                    "capabilities": {"tools": {}, "logging": {}},
                     "serverInfo": {"name": "asking", "version": "1"},
                 }
             case "tools/list":
                 result = {"tools": listed()}
             case "tools/call":
-                said = call(params["name"], params.get("arguments") or {}, f"q{message['id']}")
+                arguments, meta = params.get("arguments") or {}, params.get("_meta") or {}
+                said = call(params["name"], arguments, f"q{message['id']}", meta)
                 result = {"content": [{"type": "text", "text": json.dumps(said)}]}
             case "ping":
+                result = {}
+            case "logging/setLevel":
+                state["levels"].append(params["level"])
                 result = {}
             case _:
                 say({"id": message["id"], "error": {"code": -32601, "message": "no such method"}})
@@ -124,26 +172,28 @@ def answer(message: dict[str, Any]) -> None:
     say({"id": message["id"], "result": result})
 
 
-def roots() -> None:
-    answer = answer_of(question(f"roots-{len(_answers)}", "roots/list"))
-    state["roots"] = answer.get("roots", answer) if isinstance(answer, dict) else answer
-
-
 def main() -> None:
     for line in sys.stdin.buffer:
         message = json.loads(line)
         if "method" not in message:
             box = _answers.get(message["id"])
-            if box is not None:
+            if message["id"].startswith("roots-"):  # known before the next message is read
+                said = message.get("result", message.get("error"))
+                state["roots"] = said.get("roots", said)
+            elif box is not None:
                 box.put(message)
         elif "id" in message:
             threading.Thread(target=answer, args=(message,), daemon=True).start()
         else:
             state["notifications"].append(message["method"])
+            if message["method"] == "notifications/cancelled":
+                box = _running.get(f"q{message['params']['requestId']}")
+                if box is not None:
+                    box.put({"result": "cancelled"})
             if "roots" in message["method"] or (
                 message["method"] == "notifications/initialized" and "roots" in state["capabilities"]
             ):
-                threading.Thread(target=roots, daemon=True).start()
+                question(f"roots-{len(_answers)}", "roots/list")
 
 
 main()

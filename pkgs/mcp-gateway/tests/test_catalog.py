@@ -25,6 +25,7 @@ from mcp_gateway.catalog import (
 )
 from mcp_gateway.config.model import ToolRules
 from mcp_gateway.shelves import Prompt, Resource, Shelf, Template
+from mcp_gateway.wire.revisions import Era
 
 
 def tool(name: str, **more: Any) -> Tool:
@@ -98,6 +99,22 @@ def test_half_a_character_in_a_description_does_not_cost_the_whole_list() -> Non
     assert "git__good" in names(catalog.page("tools"))
     assert "good" in names(catalog.api_list)
     assert [entry.tool for entry in catalog.search(None, "good")] == ["good"]
+
+
+def test_how_a_tool_runs_as_a_task_is_for_clients_of_the_handshake_era_only() -> None:
+    plain = Tool("plain", b'{"name":"plain", "inputSchema":{"execution":1.0}}')
+    task = Tool("task", b'{"name":"task", "execution":{"taskSupport":"optional"},"inputSchema":{}}')
+    catalog = one(plain, task)
+    assert plain.definition in catalog.page("tools", "git")
+    assert task.definition in catalog.page("tools", "git")
+    modern = catalog.page("tools", "git", era=Era.MODERN)
+    assert listed(modern) == [
+        {"name": "plain", "inputSchema": {"execution": 1.0}},
+        {"name": "task", "inputSchema": {}},
+    ]
+    assert names(catalog.page("tools", era=Era.MODERN)) == names(catalog.page("tools"))
+    without = one(Tool("plain", b'{"name":"plain","inputSchema":{}}'))
+    assert without.page("tools", era=Era.MODERN) is without.page("tools"), "made once"
 
 
 def test_the_longest_name_is_kept() -> None:

@@ -34,6 +34,7 @@ from mcp_gateway.wire.envelope import encode, read_members
 from mcp_gateway.wire.headers import Mirrors, NotMirrorable, mirrors_of
 from mcp_gateway.wire.pages import Pages
 from mcp_gateway.wire.results import own_uri
+from mcp_gateway.wire.revisions import Era
 
 __all__ = ["MAX_NAME_CHARS", "Catalog", "Entry", "Offer", "Tool", "api_list", "build", "read_page"]
 
@@ -132,7 +133,7 @@ class Catalog:
     shelves: Mapping[str, Shelf] = field(default_factory=dict)
     prompts: Mapping[str, Mapping[str, PromptEntry]] = field(default_factory=dict)
     offers: Mapping[str, Offer] = field(default_factory=dict)  # what `by_server` was made of
-    _pages: dict[tuple[str, str | None], Pages] = field(default_factory=dict, repr=False, compare=False)
+    _pages: dict[tuple[str, str | None, bool], Pages] = field(default_factory=dict, repr=False, compare=False)
     _views: "OrderedDict[tuple[Grant, ...], Catalog]" = field(
         default_factory=OrderedDict, repr=False, compare=False
     )
@@ -159,7 +160,12 @@ class Catalog:
         return {entry.exposed: entry for tools in self.by_server.values() for entry in tools.values()}
 
     def page(
-        self, kind: str, server: str | None = None, cursor: str | None = None, more: bytes = b""
+        self,
+        kind: str,
+        server: str | None = None,
+        cursor: str | None = None,
+        more: bytes = b"",
+        era: Era = Era.HANDSHAKE,
     ) -> bytes:
         """The result of a list of MCP, or of a page of it; `kind` is the member that holds it (`shelves.py`).
 
@@ -168,12 +174,25 @@ class Catalog:
         Raises:
             GatewayError: `invalid`, the cursor leads nowhere.
         """
-        pages = self._pages.get((kind, server))
+        shows_execution = kind != TOOLS or era is Era.HANDSHAKE or not self._may_have_execution
+        pages = self._pages.get((kind, server, shows_execution))
         if pages is None:
             if server is not None and server not in self.by_server:
                 server = ""  # there is none, and none must be remembered for every name that is asked for
-            self._pages[kind, server] = pages = Pages(kind, self._definitions(kind, server))
+            definitions = self._definitions(kind, server)
+            if not shows_execution:
+                definitions = map(_without_execution, definitions)
+            self._pages[kind, server, shows_execution] = pages = Pages(kind, definitions)
         return pages.page(cursor, more)
+
+    @cached_property
+    def _may_have_execution(self) -> bool:
+        """Whether a tool says how it runs as a task; that is for clients of the handshake era only."""
+        return any(
+            _EXECUTION_WORD in entry.definition
+            for tools in self.by_server.values()
+            for entry in tools.values()
+        )
 
     def _definitions(self, kind: str, server: str | None) -> Iterator[bytes]:
         ids = self.by_server if server is None else (server,)
@@ -363,6 +382,16 @@ def _renamed(definition: bytes, name: str) -> bytes:
     members = read_members(definition)
     members["name"] = name
     return encode(members)
+
+
+_EXECUTION: Final = "execution"
+_EXECUTION_WORD: Final = b'"execution"'
+
+
+def _without_execution(definition: bytes) -> bytes:
+    if _EXECUTION_WORD not in definition:
+        return definition
+    return encode({name: value for name, value in read_members(definition).items() if name != _EXECUTION})
 
 
 # MCP Apps: `_meta.ui.resourceUri`, in its first draft `_meta["ui/resourceUri"]`.

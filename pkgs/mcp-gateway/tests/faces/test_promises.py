@@ -71,8 +71,8 @@ def test_what_a_server_said_is_promised_at_its_own_endpoint_as_far_as_it_is_rela
         "tasks": TASKS,
     }
     assert introduction(gateway, "nameless")["capabilities"] == ALWAYS
-    # To a client of the other era a server's methods and log messages do not pass, its views do.
-    assert introduction(gateway, "new")["capabilities"] == {**ALWAYS, "extensions": {UI: {}}}
+    # To a client of the other era a server's methods do not pass; its views and log messages do.
+    assert introduction(gateway, "new")["capabilities"] == {**ALWAYS, "logging": {}, "extensions": {UI: {}}}
 
 
 def test_what_is_not_known_yet_may_turn_out_to_be_there(gateway: Gateway) -> None:

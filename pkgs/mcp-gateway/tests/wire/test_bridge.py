@@ -1,11 +1,81 @@
-"""Between the eras: which code of an error is which."""
+"""What one era says, in the way of the other; anything that is not for that stays as it came."""
+
+import json
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
 
-from mcp_gateway.wire.bridge import handshake_error
+from mcp_gateway.wire.bridge import as_handshake, handshake_error, read_round, with_answers
+from mcp_gateway.wire.envelope import encode
 
+ODD = b'"n":12345678901234567890.10,"x":null,"a":[1,{ "resultType":"input_required"}]'
 HERE = b'{"code":-32602,"message":"no","data":{"uri":"x://a"}}'
 NOWHERE = b'{"code":-32602,"message":"no"}'
+
+
+def test_a_round_is_read_with_its_parts_as_they_came() -> None:
+    params = b'{"message":"m", "n":1.0}'
+    asked = read_round(
+        Raw(
+            b'{"inputRequests":{"a":{"method":"elicitation/create","params":%b},"b":{"method":"roots/list"}},'
+            b'"requestState":"\\u0061 ","resultType":"input_required",%b}' % (params, ODD)
+        )
+    )
+    assert asked is not None
+    assert {name: one.method for name, one in asked.inputRequests.items()} == {
+        "a": "elicitation/create",
+        "b": "roots/list",
+    }
+    assert bytes(asked.inputRequests["a"].params) == params
+    assert bytes(asked.inputRequests["b"].params) == b""
+    assert bytes(asked.requestState) == b'"\\u0061 "'
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        b"{}",
+        b'{"content":[]}',
+        b'{"resultType":"complete"}',
+        b'{"resultType":"complete","text":"input_required"}',
+        b'{"resultType":["input_required"]}',
+        b'{"x":{"resultType":"input_required"}}',
+    ],
+)
+def test_what_asks_for_nothing_is_no_round(result: bytes) -> None:
+    assert read_round(Raw(result)) is None
+
+
+@pytest.mark.parametrize("inputs", [b"7", b"[]", b'{"a":7}', b'{"a":{}}', b'{"a":{"method":7}}'])
+def test_a_round_that_makes_no_sense_is_told(inputs: bytes) -> None:
+    with pytest.raises(ValueError, match="makes no sense"):
+        read_round(Raw(b'{"resultType":"input_required","inputRequests":%b}' % inputs))
+
+
+def test_a_round_may_ask_for_nothing_and_keep_no_state() -> None:
+    asked = read_round(Raw(b'{"resultType":"input_required"}'))
+    assert asked is not None
+    params: dict[str, Any] = {"name": "t", "requestState": Raw(b'"old"'), "inputResponses": Raw(b"{}")}
+    assert with_answers(params, asked, {}) == {"name": "t"}
+
+
+def test_the_request_goes_again_with_the_answers_and_the_state_as_they_came() -> None:
+    asked = read_round(Raw(b'{"resultType":"input_required","requestState":"new\\u00e4"}'))
+    assert asked is not None
+    params: dict[str, Any] = {
+        "name": Raw(b'"t"'),
+        "requestState": Raw(b'"old"'),
+        "arguments": Raw(b'{"n":1.0}'),
+    }
+    again = with_answers(params, asked, {"a": b'{"n":1.0 }'})
+    assert (
+        encode(again)
+        == b'{"name":"t","arguments":{"n":1.0},"inputResponses":{"a":{"n":1.0 }},"requestState":"new\\u00e4"}'
+    )
+    assert bytes(params["requestState"]) == b'"old"', "what was sent before is left alone"
 
 
 @pytest.mark.parametrize(
@@ -25,3 +95,23 @@ def test_a_code_that_only_the_modern_era_has_becomes_one_of_the_other(
     code: int, method: str, error: bytes, known: int
 ) -> None:
     assert handshake_error(code, method, error) == known
+
+
+def test_a_result_loses_what_only_the_modern_era_has_and_nothing_else() -> None:
+    modern = b'{"resultType":"complete","ttlMs":1,"content":[],"cacheScope":"private",%b}' % ODD
+    assert bytes(as_handshake(Raw(modern))) == b'{"content":[],%b}' % ODD
+    for same in (b'{ "content":[] ,%b}' % ODD, b'{"structuredContent":{"ttlMs":1} }'):
+        result = Raw(same)
+        assert as_handshake(result) is result
+
+
+json_values = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+
+
+names = st.text(max_size=5) | st.sampled_from(["resultType", "ttlMs", "cacheScope"])
+
+
+@given(st.dictionaries(names, json_values | st.dictionaries(names, json_values), max_size=5))
+def test_nothing_is_lost_on_the_way(result: dict[str, Any]) -> None:
+    kept = json.loads(bytes(as_handshake(Raw(json.dumps(result).encode()))))
+    assert kept == {k: v for k, v in result.items() if k not in ("resultType", "ttlMs", "cacheScope")}

@@ -9,6 +9,7 @@
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
     loglevels  how much of a server's log messages is wanted
+    parking    calls that wait for what their client is to answer
     bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
@@ -153,6 +154,7 @@ class Gateway:
         journal = CountedJournal(store, self.metrics)
         self.artifacts = Artifacts()
         ids = clock.CallIds(store.last_call_id)
+        self.log_levels = LogLevels(self.servers.mind_log_levels)
         self.calls = Calls(
             self.servers,
             journal,
@@ -161,8 +163,9 @@ class Gateway:
             self.payloads,
             self.artifacts,
             lambda: self.config.gateway.limits,
+            self.log_levels,
         )
-        self.parking = Parking(self.instance)
+        self.parking = Parking(nursery.instance)
         self.actions = Actions(store, ids, self.events)
         self.keys = Keys(config, store, self.actions)
         self.keys.gone = self.end_of
@@ -171,7 +174,6 @@ class Gateway:
         self.sign_ins.gone, self.sign_ins.left = self.end_of, self._left
         self.at_end_of: list[Callable[[str], None]] = []  # what faces do when a caller may not go on
         self._minding_keys: asyncio.Task[None] | None = None
-        self.log_levels = LogLevels(self.servers.mind_log_levels)
 
     async def start(self, spool_dir: Path, artifacts_dir: Path) -> None:
         """Brings up the guardian and, behind it, every enabled server in parallel; does not wait for them."""
@@ -391,7 +393,8 @@ class Gateway:
 
     @property
     def running_calls(self) -> int:
-        return len(self.calls.running)
+        """Without those that wait for a client to come back: of them nobody is there to be answered."""
+        return len(self.calls.running) - self.parking.waiting
 
     def warnings(self) -> list[str]:
         """What is wrong with the gateway itself, while calls go on; empty when all is well."""

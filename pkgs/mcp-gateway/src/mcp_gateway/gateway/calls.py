@@ -22,6 +22,7 @@ from mcp_gateway.errors import CallCancelled, GatewayError, InputRequired, Kind
 from mcp_gateway.gateway import tasks
 from mcp_gateway.gateway.artifacts import Artifacts, Form, document
 from mcp_gateway.gateway.events import Events
+from mcp_gateway.gateway.loglevels import LogLevels
 from mcp_gateway.gateway.payloads import Payloads
 from mcp_gateway.gateway.primitives import (
     CALL_TOOL,
@@ -69,7 +70,7 @@ class Request:
     names in lower case, go those that the server's configuration names.
     Where `method` is not `tools/call` there is no tool: `target` is the resource's URI or the prompt's name,
     both native; of a completion, what is being filled in, a prompt if `is_prompt`. `task` is the id of the
-    task that it is about.
+    task that it is about; `log_level` from which level on the caller hears what the server logs meanwhile.
     """
 
     caller: Caller
@@ -86,6 +87,7 @@ class Request:
     is_prompt: bool = False
     client: Client = NO_CLIENT
     task: str = ""
+    log_level: str | None = None
 
 
 class Call:
@@ -102,6 +104,7 @@ class Call:
         "record",
         "target",
         "upstream",
+        "wishes_log",
     )
 
     def __init__(
@@ -124,6 +127,7 @@ class Call:
         self.mailbox: Mailbox = exchange.listen()
         self.opened_at = opened_at
         self.kept_until: float | None = None
+        self.wishes_log = False
 
     @property
     def ended(self) -> bool:
@@ -159,6 +163,10 @@ class Call:
             cancelled = CallCancelled(reason, answered=answered)
             self.upstream.requests.abandon(self.exchange, cancelled, reason)
 
+    def fail(self, error: GatewayError) -> None:
+        """As `cancel`, where its caller is to hear of an error."""
+        self.upstream.requests.abandon(self.exchange, error, error.detail)
+
     def listen(self) -> Mailbox:
         return self.exchange.listen()
 
@@ -178,6 +186,7 @@ class Calls:
         payloads: Payloads,
         artifacts: Artifacts,
         limits: Callable[[], Limits],
+        log_levels: LogLevels,
     ) -> None:
         self._servers = servers
         self._journal = journal
@@ -186,6 +195,7 @@ class Calls:
         self._artifacts = artifacts
         self._ids = ids
         self._limits = limits
+        self._log_levels = log_levels
         self._under_way: dict[str, int] = {}  # calls, by caller
         self.running: dict[int, Call] = {}
         self.stopping = False
@@ -229,17 +239,28 @@ class Calls:
                 headers=request.headers,
                 era=request.client.era,
                 capabilities=request.client.capabilities,
+                log_level=request.log_level,
             )
             call = Call(record, request.caller, exchange, upstream, opened_at, request.target, request.client)
             exchange.owner = call
+            if request.log_level is not None and request.client.era is Era.MODERN:
+                self._wish_log(call, request.log_level)
             upstream.submit(exchange)
         except GatewayError as problem:
+            self._log_levels.forget(_log_key(record))
             problem.call_id = call_id_text(record.id)
             self._close(record, problem.kind.value, problem.detail, 0)
             raise
         self.running[record.id] = call
         self._under_way[request.caller.id] = under_way
         return call
+
+    def _wish_log(self, call: Call, level: str) -> None:
+        """A server of the handshake era is told for all calls together how loud it is to be."""
+        upstream, opened = call.upstream, call.upstream.opened
+        if upstream.stance.era is not Era.MODERN and (opened is None or opened.era is Era.HANDSHAKE):
+            call.wishes_log = True
+            self._log_levels.wish(_log_key(call.record), call.caller, upstream.id, level)
 
     def _link_for(self, request: Request, shared: Upstream) -> Upstream:
         """The link of that server which a request goes over."""
@@ -364,6 +385,8 @@ class Calls:
         assert isinstance(call, Call), "every exchange of a call is owned by it"
         record = call.record
         record.duration_s = clock.now_s() - call.opened_at
+        if call.wishes_log:
+            self._log_levels.forget(_log_key(record))
         if isinstance(exchange.result, Spooled):
             self._ended_large(call, exchange.result)
         elif exchange.result is not None:
@@ -514,6 +537,10 @@ _FORMS: Final = {
     READ_RESOURCE: Form.RESOURCE,
     GET_PROMPT: Form.PROMPT,
 }
+
+
+def _log_key(record: CallRecord) -> str:
+    return f"call {record.id}"
 
 
 class _Verdict(msgspec.Struct):

@@ -6,8 +6,10 @@ goes on meanwhile, on a link of its own (`links.py`). Nothing of it outlives the
 """
 
 import base64
+import hashlib
 import secrets
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -25,28 +27,41 @@ MAX_PARKED: Final = 1_000
 MAX_OF_ONE: Final = 100  # of one caller
 _NONCE_BYTES: Final = 12
 _AGAIN: Final = 0  # no call waits: the request is to be made anew
-_PAYLOAD: Final = struct.Struct(">Qd")  # number of the parked call, and until when
+# Number of the parked call, and until when; a byte more makes it a text in which no bit goes unused.
+_PAYLOAD: Final = struct.Struct(">Qdx")
 
 
 @dataclass(slots=True)
 class Parked:
-    """`asks` by the names under which the client was told of them; `wish` is the face's own."""
+    """`asks` by the names under which the client was told of them, `asked` how many it was told of so far;
+    `wish` is the face's own.
+    """
 
     call: Call
     asks: dict[str, Ask]
     wish: Any
+    asked: int = 0
 
 
 class Parking:
-    """`instance` names this gateway in states, so that those of another behind it pass."""
+    """`instance` names this gateway in states, now and after a restart: those of another behind it pass.
 
-    def __init__(self, instance: str) -> None:
-        self._prefix = f"gw1.{instance}."
+    `now_s` is the time, in monotonic seconds.
+    """
+
+    def __init__(self, instance: str, now_s: Callable[[], float] = now_s) -> None:
+        self._prefix = f"gw1.{hashlib.sha256(instance.encode()).hexdigest()[:16]}."
+        self._now_s = now_s
         self._parked: dict[int, tuple[Parked, float]] = {}  # the oldest first
         self._number = 0
 
     def is_ours(self, state: str) -> bool:
         return state.startswith(self._prefix)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait; with nobody on a connection who could be answered."""
+        return sum(not one.call.ended for one, _ in self._parked.values())
 
     def park(self, parked: Parked, bound_to: bytes) -> str:
         """Keeps a call until its client comes back; answers the state, worth nothing for another `bound_to`.
@@ -56,18 +71,23 @@ class Parking:
         """
         self.sweep()
         caller_id = parked.call.caller.id
-        theirs = sum(one.call.caller.id == caller_id for one, _ in self._parked.values())
-        if len(self._parked) >= MAX_PARKED or theirs >= MAX_OF_ONE:
+        if not self._has_room(caller_id):
+            self._parked = {number: one for number, one in self._parked.items() if not one[0].call.ended}
+        if not self._has_room(caller_id):
             detail = "Too many calls wait for answers of their clients"
             raise GatewayError(Kind.BUSY, detail, server=parked.call.record.server, retry_after_s=10.0)
         self._number += 1
-        until = now_s() + PARKED_S
+        until = self._now_s() + PARKED_S
         self._parked[self._number] = parked, until
         return self._sealed(self._number, until, bound_to)
 
     def again(self, bound_to: bytes) -> str:
         """A state for a request that is only to be made once more."""
-        return self._sealed(_AGAIN, now_s() + PARKED_S, bound_to)
+        return self._sealed(_AGAIN, self._now_s() + PARKED_S, bound_to)
+
+    def _has_room(self, caller_id: str) -> bool:
+        theirs = sum(one.call.caller.id == caller_id for one, _ in self._parked.values())
+        return len(self._parked) < MAX_PARKED and theirs < MAX_OF_ONE
 
     def find(self, state: str, bound_to: bytes) -> Parked | None:
         """The call that waits; None where the request is to be made once more.
@@ -76,7 +96,7 @@ class Parking:
             GatewayError: `invalid`, for every state that is not good for this, in the same words.
         """
         number, until = self._opened(state, bound_to)
-        if until < now_s():
+        if until < self._now_s():
             raise not_valid()
         if number == _AGAIN:
             return None
@@ -92,7 +112,7 @@ class Parking:
 
     def sweep(self) -> None:
         """Ends calls whose clients did not come back."""
-        now = now_s()
+        now = self._now_s()
         for number, (parked, until) in list(self._parked.items()):
             if until >= now:
                 break

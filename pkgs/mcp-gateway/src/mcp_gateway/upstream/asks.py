@@ -4,6 +4,7 @@ It is answered exactly once: by the client that was asked, or declined by the ga
 could. Of its content nothing is read.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -32,16 +33,19 @@ class Asker(Protocol):
 
 
 class OverLink:
-    """A server that asked with a request of its own."""
+    """A server that asked with a request of its own; `then` is called when it has its answer."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, then: Callable[[], None]) -> None:
         self._link = link
+        self._then = then
 
     def answered(self, ask: "Ask", result: bytes) -> None:
         self._link.answer(response(encode(ask.id), result))
+        self._then()
 
     def refused(self, ask: "Ask", error: bytes) -> None:
         self._link.answer(error_response(encode(ask.id), error))
+        self._then()
 
     def told(self, method: str, params: Params) -> None:
         self._link.notify(method, params)

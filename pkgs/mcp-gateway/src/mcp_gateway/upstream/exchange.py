@@ -63,6 +63,8 @@ class Mailbox:
         return notes
 
     def put(self, note: Note) -> None:
+        if note.kind == "still" and self._notes:
+            return  # there is more to tell; and what waits unread for long must not push that out
         if self._notes is None:
             self._notes = deque()
         self._notes.append(note)
@@ -85,8 +87,9 @@ class Exchange:
     `headers` are those of the caller's own request; `forwarded` what of them goes to the server, None where
     the server is configured to get none.
     `result` is the server's bytes, or where they are when it is large; `error` any exception.
-    `capabilities`: what whoever reads it has declared that it can be asked, see `client.Client`; `rounds`:
-    how often the server has answered that it needs input. Deadlines are monotonic seconds.
+    `capabilities`: what whoever reads it has declared that it can be asked, see `client.Client`; `log_level`:
+    from which level on they hear log messages; `rounds`: how often the server has answered that it needs
+    input. Deadlines are monotonic seconds.
     """
 
     __slots__ = (
@@ -102,6 +105,7 @@ class Exchange:
         "id",
         "idle_at",
         "idle_s",
+        "log_level",
         "loop",
         "mailboxes",
         "method",
@@ -130,6 +134,7 @@ class Exchange:
         headers: Mapping[bytes, bytes] = NO_HEADERS,
         era: Era = Era.HANDSHAKE,
         capabilities: bytes = NO_ASKS,
+        log_level: str | None = None,
     ) -> None:
         self.era = era
         self.id = 0
@@ -144,6 +149,7 @@ class Exchange:
         self.on_end = on_end
         self.headers = headers
         self.capabilities = capabilities
+        self.log_level = log_level
         self.rounds = 0
         self.forwarded: Mapping[str, str] | None = None
         self.owner: object = None  # whoever opened it; for `on_end`

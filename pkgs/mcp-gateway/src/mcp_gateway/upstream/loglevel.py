@@ -1,11 +1,12 @@
 """The level of a server's log messages, kept at what is wanted; for `upstream.py`.
 
-Servers of the handshake era are told, one request at a time, and never on the way of a call. One that was
-never told keeps its own level; one that was told gets the default back when nobody wants more.
+Servers of the handshake era are told, one request at a time. It goes out before the call that it is for, and
+no call waits for its answer. One that was never told keeps its own level; one that was told gets the default
+back when nobody wants more.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 from mcp_gateway.errors import GatewayError
 from mcp_gateway.wire.envelope import Params
@@ -38,14 +39,30 @@ class LogLevel:
     def is_due(self) -> bool:
         return not self._is_telling and self._due != self._told
 
-    async def tell(self) -> None:
-        """Tells the server until what it was told is what is wanted; one that refuses is not asked again."""
+    def tell(self) -> Coroutine[Any, Any, None]:
+        """Tells the server now; to be awaited until what it was told is what is wanted.
+
+        One that refuses is not asked again.
+        """
         self._is_telling = True
+        return self._tell(self._told_now())
+
+    def _told_now(self) -> Awaitable[object] | None:
+        level = self._due
+        if level is None or level == self._told:
+            return None
+        self._told = level
         try:
-            while (level := self._due) is not None and level != self._told:
-                self._told = level
-                await self._ask(METHOD, {"level": level}, LIMIT_S)
+            return self._ask(METHOD, {"level": level}, LIMIT_S)
         except GatewayError:
-            pass  # it has no levels after all, or is gone: then it is told when it is back
+            return None  # it is gone: then it is told when it is back
+
+    async def _tell(self, answer: Awaitable[object] | None) -> None:
+        try:
+            while answer is not None:
+                await answer
+                answer = self._told_now()
+        except GatewayError:
+            pass  # it has no levels after all
         finally:
             self._is_telling = False

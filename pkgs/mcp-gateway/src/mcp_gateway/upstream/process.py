@@ -234,7 +234,7 @@ class Nursery:
     """
 
     def __init__(self, instance: str, environment: Mapping[str, str]) -> None:
-        self._instance = instance
+        self.instance = instance
         self._environment = environment
         self._setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -277,7 +277,7 @@ class Nursery:
                 ending.wait()
 
     def _family_marker(self) -> bytes:
-        return f"{MARKER}={self._instance}/".encode()
+        return f"{MARKER}={self.instance}/".encode()
 
     def _start_guardian(self) -> None:
         # Unbuffered: what is told must be known at once, for we may be killed at once.
@@ -328,7 +328,7 @@ class Nursery:
             SpawnError: it is missing, not executable, or the system has no room for it.
         """
         self._spawned += 1
-        mark = f"{self._instance}/{name}/{self._spawned}"
+        mark = f"{self.instance}/{name}/{self._spawned}"
         child_env = {key: self._environment[key] for key in INHERITED if key in self._environment}
         child_env |= env
         child_env[MARKER] = mark

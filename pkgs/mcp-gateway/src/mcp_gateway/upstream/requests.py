@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, TypeGuard
 
 import msgspec
@@ -27,7 +27,7 @@ from mcp_gateway.upstream.lifecycle import Ended, State
 from mcp_gateway.upstream.link import Failure, Link
 from mcp_gateway.upstream.logring import OVERLAP_BYTES, LogRing
 from mcp_gateway.upstream.rounds import MAX_ROUNDS, Collecting
-from mcp_gateway.wire.bridge import read_round
+from mcp_gateway.wire.bridge import ANSWERS, STATE, read_round
 from mcp_gateway.wire.envelope import (
     Head,
     Params,
@@ -39,7 +39,7 @@ from mcp_gateway.wire.envelope import (
     read_members,
     response,
 )
-from mcp_gateway.wire.revisions import META_CAPABILITIES, META_PREFIX, Era
+from mcp_gateway.wire.revisions import META_CAPABILITIES, META_LOG_LEVEL, META_PREFIX, Era
 
 # Deadlines are looked at this often: no timer per call. Also how soon a face hears `still`.
 TICK_S: Final = 0.25
@@ -54,6 +54,7 @@ _ID_LAST: Final = re.compile(rb',\s*"id"\s*:\s*(\d{1,15})\s*(?:,\s*"jsonrpc"\s*:
 _STILL: Final = Note("still")
 _NULL: Final = Raw(b"null")
 _PLAIN_META: Final = b'{"progressToken":%d}'
+_TASK: Final = "task"  # of the handshake era; tasks of the two have nothing in common
 
 
 class Owner(Protocol):
@@ -149,6 +150,7 @@ class Requests:
         self._abandoned: set[int] = set()  # of requests about which answers or log messages may still come
         self._meta = _PLAIN_META
         self._era_meta: dict[str, Any] = {}
+        self._has_logging = False
         self._aside: set[Exchange] = set()  # calls that wait for answers of their client
         self._early: list[Ask] = []  # questions that came while there was no call
 
@@ -156,9 +158,13 @@ class Requests:
     def queued(self) -> int:
         return len(self._queue)
 
-    def speak(self, era_meta: dict[str, Any]) -> None:
-        """From now on every request carries these members of `_meta`; the modern era asks for that."""
+    def speak(self, era_meta: dict[str, Any], *, has_logging: bool = False) -> None:
+        """From now on every request carries these members of `_meta`; the modern era asks for that.
+
+        `has_logging`: there a request says how much its caller wants to hear.
+        """
         self._era_meta = era_meta
+        self._has_logging = has_logging
         if era_meta:
             rest = encode(era_meta)[1:].replace(b"%", b"%%")
             self._meta = b'{"progressToken":%d,' + rest
@@ -211,11 +217,21 @@ class Requests:
 
     def send_queued(self) -> None:
         """Sends what waits, as far as there is room."""
-        while self.can_send and self.in_flight < self._concurrency:
+        while self.can_send and self.in_flight < self._concurrency and not self._is_held:
             exchange = self._queue.take()
             if exchange is None:
                 return
             self._send(exchange)
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether the server wants to know something before the next call.
+
+        A client of the modern era answers with another request, long after the call would have been sent; one
+        with a session answers meanwhile, if it answers at all.
+        """
+        waiting = self._queue.items() if self._may_be_asked and len(self._queue) else ()
+        return any(exchange.asks and exchange.era is Era.MODERN for exchange in waiting)
 
     def end_queued(self, error: Callable[[], GatewayError]) -> None:
         """Ends what waits for a server that is not coming."""
@@ -305,10 +321,26 @@ class Requests:
         return Raw(encode(own | self._era_meta))
 
     def _speak_for(self, exchange: Exchange, params: Params) -> None:
-        """A client that can be asked said so once; to a server of the modern era each request says it."""
-        if exchange.can_answer and exchange.era is Era.HANDSHAKE and self._era_meta:
-            declared = {META_CAPABILITIES: Raw(exchange.capabilities)}
-            params["_meta"] = Raw(encode(read_members(params["_meta"]) | declared))
+        """What a client of one era said, or says, in the way of the other, to a server of that.
+
+        In the handshake era it says once what it can be asked and how loud it wants to hear of its calls; to
+        a server of the modern one each request says it.
+        """
+        is_modern = bool(self._era_meta)
+        if (exchange.era is Era.MODERN) == is_modern:
+            return
+        params.pop(_TASK, None)
+        if not is_modern:
+            params.pop(ANSWERS, None)
+            params.pop(STATE, None)
+            return
+        said: Params = {}
+        if exchange.can_answer:
+            said[META_CAPABILITIES] = Raw(exchange.capabilities)
+        if exchange.log_level is not None and self._has_logging:
+            said[META_LOG_LEVEL] = exchange.log_level
+        if said:
+            params["_meta"] = Raw(encode(read_members(params["_meta"]) | said))
 
     def _finish(self, exchange: Exchange, result: Raw | Spooled | None, error: Exception | None) -> None:
         """The one way a request that was sent ends; its place goes to the next in the queue."""
@@ -348,8 +380,15 @@ class Requests:
         Raises:
             GatewayError: however it failed.
         """
+        return await self.ask_now(method, params, limit_s)
+
+    def ask_now(self, method: str, params: Params, limit_s: float) -> Coroutine[Any, Any, Raw]:
+        """As `ask`; it is sent when this returns, and what is returned waits for the answer."""
         exchange = self._own(method, params, limit_s)
         self._put_on_wire(exchange, self._pending)
+        return self._answer_to(exchange)
+
+    async def _answer_to(self, exchange: Exchange) -> Raw:
         try:
             return await exchange.answer()
         finally:
@@ -404,6 +443,7 @@ class Requests:
                 self._time_out(exchange, now)
             else:
                 exchange.note(_STILL)
+        self.send_queued()
         if self._pending or self._aside or len(self._queue):
             self._keep_ticking()
 
@@ -573,7 +613,7 @@ class Requests:
             self._decline(head)
             return
         self.counts["asks"] += 1
-        ask = Ask(head.id, head.method, head.params, OverLink(self.link))
+        ask = Ask(head.id, head.method, head.params, OverLink(self.link, self.send_queued))
         exchange = self._alone(stream)
         if exchange is not None:
             exchange.ask(ask)
@@ -600,6 +640,7 @@ class Requests:
             for ask in exchange.asks:
                 if ask.id == request_id:
                     self._take_back(exchange, ask)
+        self.send_queued()
 
     @staticmethod
     def _take_back(exchange: Exchange, ask: Ask) -> None:

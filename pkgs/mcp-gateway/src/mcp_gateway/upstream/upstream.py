@@ -205,7 +205,7 @@ class Upstream:
         self._refreshed_at: dict[str, float] = {}
         self._announced: set[str] = set()  # of those lists the ones that the server said have changed
         self._retiring = False
-        self._log_level = LogLevel(partial(around.log_level, config.id), self.requests.ask)
+        self._log_level = LogLevel(partial(around.log_level, config.id), self.requests.ask_now)
 
     # For everybody
 
@@ -360,9 +360,9 @@ class Upstream:
             self._post(self._link_number, link.lost_because)  # it went while it was being opened
         if self.life.state in (State.OFF, State.FAILED, State.NEEDS_LOGIN):
             self.opened = None
+        self.mind_log_level()  # first, so that the calls that waited are heard as loud as they asked for
         self.requests.send_queued()
         self._release_queue()
-        self.mind_log_level()
         try:
             self._around.changed(self)
         except Exception:  # a bug of ours; the server must not lose its owner over it
@@ -429,7 +429,11 @@ class Upstream:
             capabilities=self._shown(opened.capabilities),
             modern=None if opened.modern is None else self._shown(opened.modern),
         )
-        self.requests.speak(modern_meta(self._around.client_info) if opened.era is Era.MODERN else {})
+        if opened.era is Era.MODERN:
+            has_logging = LOGGING in opened.capabilities
+            self.requests.speak(modern_meta(self._around.client_info), has_logging=has_logging)
+        else:
+            self.requests.speak({})
         if not remembered and self.scope == SHARED:
             words = {*opened.eras, *({Transport.SSE} & {self.transport})}
             await self._around.eras.remember_eras(self._fingerprint, frozenset(words))

@@ -52,10 +52,8 @@ class Asking:
                 await self._take_back(number)
         elif not ask.is_open:
             pass  # it has been withdrawn, or the call has ended
-        elif ASKED_BY[ask.method] not in read_members(self._asker.client.capabilities):
-            ask.decline(f"this client does not declare `{ASKED_BY[ask.method]}`")
-        elif not is_safe(ask):
-            ask.decline("its address is neither http nor https")
+        elif (why := why_not(ask, self._asker.client.capabilities)) is not None:
+            ask.decline(why)
         elif not self._outlet.is_heard:
             ask.decline("the client has no stream open on which it could be asked")
         else:
@@ -89,13 +87,31 @@ class Asking:
         await self._outlet.tell(notification("notifications/cancelled", {"requestId": number}))
 
 
-def is_safe(ask: Ask) -> bool:
-    """Whether an address that a person is sent to is one of the web: others run things (security S42)."""
+def why_not(ask: Ask, capabilities: bytes) -> str | None:
+    """Why a client with these capabilities is not to be asked this; None where it is.
+
+    An address that a person is sent to is one of the web: others run things (security S42).
+    """
+    name = ASKED_BY[ask.method]
+    declared = read_members(capabilities)
+    if name not in declared:
+        return f"this client does not declare `{name}`"
     url = read_members(ask.params).get("url") if ask.method == ELICIT and ask.params else None
+    if url is None:
+        return None
+    if not opens_pages(capabilities):
+        return "this client opens no pages"
     try:
-        return url is None or urlsplit(msgspec.json.decode(url, type=str)).scheme in ("http", "https")
+        is_of_the_web = urlsplit(msgspec.json.decode(url, type=str)).scheme in ("http", "https")
     except (msgspec.MsgspecError, ValueError):
-        return False
+        is_of_the_web = False
+    return None if is_of_the_web else "its address is neither http nor https"
+
+
+def opens_pages(capabilities: bytes) -> bool:
+    """Whether a client with these capabilities sends its person to a page."""
+    declared = read_members(capabilities).get("elicitation", b"{}")
+    return "url" in read_members(declared)
 
 
 def _question(number: int, ask: Ask) -> bytes:

@@ -5,15 +5,16 @@ answers, and the call goes on where it was (`gateway/parking.py`).
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
 from mcp_gateway.errors import INVALID_PARAMS, GatewayError, Kind, UpstreamAnswered
-from mcp_gateway.faces.mcp.asks import is_safe
+from mcp_gateway.faces.mcp.asks import opens_pages, why_not
 from mcp_gateway.faces.mcp.sessions import Asker
-from mcp_gateway.gateway import ASKED_BY, ELICIT, Ask, Gateway, Note, Parked, not_valid
+from mcp_gateway.gateway import ASKED_BY, ELICIT, Ask, Gateway, Note, Parked
 from mcp_gateway.wire.bridge import ANSWERS, INPUT_REQUIRED, STATE
 from mcp_gateway.wire.envelope import Message, encode, read_members
 from mcp_gateway.wire.revisions import MISSING_CAPABILITY
@@ -23,14 +24,17 @@ URL_NEEDED: Final = -32042  # 2025-11-25: the client is to send its person to a 
 
 
 class Gathering:
-    """The questions of one call that its client has still to be told of."""
+    """The questions of one call that its client has still to be told of; `asked` were told or named so far.
 
-    __slots__ = ("_asker", "_count", "open")
+    No name comes twice in a call, so that a late answer is never taken for that to another question.
+    """
 
-    def __init__(self, asker: Asker, standing: dict[str, Ask] | None = None) -> None:
+    __slots__ = ("_asker", "asked", "open")
+
+    def __init__(self, asker: Asker, parked: Parked | None) -> None:
         self._asker = asker
-        self._count = 0
-        self.open = dict(standing or {})
+        self.asked = 0 if parked is None else parked.asked
+        self.open = {} if parked is None else dict(parked.asks)
 
     @property
     def is_waiting(self) -> bool:
@@ -44,13 +48,11 @@ class Gathering:
             self.open = {name: one for name, one in self.open.items() if one is not ask}
         elif not ask.is_open:
             pass  # it has been withdrawn, or the call has ended
-        elif ASKED_BY[ask.method] not in read_members(self._asker.client.capabilities):
-            ask.decline(f"this client does not declare `{ASKED_BY[ask.method]}`")
-        elif not is_safe(ask):
-            ask.decline("its address is neither http nor https")
+        elif (why := why_not(ask, self._asker.client.capabilities)) is not None:
+            ask.decline(why)
         else:
-            self._count += 1
-            self.open[f"{ASKED_BY[ask.method]}-{self._count}"] = ask
+            self.asked += 1
+            self.open[f"{ASKED_BY[ask.method]}-{self.asked}"] = ask
 
     def settle(self) -> None:
         """Lets go of those that have been answered or taken back."""
@@ -110,13 +112,14 @@ def come_back(gateway: Gateway, asker: Asker, message: Message, asked: str) -> P
     if not gateway.parking.is_ours(state):
         return None
     parked = gateway.parking.find(state, bound_to(asker, message, asked))
+    answers = read_members(message.params.get(ANSWERS, b"{}"))
     if parked is None:
+        if answers and not any(_is_accepted(answer) for answer in answers.values()):
+            detail = "The server wants a page to be visited before it goes on, and nobody did"
+            raise GatewayError(Kind.INPUT_REQUIRED, detail)
         message.params.pop(STATE)
         message.params.pop(ANSWERS, None)
         return None
-    if parked.call.caller.id != asker.caller.id:
-        raise not_valid()
-    answers = read_members(message.params.get(ANSWERS, b"{}"))
     for name, answer in answers.items():
         if name in parked.asks and bytes(memoryview(answer)[:1]) != b"{":
             detail = f"`params.{ANSWERS}.{name}` must be an object"
@@ -125,18 +128,31 @@ def come_back(gateway: Gateway, asker: Asker, message: Message, asked: str) -> P
     for name, ask in parked.asks.items():
         if name in answers:
             ask.answer(bytes(answers[name]))
+        elif (why := why_not(ask, asker.client.capabilities)) is not None:
+            ask.decline(why)
     parked.asks = {name: ask for name, ask in parked.asks.items() if ask.is_open}
     return parked
+
+
+class _Answer(msgspec.Struct):
+    action: str = ""
+
+
+def _is_accepted(answer: Raw) -> bool:
+    try:
+        return msgspec.json.decode(answer, type=_Answer).action == "accept"
+    except (msgspec.MsgspecError, RecursionError):
+        return False
 
 
 class _Pages(msgspec.Struct):
     elicitations: list[dict[str, Raw]] = []
 
 
-def as_input(error: GatewayError, asker: Asker, state: str) -> bytes | None:
+def as_input(error: GatewayError, asker: Asker, state: Callable[[], str]) -> bytes | None:
     """The result that says what an error of the handshake era does: visit a page, and ask again.
 
-    None: it says something else.
+    None: it says something else, and no state is made.
 
     Raises:
         GatewayError: this client cannot send anybody to a page.
@@ -149,8 +165,7 @@ def as_input(error: GatewayError, asker: Asker, state: str) -> bytes | None:
         return None
     if not pages:
         return None
-    declared = read_members(read_members(asker.client.capabilities).get("elicitation", b"{}"))
-    if "url" not in declared:
+    if not opens_pages(asker.client.capabilities):
         raise CapabilityMissing(error)
     requests = {
         f"elicitation-{number}": {
@@ -159,7 +174,7 @@ def as_input(error: GatewayError, asker: Asker, state: str) -> bytes | None:
         }
         for number, page in enumerate(pages, 1)
     }
-    return encode({"resultType": INPUT_REQUIRED, "inputRequests": requests, STATE: state})
+    return encode({"resultType": INPUT_REQUIRED, "inputRequests": requests, STATE: state()})
 
 
 class CapabilityMissing(UpstreamAnswered):

@@ -10,6 +10,7 @@ from mcp_gateway.faces.mcp import resources
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.shelves import PROMPTS, RESOURCES, TEMPLATES, TOOLS
 from mcp_gateway.wire.envelope import Message
+from mcp_gateway.wire.revisions import Era
 
 _NULL: Final = b"null"
 METHODS: Final = {
@@ -20,7 +21,9 @@ METHODS: Final = {
 }
 
 
-def list_page(gateway: Gateway, caller: Caller, server: str | None, message: Message) -> bytes:
+def list_page(
+    gateway: Gateway, caller: Caller, server: str | None, message: Message, era: Era = Era.HANDSHAKE
+) -> bytes:
     """The result of one of these methods.
 
     Raises:
@@ -32,7 +35,7 @@ def list_page(gateway: Gateway, caller: Caller, server: str | None, message: Mes
         more = resources.artifacts(gateway, caller, server)
     elif kind == TEMPLATES:
         more = resources.ARTIFACT_TEMPLATE
-    return gateway.catalog(caller).page(kind, server, _cursor(message), more)
+    return gateway.catalog(caller).page(kind, server, _cursor(message), more, era)
 
 
 def _cursor(message: Message) -> str | None:

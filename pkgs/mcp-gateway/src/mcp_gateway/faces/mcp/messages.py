@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -259,7 +259,8 @@ class Messages:
         return response(message.id_raw, result)
 
     def _list(self, asker: Asker, message: Message) -> bytes:
-        return lists.list_page(self._gateway, asker.caller, asker.endpoint or None, message)
+        server = asker.endpoint or None
+        return lists.list_page(self._gateway, asker.caller, server, message, asker.client.era)
 
     def _set_log_level(self, session: Asker, message: Message) -> bytes:
         assert isinstance(session, Session), "a request alone says itself what it wants to hear"
@@ -297,7 +298,8 @@ class Messages:
         asker, message = asked.asker, asked.message
         assert message.id is not None, "a call is a request"
         key = (type(message.id), message.id)
-        wish = primitives.Wish(self._gateway, asker.caller, asker.endpoint or None, message, asker.client)
+        level, server = _wanted_level(asked), asker.endpoint or None
+        wish = primitives.Wish(self._gateway, asker.caller, server, message, asker.client, level)
         is_modern = asker.client.era is Era.MODERN
         if key in asker.calls:
             detail = "A request with this id is still running in this session"
@@ -315,11 +317,7 @@ class Messages:
             call, wish = parked.call, parked.wish
         asker.calls[key] = call
         outlet.about(call)
-        asking: asks.Asking | gathering.Gathering
-        if is_modern:
-            asking = gathering.Gathering(asker, {} if parked is None else parked.asks)
-        else:
-            asking = asks.Asking(asker, outlet)
+        asking = gathering.Gathering(asker, parked) if is_modern else asks.Asking(asker, outlet)
         is_parked = False
         try:
             # Whether a client that leaves cancels depends on the era; its outlet knows.
@@ -361,7 +359,8 @@ class Messages:
             elif note.kind == "log" and levels.is_wanted(note.data, _wanted_level(asked)):
                 await outlet.tell(_LOG % note.data)
             elif note.kind == "notice":
-                await outlet.tell(note.data)
+                if asked.asker.client.era is Era.HANDSHAKE:  # the modern one has none of these
+                    await outlet.tell(note.data)
             elif note.kind in ("ask", "withdrawn"):
                 await asking.take(note)
             else:
@@ -382,11 +381,9 @@ class Messages:
             return False
         bound_to = gathering.bound_to(asked.asker, asked.message, wish.asked)
         try:
-            state = self._gateway.parking.park(Parked(call, asking.open, wish), bound_to)
+            state = self._gateway.parking.park(Parked(call, asking.open, wish, asking.asked), bound_to)
         except GatewayError as error:
-            for ask in asking.open.values():
-                ask.decline(error.detail)
-            asking.settle()
+            call.fail(error)
             return False
         await outlet.answer(response(asked.message.id_raw, asking.result(state)))
         return True
@@ -413,7 +410,10 @@ class Messages:
         if asker.client.era is Era.HANDSHAKE:
             await outlet.fail(id_raw, _as_handshake(error, asked.message.method or ""))
             return
-        state = self._gateway.parking.again(gathering.bound_to(asker, asked.message, wish.asked))
+
+        def state() -> str:
+            return self._gateway.parking.again(gathering.bound_to(asker, asked.message, wish.asked))
+
         try:
             again = gathering.as_input(error, asker, state)
         except GatewayError as missing:
@@ -425,12 +425,13 @@ class Messages:
             await outlet.answer(response(id_raw, again))
 
 
-def _wanted_level(asked: Asked) -> Any:
+def _wanted_level(asked: Asked) -> str | None:
     """From which level on this client hears log messages; None: it hears none."""
     asker = asked.asker
     if isinstance(asker, Session):
         return asker.log_level or levels.DEFAULT_LEVEL
-    return asked.message.meta.get(META_LOG_LEVEL)
+    level = asked.message.meta.get(META_LOG_LEVEL)
+    return level if isinstance(level, str) and level in levels.RANK else None
 
 
 class _Initialize(msgspec.Struct):

@@ -21,12 +21,14 @@ from mcp_gateway.gateway import (
     Client,
     Gateway,
     Request,
+    not_valid,
     tasks,
     unknown_prompt,
     unknown_resource,
 )
 from mcp_gateway.shelves import COMPLETIONS, LOGGING, PROMPTS, RESOURCES, SUBSCRIPTIONS, TOOLS
 from mcp_gateway.version import CLIENT_INFO
+from mcp_gateway.wire.bridge import STATE
 from mcp_gateway.wire.envelope import Message, encode, read_members
 from mcp_gateway.wire.inbound import require_mirrored
 from mcp_gateway.wire.results import with_uris
@@ -79,8 +81,7 @@ def capabilities(
     if catalog.may_have(COMPLETIONS, server):
         found["completions"] = {}
     every = [one.capabilities for one in said if one is not None]
-    # A modern server logs for a request that says how much, which a session's does not.
-    if None in said or any(LOGGING in one for one in (every if era is Era.MODERN else known)):
+    if None in said or any(LOGGING in one for one in every):
         found[LOGGING] = {}
     is_whole = server is not None and server in catalog.shelves
     if extensions := _extensions(known, every, era, is_whole):
@@ -153,12 +154,19 @@ def _is_implementation(raw: Raw) -> bool:
 class Wish:
     """One request on its way through an endpoint; `server` None is that of all servers."""
 
-    __slots__ = ("_caller", "_client", "_gateway", "_message", "_server", "_uri", "method")
+    __slots__ = ("_caller", "_client", "_gateway", "_log_level", "_message", "_server", "_uri", "method")
 
     def __init__(
-        self, gateway: Gateway, caller: Caller, server: str | None, message: Message, client: Client
+        self,
+        gateway: Gateway,
+        caller: Caller,
+        server: str | None,
+        message: Message,
+        client: Client,
+        log_level: str | None,
     ) -> None:
         self._client = client
+        self._log_level = log_level
         self._gateway = gateway
         self._caller = caller
         self._server = server
@@ -174,6 +182,7 @@ class Wish:
         """
         try:
             request = self._request(headers, request_bytes)
+            self._require_no_state(request)
         except GatewayError as error:
             self.refuse(request_bytes, error)
             raise
@@ -257,7 +266,14 @@ class Wish:
             is_prompt=is_prompt,
             client=self._client,
             task=task,
+            log_level=self._log_level,
         )
+
+    def _require_no_state(self, request: Request) -> None:
+        """A server that is known to give none gets none back: it would take the request for a new one."""
+        has_state = STATE in request.params and self._client.era is Era.MODERN
+        if has_state and not self._gateway.speaks(request.server, Era.MODERN):
+            raise not_valid()
 
     def _tool(self, headers: Mapping[bytes, bytes]) -> tuple[str, str, bytes]:
         name, arguments = self._name(), self._arguments()
