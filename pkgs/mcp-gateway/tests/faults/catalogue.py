@@ -35,7 +35,6 @@ class Entry:
 PROCESS = "it has no process of ours"
 WIRE = "there are no lines"
 KEYS = "with callers and keys"
-ASKS = "with questions that reach a caller"
 OAUTH = "with OAuth"
 TOOL_API = "with the tool API"
 
@@ -341,22 +340,45 @@ B = (
     Entry(
         "F053",
         "it asks its client something, known or unknown",
-        "`ping` is answered, everything else declined at once (-32601): a shared link belongs to no caller",
-        ("upstream/test_requests.py::test_a_ping_is_answered_and_any_other_question_declined",),
-        later=ASKS,
+        "`ping` is answered, everything else declined at once (-32601): a shared link belongs to no caller, "
+        "and in 2026-07-28 nothing is asked during a call. Where a session that can be asked has a link of "
+        "its own, its client is asked, and only what it has declared",
+        (
+            "upstream/test_requests.py::test_a_ping_is_answered_and_any_other_question_declined",
+            "upstream/test_hostile_servers.py::"
+            "test_F053_a_server_of_the_modern_era_asks_nobody_in_the_middle_of_a_call",
+            "faces/test_asks.py::test_two_clients_asked_at_the_same_time_each_hear_their_own_question",
+            "faces/test_asks_hostile.py::test_F053_over_the_modern_era_nobody_is_asked",
+        ),
+        http_tests=(
+            "faces/test_asks_hostile.py::test_questions_of_a_remote_server_reach_the_client_on_either_stream",
+        ),
     ),
     Entry(
         "F054",
         "ten thousand questions",
-        "each is declined at once, none is kept",
-        later=f"{ASKS}: a limit for each call",
+        "sixteen of a call are asked where its client can be; any other is declined at once, none is kept",
+        (
+            "faces/test_asks.py::test_F054_of_a_flood_of_questions_sixteen_are_asked",
+            "faces/test_asks_hostile.py::test_F054_of_ten_thousand_questions_of_a_call_sixteen_are_asked",
+        ),
+        http_tests=("faces/test_asks_hostile.py::test_F054_of_a_flood_of_a_remote_server_sixteen_are_asked",),
     ),
     Entry(
         "F055",
         "it asks, and the caller who should answer has left",
-        "nobody is asked today: the question is declined before anybody could leave (F053); the call is "
-        "cancelled (F049)",
-        later=ASKS,
+        "a session that ends or takes its call back: the server is told at once; a stream that is lost: the "
+        "question is declined when nobody has come back for 5 s; a server that dies: the question is taken "
+        "back. An answer that says nothing ends it as well",
+        (
+            "faces/test_asks.py::test_F055_a_client_that_goes_leaves_no_server_waiting",
+            "faces/test_asks.py::"
+            "test_F055_a_client_that_lost_the_stream_and_does_not_come_back_is_not_waited_for",
+            "faces/test_asks_hostile.py::test_an_odd_answer_ends_the_question",
+            "faces/test_asks_hostile.py::"
+            "test_a_server_that_dies_with_a_question_open_loses_the_call_and_takes_the_question_back",
+        ),
+        http="the end is the client's: see stdio",
     ),
     Entry(
         "F056",
@@ -593,7 +615,11 @@ E = (
         "F089",
         "a thousand idle streams",
         "less than 100 KiB of memory each (35 when measured); all end in order when the gateway stops",
-        ("faults/test_client_faults.py::test_a_thousand_idle_streams_cost_little_and_end_with_the_gateway",),
+        (
+            "faults/test_client_faults.py::test_a_thousand_idle_streams_cost_little_and_end_with_the_gateway",
+            "faces/test_asks_hostile.py::"
+            "test_a_stop_with_questions_and_streams_open_ends_in_time_and_tells_all",
+        ),
     ),
     Entry(
         "F090",

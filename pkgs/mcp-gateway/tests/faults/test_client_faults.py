@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 from tests.faces.knocking import BOTH_KINDS, Line, Mcp, check_log, json_bytes
+from tests.faces.test_listening import EVERYTHING, HEADERS, request
 from tests.harness import STOP_TIMEOUT_S, Gateway, Neighbour, hostile, until
 
 PROMPT_S = 10.0
@@ -210,15 +211,20 @@ def many_files() -> Iterator[None]:
 
 @pytest.mark.usefixtures("many_files")
 def test_a_thousand_idle_streams_cost_little_and_end_with_the_gateway(tmp_path: Path) -> None:
-    """F089: half of them live feeds, half of them streams of MCP sessions."""
+    """F089: live feeds, streams of MCP sessions, and listening requests of the modern era."""
     with ExitStack() as stack, Gateway({"good": hostile("good")}, tmp_path) as gateway:
         gateway.wait_for_state("good", "ready")
         accept = b"Accept: text/event-stream"
         sessions = open_sessions(gateway, STREAMS // 2)
+        listen = request(EVERYTHING)
+        headers = [f"{name}: {value}".encode() for name, value in HEADERS.items()]
+        headers += [b"Content-Type: application/json", b"Content-Length: %d" % len(listen)]
         before = gateway.holdings()
         lines = [stack.enter_context(Line(gateway.port)) for _ in range(STREAMS)]
         for number, line in enumerate(lines):
-            if number < STREAMS // 2:
+            if number % 4 == 0:
+                line.send(b"POST /mcp HTTP/1.1", b"Host: localhost", *headers, body=listen)
+            elif number < STREAMS // 2:
                 line.send(b"GET /api/events HTTP/1.1", b"Host: localhost", accept)
             else:
                 session = sessions[number - STREAMS // 2]

@@ -49,7 +49,7 @@ def ended(call_id: int, server: str) -> CallRecord:
 
 
 async def test_a_server_that_is_no_longer_configured_leaves_no_line(servers: Configured) -> None:
-    metrics = Metrics(servers, Events(), lambda: 0)
+    metrics = Metrics(servers, lambda: 0, lambda: 0)
     for number, server in enumerate(("stays", "goes", "made-up")):
         metrics.count(ended(number, server))
     text, _ = await metrics.write("")

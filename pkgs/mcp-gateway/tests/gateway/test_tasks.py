@@ -1,5 +1,7 @@
 """Which results begin a task, whose it is, and how long that is known."""
 
+import gc
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,8 +23,19 @@ class Link:
     is_live: bool = True
 
 
+opened: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_all() -> Iterator[None]:
+    yield
+    opened.clear()
+
+
 def link(server: str) -> Any:
-    return cast(Upstream, Link(server))
+    """One that is held, as by who opened it."""
+    opened.append(cast(Upstream, Link(server)))
+    return opened[-1]
 
 
 @pytest.fixture
@@ -130,3 +143,12 @@ def test_a_caller_has_room_for_so_many_and_takes_none_of_others(
     for number in range(3):
         known.learn(f"other{number}", server, begun(f"of {number}"))
     assert len(known) == 5
+
+
+def test_a_task_keeps_no_link_in_memory_that_has_ended(known: Tasks) -> None:
+    assert known.learn("me", link("s"), begun("t"))
+    assert is_own(known, "me", "s", "t")
+    opened.clear()
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, Link)]
+    assert not is_own(known, "me", "s", "t")

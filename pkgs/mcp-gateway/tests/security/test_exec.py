@@ -322,7 +322,7 @@ VERBS = (
     "sampling/createMessage",
     "elicitation/create",
     "server/discover",
-    "resources/subscribe",
+    "resources/write",
     "rpc.discover",
     "system.listMethods",
     "shutdown",

@@ -19,6 +19,7 @@ from msgspec import Raw
 from mcp_gateway.catalog import Tool
 from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import CallCancelled, GatewayError, Kind
+from mcp_gateway.upstream.client import NO_ASKS
 from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.forwarded import NO_HEADERS
 from mcp_gateway.upstream.gate import Gate
@@ -26,6 +27,7 @@ from mcp_gateway.upstream.lifecycle import Ended, Start, State
 from mcp_gateway.upstream.link import Peer
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import MARKER, Exit, Nursery
+from mcp_gateway.upstream.stance import SHARED, SHARED_STANCE, Scope, Stance
 from mcp_gateway.upstream.stdio import Spawn
 from mcp_gateway.upstream.upstream import Surroundings, Upstream
 from mcp_gateway.wire.envelope import Params, encode, notification, read_head, request_line
@@ -75,6 +77,9 @@ def started_by(instance: str) -> dict[int, str]:
     return found
 
 
+ALL_ASKS = b'{"elicitation":{},"roots":{},"sampling":{}}'
+
+
 def exchange_of(
     tool: str,
     arguments: dict[str, Any] | None = None,
@@ -86,6 +91,7 @@ def exchange_of(
     on_end: Callable[[Exchange], None] | None = None,
     headers: Mapping[bytes, bytes] = NO_HEADERS,
     era: Era = Era.HANDSHAKE,
+    capabilities: bytes = NO_ASKS,
 ) -> Exchange:
     """One `tools/call`, as `gateway/calls.py` makes it."""
     loop = asyncio.get_running_loop()
@@ -103,6 +109,7 @@ def exchange_of(
         on_end=on_end,
         headers=headers,
         era=era,
+        capabilities=capabilities,
     )
 
 
@@ -187,12 +194,21 @@ class Stage:
             history.append(upstream.life.state)
         self._bell.set()
 
-    def make(self, command: str | None, *args: str, **config: Any) -> Upstream:
+    def make(
+        self,
+        command: str | None,
+        *args: str,
+        stance: Stance = SHARED_STANCE,
+        scope: Scope = SHARED,
+        **config: Any,
+    ) -> Upstream:
         """An upstream with its owner at work; it is off until told otherwise."""
         name = f"s{next(self._numbers)}"
         upstream = Upstream(
             ServerConfig(**{"id": name, "title": name, "command": command, "args": args, **config}),
             self.around,
+            scope,
+            stance,
         )
         self.histories[upstream] = []
         self._tasks[upstream] = asyncio.create_task(upstream.run(), name=name)

@@ -17,8 +17,9 @@ from mcp_gateway.errors import CallCancelled, Kind
 from mcp_gateway.upstream import opening, process, upstream
 from mcp_gateway.upstream.framing import Spooled
 from mcp_gateway.upstream.lifecycle import Restart, Start, State, Stop
+from mcp_gateway.upstream.stance import Stance
 from mcp_gateway.upstream.upstream import Upstream
-from tests.upstream.parts import Stage, failure_of, gone, result_of, text_of, until
+from tests.upstream.parts import ALL_ASKS, Stage, exchange_of, failure_of, gone, result_of, text_of, until
 
 MIB = 1 << 20
 pytestmark = pytest.mark.usefixtures("at_once", "quick_tick")
@@ -373,3 +374,13 @@ async def test_many_servers_live_side_by_side(stage: Stage) -> None:
         await stage.reaches(server, State.READY)
         server.tell(Start())
         await works(stage, server)
+
+
+async def test_F053_a_server_of_the_modern_era_asks_nobody_in_the_middle_of_a_call(stage: Stage) -> None:
+    stance = Stance(capabilities=b'{"elicitation":{},"sampling":{}}')  # the client came before it was up
+    server = await stage.ready("ask", "--era", "modern", stance=stance)
+    call = exchange_of("act", capabilities=ALL_ASKS)
+    call.listen()
+    server.submit(call)
+    answers = json.loads(text_of(await result_of(call)))
+    assert {answer for method, answer in answers.items() if method != "ping"} == {-32601}

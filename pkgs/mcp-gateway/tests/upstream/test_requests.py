@@ -12,9 +12,10 @@ import pytest
 
 from mcp_gateway.errors import CallCancelled, GatewayError, Kind, UpstreamAnswered
 from mcp_gateway.upstream.exchange import MAX_NOTES, Exchange, Note
-from mcp_gateway.upstream.lifecycle import Restart, State
+from mcp_gateway.upstream.lifecycle import Restart, Start, State
+from mcp_gateway.upstream.stance import Scope, Stance
 from mcp_gateway.upstream.upstream import Upstream
-from tests.upstream.parts import FakeServer, Stage, exchange_of, failure_of, result_of, until
+from tests.upstream.parts import ALL_ASKS, FakeServer, Stage, exchange_of, failure_of, result_of, until
 
 RESULT: dict[str, Any] = {"content": [], "isError": False}
 
@@ -581,3 +582,95 @@ async def test_other_notifications_are_counted(stage: Stage, server: FakeServer)
     server.now.mention("notifications/resources/updated", uri="x:y")
     server.now.mention("notifications/tools/list_changed")
     assert fake.requests.counts["other notifications"] == 1
+
+
+# -- on a link that may be asked ------------------------------------------------------------------------
+
+LEASE = Scope("lease", "session")
+ASKABLE = Stance(capabilities=b'{"elicitation":{},"roots":{}}')
+
+
+def asked_of(call: Exchange) -> list[Any]:
+    return [ask.id for ask in call.asks]
+
+
+async def test_a_question_before_any_call_waits_for_the_next_unless_it_is_taken_back(
+    stage: Stage, server: FakeServer
+) -> None:
+    fake = await stage.fake(stance=ASKABLE, scope=LEASE)
+    for name in ("stays", "goes"):
+        server.now.say({"id": name, "method": "roots/list"})
+    server.now.mention("notifications/cancelled", requestId="goes")
+    call = exchange_of("echo", capabilities=ALL_ASKS)
+    call.listen()
+    fake.submit(call)
+    assert asked_of(call) == ["stays"]
+
+
+async def test_a_question_to_a_call_that_waits_goes_with_the_link_that_asked(
+    stage: Stage, server: FakeServer
+) -> None:
+    server.answers["tools/list"] = lambda _link, _id, _params: None
+    fake = stage.make("fake", stance=ASKABLE, scope=LEASE)
+    fake.tell(Start())
+    await until(lambda: bool(server.links and server.now.said("tools/list")), "it is being opened")
+    call = exchange_of("echo", capabilities=ALL_ASKS)
+    mailbox = call.listen()
+    fake.submit(call)
+    server.now.say({"id": 1, "method": "roots/list"})
+    assert asked_of(call) == [1]
+    server.now.break_down("it exited")
+    assert asked_of(call) == []
+    assert [note.kind for note in mailbox.take()] == ["ask", "withdrawn"]
+
+
+async def test_on_a_link_of_several_sessions_no_question_waits_for_the_next_call(
+    stage: Stage, server: FakeServer
+) -> None:
+    fake = await stage.fake(stance=ASKABLE, scope=Scope("caller", "team"))
+    first = exchange_of("echo", capabilities=ALL_ASKS)
+    first.listen()
+    fake.submit(first)
+    await sent(server, 1)
+    server.now.say({"id": 1, "method": "roots/list"})
+    assert asked_of(first) == [1]
+    server.now.reply(server.calls[0][1], RESULT)
+    server.now.say({"id": 2, "method": "elicitation/create", "params": {}})
+    second = exchange_of("echo", capabilities=ALL_ASKS)
+    second.listen()
+    fake.submit(second)
+    assert asked_of(second) == []
+    answers = {message["id"]: message for message in server.now.sent if "method" not in message}
+    assert answers[1]["error"]["code"] == -32603
+    assert answers[2]["result"] == {"action": "cancel"}
+
+
+async def test_an_update_that_nobody_subscribed_to_is_told_to_nobody(
+    stage: Stage, server: FakeServer
+) -> None:
+    fake = await stage.fake(stance=ASKABLE, scope=LEASE)
+    call = exchange_of("echo", capabilities=ALL_ASKS)
+    mailbox = call.listen()
+    fake.submit(call)
+    server.now.mention("notifications/resources/updated", uri="x:y")
+    server.now.mention("notifications/elicitation/complete", elicitationId="e")
+    (note,) = mailbox.take()
+    assert (note.kind, b"elicitation/complete" in note.data) == ("notice", True)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_what_a_process_asked_that_is_gone_is_not_asked_again(stage: Stage, server: FakeServer) -> None:
+    fake = await stage.fake(stance=ASKABLE, scope=LEASE)
+    first, second = (exchange_of("echo", capabilities=ALL_ASKS) for _ in range(2))
+    first.listen()
+    second.listen()
+    fake.submit(first)
+    server.now.say({"id": 1, "method": "roots/list"})
+    assert asked_of(first) == [1]
+    server.now.break_down("it exited")
+    await failure_of(first, Kind.LOST)
+    await until(lambda: len(server.links) == 2, "another link")
+    await stage.reaches(fake, State.READY)
+    fake.submit(second)
+    assert second.sent
+    assert asked_of(second) == []

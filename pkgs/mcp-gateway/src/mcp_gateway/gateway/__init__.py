@@ -145,7 +145,11 @@ class Gateway:
         self.subscriptions = Subscriptions(self.servers.get, self.servers.links.of)
         self.servers.lists_changed = self.subscriptions.lists_changed
         self.servers.removed, self.servers.made = self.subscriptions.removed, self.subscriptions.made
-        self.metrics = Metrics(self.servers, self.events, lambda: store.lost_records)
+        self.metrics = Metrics(
+            self.servers,
+            lambda: self.events.readers + self.subscriptions.listeners,
+            lambda: store.lost_records,
+        )
         self.payloads = Payloads(self._payload_mode)
         journal = CountedJournal(store, self.metrics)
         self.artifacts = Artifacts()

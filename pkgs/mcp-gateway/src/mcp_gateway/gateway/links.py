@@ -17,6 +17,7 @@ from mcp_gateway.clock import now_s
 from mcp_gateway.config.model import ServerConfig
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway.primitives import COMPLETE
+from mcp_gateway.listed import MAX_ENTRIES
 from mcp_gateway.upstream.client import NO_ASKS, Client
 from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.lifecycle import State
@@ -30,6 +31,7 @@ MAX_OF_SERVER: Final = 32
 MAX_IN_ALL: Final = 128
 MAX_OF_CALLER: Final = 64  # in all, and half of a server's: others find room
 LEASES_OF_SESSION: Final = 4  # at one server: calls of one client that run at a time; more of them wait
+MAX_WIDER: Final = MAX_ENTRIES  # tools of a server that were listed to clients that can be asked
 LEASE_IDLE_S: Final = 120.0  # the pause between two calls of a model; a start costs up to a second
 MODERN_IDLE_S: Final = 600.0
 ISOLATED_IDLE_S: Final = 1_800.0  # as long as an idle session: a browser stays open while its person reads
@@ -84,14 +86,14 @@ class Links:
         isolation = shared.config.isolation
         if isolation == "shared":
             return self._for_shared(shared, caller, client, method)
-        shared.check_coming()
         if isolation == "session" and client.session:
             scope = Scope("session", client.session)
         else:  # whoever has no session goes on as the same caller
             scope = Scope("caller", caller.id)
         found = self._links.get(shared.id, {}).get(scope)
-        if found is not None:
+        if found is not None:  # it has a life of its own, whatever became of the shared one
             return found
+        shared.check_coming()
         knows = None if shared.opened is None else shared.opened.eras
         is_modern = client.era is Era.MODERN and knows is not None and Era.MODERN in knows
         stance = Stance(Era.MODERN) if is_modern else _stance(client)
@@ -149,8 +151,10 @@ class Links:
     def _new(
         self, shared: Upstream, scope: Scope, stance: Stance, idle_s: float, owner: str = ""
     ) -> Upstream:
+        # The one of the modern era is everybody's, so nobody's links may keep it from being opened.
         has_share = not owner or self._has_share(shared.id, owner) or self._make_room(shared.id, owner)
-        if not has_share or not (self._has_room(shared.id) or self._make_room(shared.id)):
+        has_room = scope.kind == "modern" or self._has_room(shared.id) or self._make_room(shared.id)
+        if not (has_share and has_room):
             detail = (
                 f"The server `{shared.id}` would have to be started once more for this session or caller, and"
                 " as many run already as may"
@@ -167,15 +171,21 @@ class Links:
         return self._count < MAX_IN_ALL and len(self._links.get(server, {})) < MAX_OF_SERVER
 
     def _has_share(self, server: str, owner: str) -> bool:
-        theirs = [link for link, caller_id in self._owners.items() if caller_id == owner]
-        return len(theirs) < MAX_OF_CALLER and sum(link.id == server for link in theirs) < MAX_OF_SERVER // 2
+        in_all = sum(caller_id == owner for caller_id in self._owners.values())
+        return in_all < MAX_OF_CALLER and self._share(server, owner) < MAX_OF_SERVER // 2
+
+    def _share(self, server: str, owner: str) -> int:
+        return sum(link.id == server and caller_id == owner for link, caller_id in self._owners.items())
 
     def _make_room(self, server: str, owner: str | None = None) -> bool:
         """Ends the lease that was not used for longest, of this caller or of anybody.
 
         One that keeps a state is nobody's to take.
         """
-        is_full = owner is not None or len(self._links.get(server, {})) >= MAX_OF_SERVER
+        if owner is None:
+            is_full = len(self._links.get(server, {})) >= MAX_OF_SERVER
+        else:
+            is_full = self._share(server, owner) >= MAX_OF_SERVER // 2
         free = [
             one
             for one in (self.of(server) if is_full else self._all())
@@ -204,6 +214,8 @@ class Links:
             self._looked.add(link.id)
             before = self.wider(link.id)
             after = before | {tool.name: tool for tool in link.tools}
+            if len(after) > MAX_WIDER:  # of one that renames them for each client, the newest
+                after = dict(list(after.items())[-MAX_WIDER:])
             if is_wider := after != before:
                 self._wider[link.id] = after
             if link.scope.kind == "look":
@@ -214,12 +226,14 @@ class Links:
 
     def freed(self, link: Upstream) -> None:
         """A call over it has ended; one that waits for another lease of the session can go over this one."""
-        if link.scope.kind != "lease" or not _is_free(link) or link.life.state is not State.READY:
+        is_ours = self._links.get(link.id, {}).get(link.scope) is link
+        if link.scope.kind != "lease" or not (is_ours and _is_free(link)):
             return
         if _is_for_once(link):
-            if self._links.get(link.id, {}).get(link.scope) is link:
-                self._drop(link, "its call is over")
+            self._drop(link, "its call is over")
             return
+        if not link.requests.can_send:
+            return  # one that is leaving or was lost is no help to those that wait
         others = (
             one
             for one in self.of(link.id)

@@ -27,7 +27,6 @@ from prometheus_client.registry import Collector
 
 from mcp_gateway.errors import GatewayError
 from mcp_gateway.gateway.calls import Journal
-from mcp_gateway.gateway.events import Events
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.store.calls import CallRecord
 from mcp_gateway.upstream.lifecycle import Life, State
@@ -60,11 +59,11 @@ class _Tally:
 
 
 class Metrics(Collector):
-    """Counts, and writes down when asked. `lost_records` and `sessions` are looked up at that moment."""
+    """Counts, and writes down when asked. `feeds`, `lost_records` and `sessions` are asked at that moment."""
 
-    def __init__(self, servers: Servers, events: Events, lost_records: Callable[[], int]) -> None:
+    def __init__(self, servers: Servers, feeds: Callable[[], int], lost_records: Callable[[], int]) -> None:
         self._servers = servers
-        self._events = events
+        self._feeds = feeds
         self._lost_records = lost_records
         self.sessions: Callable[[], int] = lambda: 0  # the face that has them puts itself here
         self._tallies: dict[str, _Tally] = {}
@@ -145,7 +144,7 @@ class Metrics(Collector):
         yield from self._of_servers()
         yield GaugeMetricFamily("mcp_gateway_sessions", "Open sessions of MCP clients", self.sessions())
         yield GaugeMetricFamily(
-            "mcp_gateway_event_feeds", "Open live feeds, those of MCP sessions included", self._events.readers
+            "mcp_gateway_event_feeds", "Open live feeds, those of MCP sessions included", self._feeds()
         )
         turned_away = CounterMetricFamily(
             "mcp_gateway_requests_turned_away",

@@ -178,6 +178,11 @@ class Subscriptions:
         return self._total
 
     @property
+    def listeners(self) -> int:
+        """How many are told of anything."""
+        return len(self._listeners)
+
+    @property
     def streams(self) -> int:
         """How many listeners are streams of the modern era."""
         return sum(self._streams.values())
@@ -251,7 +256,7 @@ class Subscriptions:
             if problem is not None:
                 raise problem
             for link in self._links(server):
-                if _hears(listener, link.scope):
+                if _hears(listener, link.scope) and (server, uri) in listener.uris:  # it may be over by now
                     link.subscribing.want(uri)
         except BaseException:
             self.unsubscribe(listener, server, uri)

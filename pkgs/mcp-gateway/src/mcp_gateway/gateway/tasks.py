@@ -6,6 +6,7 @@ them for one client, and several servers may use one id; so who asks about a tas
 led to the server, and over the link, where it runs. Tasks are the servers' own: none is made up or kept here.
 """
 
+import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
@@ -34,10 +35,12 @@ _WORD: Final = b'"task"'
 
 
 class Task(NamedTuple):
-    """`link` is the one over which it was begun: a link of its own knows its tasks, no other does."""
+    """`link` is the one over which it was begun: a link of its own knows its tasks, no other does. What is
+    remembered of a task keeps no link that has ended in memory.
+    """
 
     caller: str
-    link: Upstream
+    link: "weakref.ref[Upstream]"
     used_at: float
 
 
@@ -76,7 +79,7 @@ class Tasks:
             self._drop(next(key for key, task in self._tasks.items() if task.caller == caller))
         elif len(self._tasks) >= MAX_TASKS:
             self._drop(next(iter(self._tasks)))
-        self._tasks[key] = Task(caller, link, clock.now_s())
+        self._tasks[key] = Task(caller, weakref.ref(link), clock.now_s())
         self._of[caller] += 1
         return True
 
@@ -102,7 +105,9 @@ class Tasks:
         task = self._tasks[server, task_id]
         self._tasks[server, task_id] = task._replace(used_at=clock.now_s())
         self._tasks.move_to_end((server, task_id))
-        return task.link
+        link = task.link()
+        assert link is not None, "one that is live is held by who opened it"
+        return link
 
     def only_own(self, caller: str, server: str, listed: Raw) -> Raw:
         """The result of `tasks/list` without the tasks of others; every other member as it came."""
@@ -122,7 +127,8 @@ class Tasks:
     def _is_own(self, caller: str, server: str, task_id: str) -> bool:
         self._expire()
         task = self._tasks.get((server, task_id))
-        return task is not None and task.caller == caller and self._is_live(task.link)
+        link = None if task is None or task.caller != caller else task.link()
+        return link is not None and self._is_live(link)
 
     def _expire(self) -> None:
         while self._tasks:

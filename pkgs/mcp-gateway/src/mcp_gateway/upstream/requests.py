@@ -123,9 +123,11 @@ class Requests:
         owner: Owner,
         *,
         may_be_asked: bool = False,
+        is_of_one_session: bool = False,
     ) -> None:
         self._server = server
         self._may_be_asked = may_be_asked
+        self._is_of_one_session = is_of_one_session
         self._concurrency = concurrency
         self._logs = logs
         self._owner = owner
@@ -181,7 +183,7 @@ class Requests:
         self._submit(exchange)
 
     def _submit(self, exchange: Exchange) -> None:
-        if self._can_send and self.in_flight < self._concurrency:
+        if self.can_send and self.in_flight < self._concurrency:
             self._send(exchange)
             return
         self._owner.check_coming()
@@ -215,7 +217,7 @@ class Requests:
 
     def send_queued(self) -> None:
         """Sends what waits, as far as there is room."""
-        while self._can_send and self.in_flight < self._concurrency and not self._is_held:
+        while self.can_send and self.in_flight < self._concurrency and not self._is_held:
             exchange = self._queue.take()
             if exchange is None:
                 return
@@ -242,9 +244,12 @@ class Requests:
 
     def _end_pending(self, failure: Failure) -> None:
         self._abandoned.clear()
-        self._early.clear()
+        for exchange in self._queue.items():  # it goes on without what was asked before it was sent
+            for ask in exchange.asks:
+                self._take_back(exchange, ask)
         for exchange in (*self._pending.values(), *self._standing.values()):
             self._finish(exchange, None, RequestFailed(self._server, failure))
+        self._early.clear()  # theirs included: another process asks again
 
     # Another configuration
 
@@ -267,7 +272,7 @@ class Requests:
                         await exchange.over()
 
     @property
-    def _can_send(self) -> bool:
+    def can_send(self) -> bool:
         """A lost link stays until the owner closes it; nothing more may be sent into it."""
         return self.open and self.link is not None and self.link.lost_because is None
 
@@ -348,7 +353,8 @@ class Requests:
         if exchange.sent:
             self.in_flight -= 1
             self.used_at = now_s()
-        if exchange.asks:  # roots are no matter of one call: the next brings somebody who knows them as well
+        # Roots are no matter of one call: the next brings somebody who knows them as well.
+        if self._is_of_one_session and exchange.asks:
             self._early += exchange.take_back(LIST_ROOTS)
         exchange.end(result, error)
         if len(self._queue):
@@ -601,7 +607,8 @@ class Requests:
 
         On any other it has no owner: it is declined, never guessed at.
         """
-        can_ask = self._may_be_asked and len(self._early) < MAX_OPEN
+        # In the modern era a server puts its questions into its results.
+        can_ask = self._may_be_asked and not self._era_meta and len(self._early) < MAX_OPEN
         if not can_ask or self.link is None or head.method not in ASKED_BY or not _is_id(head.id):
             self._decline(head)
             return
@@ -610,8 +617,10 @@ class Requests:
         exchange = self._alone(stream)
         if exchange is not None:
             exchange.ask(ask)
-        else:
+        elif self._is_of_one_session:
             self._early.append(ask)  # such as new roots between two calls: the next one brings who knows them
+        else:  # the next call may be another person's
+            ask.decline("no call is under way")
 
     def _alone(self, stream: int | None) -> Exchange | None:
         """The call that this link is there for. A server may ask before it is sent, as soon as it is open."""
@@ -626,12 +635,17 @@ class Requests:
             request_id = msgspec.json.decode(params, type=_Cancelled).requestId
         except (msgspec.MsgspecError, RecursionError):
             return
+        self._early = [ask for ask in self._early if ask.id != request_id]
         for exchange in (*self._pending.values(), *self._queue.items()):
             for ask in exchange.asks:
                 if ask.id == request_id:
-                    ask.withdraw()
-                    exchange.note(Note("withdrawn", ask=ask))
+                    self._take_back(exchange, ask)
         self.send_queued()
+
+    @staticmethod
+    def _take_back(exchange: Exchange, ask: Ask) -> None:
+        ask.withdraw()
+        exchange.note(Note("withdrawn", ask=ask))
 
     def _decline(self, head: Head) -> None:
         if self.link is None or head.id is None:
@@ -654,6 +668,8 @@ class Requests:
                     exchange.note(Note("log", bytes(params)))
             case "notifications/cancelled":
                 self._withdrawn(params)
+            case _ if method in self.hears:  # and was not for anybody
+                self._owner.heard(method)
             case _ if not self._owner.heard(method) and self._may_be_asked:
                 # A page that a person was sent to has done its work, a task goes on: it is for who called.
                 if (exchange := self._alone(stream)) is not None:

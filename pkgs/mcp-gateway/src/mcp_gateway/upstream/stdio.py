@@ -16,7 +16,7 @@ from mcp_gateway.upstream.lifecycle import Ended
 from mcp_gateway.upstream.link import Peer, deliver
 from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.process import Child, Exit, Listener, SpawnError
-from mcp_gateway.wire.envelope import Params, notification, request_line
+from mcp_gateway.wire.envelope import Params, as_line, notification, request_line
 
 DRAIN_AFTER_EXIT_S: Final = 0.25  # an answer written just before the exit is still in the pipe
 WRITE_BUFFER_BYTES: Final = 64 * 1024 * 1024  # more than every caller's largest body at once is not a burst
@@ -83,10 +83,10 @@ class StdioLink:
         self.notify("notifications/cancelled", {"requestId": number, "reason": reason})
 
     def notify(self, method: str, params: Params | None = None) -> None:
-        self.send(notification(method, params) + b"\n")
+        self.send(as_line(notification(method, params)))
 
     def answer(self, response: bytes) -> None:
-        self.send(response + b"\n")
+        self.send(as_line(response))
 
     def settle(self, number: int) -> None: ...
 

@@ -173,6 +173,7 @@ class Upstream:
             self.logs,
             self,
             may_be_asked=stance.may_be_asked and scope.kind != "look",
+            is_of_one_session=scope.kind in ("lease", "session"),
         )
         self.subscribing = Subscribing(
             config.id,
@@ -350,7 +351,8 @@ class Upstream:
             self._work = asyncio.create_task(work, name=f"{effect} {self.id}")
         if self.life.state is not before.state:
             why = f": {printable(self.life.reason)}" if self.life.reason else ""
-            logger.info("server %s: %s -> %s%s", self.id, before.state, self.life.state, why)
+            name = self.id if self.scope == SHARED else f"{self.id} ({self.scope.kind})"
+            logger.info("server %s: %s -> %s%s", name, before.state, self.life.state, why)
         if self.life == before:
             return
         link = self.requests.link

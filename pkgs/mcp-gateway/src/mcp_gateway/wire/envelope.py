@@ -257,8 +257,18 @@ def request_line(request_id: int, method: str, params: Params) -> bytes:
     return line
 
 
+def as_line(message: bytes) -> bytes:
+    """A message that is no request as a line for a stdio server; see `request_line`.
+
+    What a client wrote over several lines would be as many messages there, none of them looked at.
+    """
+    if b"\n" in message or b"\r" in message:
+        message = message.replace(b"\n", b" ").replace(b"\r", b" ")
+    return message + b"\n"
+
+
 def notification(method: str, params: Params | None = None) -> bytes:
-    """One notification; a stdio server takes it as a line, its params being ours and without line breaks."""
+    """One notification; slices in its params are carried as they came."""
     return b'{"jsonrpc":"2.0","method":%b,"params":%b}' % (encode(method), encode(params or {}))
 
 

@@ -4,14 +4,17 @@ A question comes during a call and is asked on that call's stream. Whoever answe
 an answer to anything else is nobody's and is dropped. What is asked and answered passes as it came.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Raw
 
 from mcp_gateway.faces.mcp.sessions import Asker, Session
 from mcp_gateway.gateway import ASKED_BY, ELICIT, Ask, Note
 from mcp_gateway.wire.envelope import Message, encode, notification, read_members
+
+_NULL: Final = Raw(b"null")
 
 
 class Outlet(Protocol):
@@ -56,6 +59,7 @@ class Asking:
         else:
             self._asker.questions += 1
             number = self._asker.questions
+            self._open = {number: one for number, one in self._open.items() if one.is_open}
             self._asker.asked[number] = self._open[number] = ask
             await self._outlet.ask(_question(number, ask))
 
@@ -123,10 +127,13 @@ def take_answer(session: Session, message: Message) -> None:
     ask = session.asked.pop(number, None) if isinstance(number, int) else None
     if ask is None:
         return
-    if message.error:
+    # Older libraries write both members, the other one null; what holds neither must not stay open.
+    if message.error and message.error != _NULL:
         ask.refuse(bytes(message.error))
     elif message.result:
         ask.answer(bytes(message.result))
+    else:
+        ask.decline("the client's answer holds neither a result nor an error")
 
 
 def take_progress(session: Session, message: Message) -> None:

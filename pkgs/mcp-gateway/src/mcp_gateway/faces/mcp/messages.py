@@ -232,6 +232,8 @@ class Messages:
         era, method = asker.client.era, message.method or ""
         in_time = self._in_time[era].get(method)
         try:
+            if isinstance(asker, Session) and asker.is_over:  # while the request was on its way here
+                raise GatewayError(Kind.UNKNOWN, "The session has ended", rpc_code=INVALID_REQUEST)
             if in_time is None and method not in self._at_once[era]:
                 is_passed = primitives.passes(era, asker.endpoint or None, method)
                 in_time = self._call if is_passed else None

@@ -109,6 +109,7 @@ class Session:
     listener: Listener | None = None
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     log_level: str | None = None
+    is_over: bool = False
     at_end: list[Callable[[], None]] = field(default_factory=list)
 
     def introduce(self, revision: str, client_info: ClientInfo, capabilities: bytes) -> None:
@@ -242,6 +243,7 @@ class Sessions:
 
     def close(self, session: Session) -> None:
         """Ends it and everything that belongs to it; nothing happens when it has ended."""
+        session.is_over = True
         if self._sessions.pop(session.id, None) is not None:
             del self._by_handle[session.handle]
             self._of[session.caller.id] -= 1
