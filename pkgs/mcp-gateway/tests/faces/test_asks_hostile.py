@@ -169,7 +169,8 @@ async def test_of_questions_that_were_answered_nothing_is_kept() -> None:
     session = Visitor(NOBODY, "", Client(Era.HANDSHAKE, "2025-11-25", b'{"sampling":{}}', "s"))
     asking = Asking(session, Heard())
     for number in range(100):
-        ask = Ask(number, "sampling/createMessage", Raw(b"{}"), OverLink(cast(Link, Deaf())))
+        asker = OverLink(cast(Link, Deaf()), lambda: None)
+        ask = Ask(number, "sampling/createMessage", Raw(b"{}"), asker)
         await asking.take(Note("ask", ask=ask))
         session.asked.popitem()[1].answer(b"{}")
     gc.collect()
