@@ -428,6 +428,8 @@ def test_a_server_that_goes_takes_the_call_along_and_its_client_is_told(tmp_path
             check_rpc_error(modern(gateway, server).post("tools/call", params).json(), -32000, kind)
         # What was configured anew lets calls finish, for a while.
         assert told(modern(gateway, "changed").call("ask", ASKED, **again(asked["changed"], YES))) == [YES]
+        params = {"name": "ask", "arguments": ASKED, **again(asked["gone"], YES)}
+        assert modern(gateway, "gone").post("tools/call", params).status == 404
         check_log(gateway)
 
 
