@@ -220,7 +220,7 @@ def test_a_lease_that_is_leaving_takes_over_no_call_that_waits(tmp_path: Path) -
         session = Mcp(gateway, "/servers/asking/mcp", capabilities=CAN)
         leaving = stack.enter_context(calling(session, "ask", 1, **ASK))
         number = leaving.next()["id"]
-        (old,) = links(gateway)
+        (old,) = (link for link in links(gateway) if link["for"] == "lease")
         gateway.servers["asking"] = asking(env={"CHANGED": "1"})
         gateway.reload()
         until("the other configuration is in place", lambda: links(gateway) == [])
