@@ -43,23 +43,25 @@ class BadAnswer(Exception):
 
 
 CLIENT = {"name": "bench", "version": "1"}
-MODERN_META = {
-    "io.modelcontextprotocol/protocolVersion": MODERN,
-    "io.modelcontextprotocol/clientInfo": CLIENT,
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
+META = "io.modelcontextprotocol/"
 
 
 @dataclass(frozen=True)
 class Target:
     """Where calls go: for REST the URL of one tool, for MCP the endpoint and how its tool's name ends.
 
-    "mcp" opens sessions, as all revisions before 2026-07-28 do; "modern" is that revision.
+    "mcp" opens sessions, as all revisions before 2026-07-28 do; "modern" is that revision. `declares` are
+    capabilities of the client.
     """
 
     face: Face
     url: str
     tool: str = "echo"
+    declares: tuple[str, ...] = ()
+
+    @property
+    def capabilities(self) -> dict[str, Any]:
+        return {name: {} for name in self.declares}
 
     @property
     def address(self) -> tuple[str, int]:
@@ -238,14 +240,17 @@ async def ask(
 
 
 def message(target: Target, method: str, params: Mapping[str, Any] | None = None, id: int = 1) -> bytes:
-    meta = {"_meta": MODERN_META} if target.face == "modern" else {}
-    body = {"jsonrpc": "2.0", "id": id, "method": method, "params": {**(params or {}), **meta}}
+    said = dict(params or {})
+    if target.face == "modern":
+        about = {"protocolVersion": MODERN, "clientInfo": CLIENT, "clientCapabilities": target.capabilities}
+        said["_meta"] = {META + name: value for name, value in about.items()}
+    body = {"jsonrpc": "2.0", "id": id, "method": method, "params": said}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
 async def open_session(connection: Connection, target: Target) -> str:
     """Its id; empty where the server has none."""
-    asked = {"protocolVersion": REVISION, "capabilities": {}, "clientInfo": CLIENT}
+    asked = {"protocolVersion": REVISION, "capabilities": target.capabilities, "clientInfo": CLIENT}
     _, head, _ = await ask(connection, target, "initialize", asked)
     found = re.search(rb"(?i)\r\nmcp-session-id: *(\S+)", head)
     session = found[1].decode() if found else ""
@@ -377,7 +382,14 @@ class Sample:
         return self.cpu[meter].total_s * 1000 / max(1, self.calls)
 
 
-async def load(target: Target, *, in_flight: int, duration_s: float, meters: Mapping[str, Meter]) -> Sample:
+async def load(
+    target: Target,
+    *,
+    in_flight: int,
+    duration_s: float,
+    meters: Mapping[str, Meter],
+    warm_up_s: float = WARM_UP_S,
+) -> Sample:
     """Keeps `in_flight` calls under way; counts those answered between the warm-up and the end.
 
     Raises: BadAnswer, ConnectionError, TimeoutError when not even the first answers come.
@@ -386,7 +398,7 @@ async def load(target: Target, *, in_flight: int, duration_s: float, meters: Map
     lanes = [Lane(target, book) for _ in range(in_flight)]
     names = [await lane.greet(target.tool) for lane in lanes]
     ends = [lane.run(name) for lane, name in zip(lanes, names, strict=True)]
-    await asyncio.sleep(WARM_UP_S)
+    await asyncio.sleep(warm_up_s)
     first, opened_s = len(book.latencies_ns), time.perf_counter()
     before = {name: meter() for name, meter in meters.items()}
     await asyncio.sleep(duration_s)
@@ -436,12 +448,12 @@ def quantile_ms(sorted_ns: list[int], share: float) -> float:
     return sorted_ns[min(len(sorted_ns) - 1, int(len(sorted_ns) * share))] / 1_000_000
 
 
-def measure(target: Target, *, in_flight: int, duration_s: float, meters: Mapping[str, Meter]) -> Sample:
-    """One load in a loop of its own, without pauses of the garbage collector of this process."""
+def measure(target: Target, **how: Any) -> Sample:
+    """One `load` in a loop of its own, without pauses of the garbage collector of this process."""
     gc.collect()
     gc.disable()
     try:
-        return uvloop.run(load(target, in_flight=in_flight, duration_s=duration_s, meters=meters))
+        return uvloop.run(load(target, **how))
     finally:
         gc.enable()
 

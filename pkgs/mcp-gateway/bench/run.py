@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import beside, ways
+from bench import beside, bridge, ways
 from bench.load import measure
 from bench.machine import Cpu, Seats, cpu_of, describe, machine_cpu, rss_mb
 from bench.report import Cell, Cells, Result, markdown, plot
@@ -47,7 +47,7 @@ def run(chosen: list[str], *, seconds: float, rounds: int, directory: Path, has_
                     measure_one(way, cell, seconds)
                     show(cell, f"round {round_number} of {rounds}")
         loaded_mb = {way.name: rss_mb(way.run.own()) for way in measured}
-    mcp = beside.measure(directory, seats) if has_mcp else []
+    mcp = [*bridge.measure(directory, seats), *beside.measure(directory, seats)] if has_mcp else []
     return Result(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         machine=describe(),

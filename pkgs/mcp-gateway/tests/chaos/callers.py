@@ -16,9 +16,9 @@ import aiohttp
 
 from tests.chaos import answers
 from tests.chaos.answers import Told, Wrong
-from tests.chaos.schedule import Call
+from tests.chaos.schedule import ASKED, Call
 from tests.chaos.stage import Stage
-from tests.faces.knocking import BOTH_KINDS
+from tests.faces.knocking import BOTH_KINDS, Modern
 
 POLL_S: Final = 0.1
 SLOW_BYTES: Final = 64 << 10
@@ -29,6 +29,10 @@ IDLE_S: Final = 2.0  # below the gateway's: a request must not meet a connection
 JSON: Final = {"Content-Type": "application/json"}
 CALL_ID: Final = "mcp-gateway-call"
 REVISION: Final = "2025-11-25"
+CAN: Final[dict[str, Any]] = {"elicitation": {}, "sampling": {}}
+SILENT_EVERY: Final = 4  # of the questions put to a client one in so many is not answered
+LIST_CHANGED: Final = {f"notifications/{kind}/list_changed" for kind in ("tools", "resources", "prompts")}
+LISTEN: Final = "subscriptions/listen"
 
 
 @dataclass
@@ -238,15 +242,24 @@ class Client:
             self.stage.maybe += 1
             self.stage.outcomes[call.way, "(gone)"] += 1
 
-    # -- MCP --------------------------------------------------------------------------------------------
+    # -- MCP of the handshake era -----------------------------------------------------------------------
 
-    async def session(self, endpoint: str) -> Session | Told:
-        """A live session of this client at an endpoint, or what was said instead of opening one."""
-        known = self.sessions.get(endpoint)
+    async def session(self, endpoint: str, *, is_plain: bool = False) -> Session | Told:
+        """A live session of this client at an endpoint, or what was said instead of opening one.
+
+        `is_plain`: one that cannot be asked, also of the client that can.
+        """
+        key = f"{endpoint} plain" if is_plain else endpoint
+        known = self.sessions.get(key)
         if known is not None and not known.closed:
             return known
         session = Session(endpoint)
-        asked = {"protocolVersion": REVISION, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+        can = CAN if self.number == ASKED and not is_plain else {}
+        asked = {
+            "protocolVersion": REVISION,
+            "capabilities": can,
+            "clientInfo": {"name": "c", "version": "1"},
+        }
         message = {"jsonrpc": "2.0", "id": "open", "method": "initialize", "params": asked}
         async with self.web.post(endpoint, json=message, headers=session.headers) as answer:
             body = answers.parsed(await answer.read())
@@ -255,7 +268,7 @@ class Client:
             if body.get("id") != "open" or body["result"]["protocolVersion"] != REVISION:
                 raise Wrong(f"not an answer to initialize: {body}")
             session.id = answer.headers["mcp-session-id"]
-        self.sessions[endpoint] = session
+        self.sessions[key] = session
         await self.notify(session, "notifications/initialized")
         return session
 
@@ -279,10 +292,12 @@ class Client:
         tool: str = "",
         started: Callable[[Session, int], None] | None = None,
     ) -> None:
-        session = await self.session(call.endpoint)
+        is_asked = self.stage.is_asked(call)
+        session = await self.session(call.endpoint, is_plain=self.number == ASKED and not is_asked)
         if isinstance(session, Told):
             self.stage.judge(call, session)
             return
+        self.stage.beside[call.server] += is_asked
         name = tool or (f"{call.server}__{call.tool}" if call.endpoint == "/mcp" else call.tool)
         number = session.next_id()
         params: dict[str, Any] = {"name": name, "arguments": call.arguments}
@@ -320,6 +335,8 @@ class Client:
                 if message["params"].get("progressToken") != f"p{number}":
                     raise Wrong(f"somebody else's progress: {data[:200]}")
                 done = self.check_progress(call, message["params"], done)
+            elif "method" in message:
+                await self.hear_message(call, session, message)
             else:
                 told = answers.of_rpc(message, number, call_id)
         if told is None and call.way == "mcp-cancel":
@@ -327,6 +344,79 @@ class Client:
         if told is None:
             raise Wrong("the stream ended without an answer")
         return told
+
+    async def hear_message(self, call: Call, session: Session, message: dict[str, Any]) -> None:
+        """A log message; or a question of the server, or that it is taken back, for who can be asked."""
+        if message["method"] == "notifications/message":
+            return
+        if not self.stage.is_asked(call):
+            raise Wrong(f"a client that cannot be asked is told {message}")
+        if "id" not in message or message["id"] % SILENT_EVERY == 0:
+            return
+        said = {"jsonrpc": "2.0", "id": message["id"], "result": {"action": "decline"}}
+        async with self.web.post(session.endpoint, json=said, headers=session.headers) as answer:
+            body = await answer.read()
+        if (answer.status, body) != (202, b"") and not self.may_be_gone(session):
+            raise Wrong(f"{answer.status} for an answer: {body[:200]!r}")
+
+    # -- MCP of the modern era --------------------------------------------------------------------------
+
+    async def modern(self, call: Call) -> None:
+        asker = Modern(self.stage.gateway, call.endpoint)
+        name = f"{call.server}__{call.tool}" if call.endpoint == "/mcp" else call.tool
+        params = {"name": name, "arguments": call.arguments}
+        body = asker.message("tools/call", params, call.number, progressToken="m")
+        headers = JSON | asker.headers("tools/call", params)
+        self.stage.beside[call.server] += 1
+        async with self.web.post(call.endpoint, data=body, headers=headers) as answer:
+            self.stage.judge(call, await self.read_modern(call, answer))
+
+    async def read_modern(self, call: Call, answer: aiohttp.ClientResponse) -> Told:
+        call_id = answer.headers.get(CALL_ID)
+        if not answer.content_type.startswith("text/event-stream"):
+            message = answers.parsed(await answer.read())
+            if answer.status not in (200, 400, 404):
+                raise Wrong(f"{answer.status} in the modern era: {str(message)[:200]}")
+            is_of_call = answer.status != 404 or "id" in message
+            return answers.of_rpc(message, call.number if is_of_call else None, call_id)
+        told: Told | None = None
+        async for _, data in answers.events(answer.content.iter_any()):
+            message = answers.parsed(data)
+            if told is not None:
+                raise Wrong(f"a message after the answer: {data[:200]}")
+            if "method" not in message:
+                told = answers.of_rpc(message, call.number, call_id)
+            elif "id" in message:
+                raise Wrong(f"a question in the modern era: {data[:200]}")
+        if told is None:
+            raise Wrong("the stream ended without an answer")
+        return told
+
+    async def modern_hang_up(self, call: Call) -> None:
+        await self.leave(call, self.modern(call))
+
+    async def hear(self, endpoint: str, lasts_s: float) -> None:
+        """A stream that tells what changes, open for a while."""
+        asker = Modern(self.stage.gateway, endpoint)
+        body = asker.message(LISTEN, {"notifications": {"toolsListChanged": True}}, "hear")
+        headers = JSON | asker.headers(LISTEN)
+        server = endpoint.removeprefix("/servers/").removesuffix("/mcp")
+        wanted = "notifications/subscriptions/acknowledged"
+        with contextlib.suppress(TimeoutError):
+            async with (
+                asyncio.timeout(lasts_s),
+                self.web.post(endpoint, data=body, headers=headers) as answer,
+            ):
+                if answer.status != 200:
+                    if not self.stage.is_unsettled(server):
+                        raise Wrong(f"{answer.status} for a stream that tells what changes")
+                    return
+                async for _, data in answers.events(answer.content.iter_any()):
+                    if answers.parsed(data).get("method") != wanted:
+                        raise Wrong(f"on a stream that tells what changes: {data[:200]}")
+                    wanted = "notifications/tools/list_changed"
+
+    # -- what MCP clients do beside that ----------------------------------------------------------------
 
     async def mcp(self, call: Call) -> None:
         await self.call_over_mcp(call)
@@ -387,7 +477,7 @@ class Client:
                         raise Wrong(f"{answer.status} for a session's own stream")
                     return
                 async for _, data in answers.events(answer.content.iter_any()):
-                    if answers.parsed(data).get("method") != "notifications/tools/list_changed":
+                    if answers.parsed(data).get("method") not in LIST_CHANGED:
                         raise Wrong(f"on a session's own stream: {data[:200]}")
 
 
@@ -413,4 +503,6 @@ WAYS: Final[dict[str, Callable[[Client, Call], Awaitable[None]]]] = {
     "hang-up-stream": Client.hang_up_stream,
     "mcp-cancel": Client.mcp_cancel,
     "mcp-hang-up": Client.mcp_hang_up,
+    "modern": Client.modern,
+    "modern-hang-up": Client.modern_hang_up,
 }

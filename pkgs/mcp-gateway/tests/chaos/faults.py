@@ -47,6 +47,7 @@ class Director:
     web: aiohttp.ClientSession
     reloads: bool
     frozen: list[psutil.Process] = field(default_factory=list)
+    turns: int = 0  # how often a process was chosen among those of its server
     guests: dict[str, Entry] = field(default_factory=dict)
     bouncing: dict[int, asyncio.Lock] = field(default_factory=dict)  # by the port of a remote server
 
@@ -78,15 +79,17 @@ class Director:
     # -- processes --------------------------------------------------------------------------------------
 
     async def process_of(self, server: str) -> psutil.Process | None:
-        """The process of a server, if it runs one; never somebody else's."""
+        """One of the processes of a server in turn, if it runs any; never somebody else's."""
         twin = self.twin(server)
         if twin is not None:
             return None if twin.process is None else psutil.Process(twin.process.pid)
         shown = await self.show(server)
-        if shown is None or shown["pid"] is None:
+        pids = [] if shown is None else [one["pid"] for one in (shown, *shown["links"]) if one["pid"]]
+        if not pids:
             return None
+        self.turns += 1
         try:
-            process = psutil.Process(shown["pid"])
+            process = psutil.Process(pids[self.turns % len(pids)])
             is_ours = process.environ().get(TOKEN) == self.stage.gateway.token
         except psutil.Error:
             return None  # it has ended since
@@ -312,6 +315,9 @@ class Director:
     async def listen(self, deed: Disturbance) -> None:
         await self.clients[deed.client].listen(deed.target, deed.lasts_s)
 
+    async def hear(self, deed: Disturbance) -> None:
+        await self.clients[deed.client].hear(deed.target, deed.lasts_s)
+
 
 async def can_reload(web: aiohttp.ClientSession) -> bool:
     """Whether this gateway has a hot reload; the file is whole, so asking changes nothing."""
@@ -352,4 +358,5 @@ DEEDS: Final[dict[str, Callable[[Director, Disturbance], Awaitable[None]]]] = {
     "drop": Director.drop,
     "end": Director.end,
     "listen": Director.listen,
+    "hear": Director.hear,
 }

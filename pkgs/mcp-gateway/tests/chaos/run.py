@@ -5,6 +5,7 @@ event loop, which also carries the whole load.
 """
 
 import asyncio
+import random
 import time
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
@@ -202,6 +203,14 @@ class _Run:
                 break
             assert time.monotonic() < deadline, f"not ready: {shown}; {self.stage.gateway.log_tail()}"
             await asyncio.sleep(LOOK_S)
+        # What serves the modern era beside the other stays, once it was called.
+        for kind in self.kinds:
+            if kind.resident:
+                tool, arguments = kind.draw(random.Random(0), 0)
+                number = -len(self.stage.told) - 1
+                await self.clients[0].perform(
+                    Call(0.0, number, "modern", kind.name, tool, arguments, 0, "/mcp", 0.0)
+                )
         self.pids = {kind.name: shown[kind.name]["pid"] for kind in self.kinds if kind.calm}
 
     async def states(self) -> dict[str, dict[str, Any]]:
@@ -290,6 +299,8 @@ class _Run:
         """Our own connections are closed by now; what the gateway holds goes back to what it held."""
         stage, before = self.stage, self.report.at_rest
         assert before is not None, "taken before the chaos"
+        for session in stage.gateway.get("/api/sessions").json()["sessions"]:  # their processes go with them
+            stage.gateway.request("DELETE", f"/api/sessions/{session['id']}")
         deadline = time.monotonic() + AT_REST_S
         while True:
             now = stage.gateway.holdings()
@@ -312,7 +323,8 @@ class _Run:
         """Processes with our token that no running server accounts for."""
         gateway = self.stage.gateway
         found = gateway.survivors()
-        known = {entry["pid"] for entry in gateway.get("/api/servers").json()["servers"]}
+        servers = gateway.get("/api/servers").json()["servers"]
+        known = {one["pid"] for entry in servers for one in (entry, *entry["links"])}
         return {pid: command for pid, command in found.items() if pid not in known}
 
     def judge(self) -> None:
@@ -352,7 +364,8 @@ class _Run:
         }
         for name, number in report.starts.items():
             # Each attempt may need a second process, to learn the era a server speaks.
-            limit = 2 * (STARTS_FREE + STARTS_PER_S * self.seconds + stage.touched[name] + acts[name])
+            caused = stage.touched[name] + acts[name] + stage.beside[name]
+            limit = 2 * (STARTS_FREE + STARTS_PER_S * self.seconds + caused)
             if number > limit:
                 stage.violate(
                     "I10 no storm", f"{name} was started {number} times, more than {limit:.0f}", name

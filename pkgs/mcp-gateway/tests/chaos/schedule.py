@@ -20,6 +20,7 @@ DISTURBANCES_PER_S: Final = 2.0
 CROWDS_PER_S: Final = 0.1
 CROWD: Final = 80  # calls at once: more than a server takes at one time, so some wait or are told busy
 CLIENTS: Final = 4
+ASKED: Final = 3  # the client that can be asked, which then has links of its own
 
 # How a call is made: (way, weight). The last line's callers do not wait for their answer.
 WAYS: Final = (
@@ -31,12 +32,16 @@ WAYS: Final = (
         ("slow", 3),
         ("mcp", 26),
         ("mcp-progress", 8),
+        ("modern", 12),
     ),
     *(("bad-json", 1), ("no-tool", 1), ("mcp-no-tool", 1)),
     *(("delete", 4), ("hang-up", 6), ("hang-up-stream", 3), ("mcp-cancel", 5), ("mcp-hang-up", 4)),
+    ("modern-hang-up", 3),
 )
-CALM_WAYS: Final = (("rest", 5), ("stream", 1), ("poll", 1), ("mcp", 5), ("mcp-progress", 1))
-IMPATIENT: Final = frozenset({"delete", "hang-up", "hang-up-stream", "mcp-cancel", "mcp-hang-up"})
+CALM_WAYS: Final = (("rest", 5), ("stream", 1), ("poll", 1), ("mcp", 5), ("mcp-progress", 1), ("modern", 3))
+IMPATIENT: Final = frozenset(
+    {"delete", "hang-up", "hang-up-stream", "mcp-cancel", "mcp-hang-up", "modern-hang-up"}
+)
 # Results of asynchronous calls are kept for an hour, as promised: large ones would look like a leak.
 KEPT: Final = frozenset({"poll", "follow", "delete"})
 OF_NOTHING: Final = frozenset({"bad-json", "no-tool", "mcp-no-tool"})
@@ -44,7 +49,7 @@ OF_NOTHING: Final = frozenset({"bad-json", "no-tool", "mcp-no-tool"})
 DISTURBANCES: Final = (
     *(("kill", 8), ("freeze", 5), ("restart", 4), ("press", 1), ("switch", 5), ("reload", 10)),
     *(("feed", 3), ("deaf-feed", 1), ("stuck", 2), ("drop", 5), ("end", 5), ("listen", 4), ("look", 6)),
-    *(("tool", 2), ("junk", 3), ("turn", 10)),
+    *(("tool", 2), ("junk", 3), ("turn", 10), ("hear", 4)),
 )
 RELOADS: Final = (("guest", 10), ("change", 3), ("same", 2), ("burst", 2), ("broken", 4))
 BROKEN: Final = ("half", "unknown-key", "two-names", "empty", "not-an-object")
@@ -232,7 +237,7 @@ def _look(rng: random.Random, at: float, end: float) -> Disturbance:
 def _session(what: str) -> Callable[[random.Random, float, float], Disturbance]:
     def make(rng: random.Random, at: float, end: float) -> Disturbance:
         endpoint = rng.choice(("/mcp", "/mcp", "/servers/victim-1/mcp", "/servers/wild-1/mcp"))
-        lasts_s = min(rng.uniform(0.1, 4.0), max(0.1, end - at)) if what == "listen" else 0.0
+        lasts_s = min(rng.uniform(0.1, 4.0), max(0.1, end - at)) if what in ("listen", "hear") else 0.0
         return Disturbance(at, what, endpoint, lasts_s, rng.randrange(CLIENTS))
 
     return make
@@ -248,4 +253,5 @@ _MAKERS: Final[dict[str, Callable[[random.Random, float, float], Disturbance]]] 
     "drop": _session("drop"),
     "end": _session("end"),
     "listen": _session("listen"),
+    "hear": _session("hear"),
 }

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("whole_suite")
 FIXTURE = ("-S", "-m", "tests.conformance.fixture")
 # The order of names is that of lists, and the first tool that is listed gets called without arguments.
 STDIO, REMOTE, OTHER = "a", "b", "other"
-# A server that speaks one era only is asked in that one: the other is another protocol.
+# Alone, a server that speaks one era only is asked in that one: the other is another protocol.
 ONE_ERA = [("legacy", leg) for leg in suite.LEGS if leg != "2026-07-28"] + [("modern", "2026-07-28")]
 
 
@@ -60,12 +60,24 @@ def test_the_fixture_passes_alone_with_one_era(era: str, leg: str, tmp_path: Pat
         assert suite.failures(suite.run_server(leg, url, tmp_path), suite.wanted(leg)) == {}
 
 
+# Each server that speaks one era only, for clients of both; in the short tier, the bridge in each direction.
+SHORT = {("legacy", "2026-07-28"), ("modern", "2025-11-25")}
+BRIDGED = [
+    pytest.param(server, leg, marks=() if (server, leg) in SHORT else pytest.mark.long)
+    for server in ("legacy", "modern", f"legacy-{REMOTE}", f"modern-{REMOTE}")
+    for leg in suite.LEGS
+]
+
+
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with the fixture in every form; each has an endpoint of its own."""
-    local = {STDIO: over_stdio()} | {era: over_stdio("--era", era) for era in ("legacy", "modern")}
-    with over_http() as url, Gateway({**local, REMOTE: {"url": url}}, tmp_path_factory.mktemp("alone")) as gw:
-        yield gw
+    with ExitStack() as stack:
+        servers: dict[str, Any] = {STDIO: over_stdio(), REMOTE: {"url": stack.enter_context(over_http())}}
+        for era in ("legacy", "modern"):
+            servers[era] = over_stdio("--era", era)
+            servers[f"{era}-{REMOTE}"] = {"url": stack.enter_context(over_http("--era", era))}
+        yield stack.enter_context(Gateway(servers, tmp_path_factory.mktemp("alone")))
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +106,11 @@ def test_a_remote_server_is_all_that_it_is_alone(gateway: Gateway, leg: str, tmp
     assert suite.failures(found, suite.wanted(leg)) == {}
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("era", "leg"), ONE_ERA)
-def test_a_server_of_one_era_is_all_that_it_is_alone(
-    gateway: Gateway, era: str, leg: str, tmp_path: Path
-) -> None:
-    found = suite.run_server(leg, url_of(gateway, f"/servers/{era}/mcp"), tmp_path)
-    assert suite.failures(found, suite.wanted(leg)) == {}
+@pytest.mark.parametrize(("server", "leg"), BRIDGED)
+def test_a_server_of_one_era_is_all_of_both(gateway: Gateway, server: str, leg: str, tmp_path: Path) -> None:
+    found = suite.run_server(leg, url_of(gateway, f"/servers/{server}/mcp"), tmp_path)
+    is_impossible = leg == "2026-07-28" and server.startswith("legacy")
+    assert suite.failures(found, suite.wanted(leg)) == (suite.IMPOSSIBLE if is_impossible else {})
 
 
 @pytest.mark.parametrize("leg", legs("2025-11-25", "2026-07-28"))

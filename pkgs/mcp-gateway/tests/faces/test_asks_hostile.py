@@ -25,7 +25,7 @@ from mcp_gateway.upstream.client import Client
 from mcp_gateway.upstream.exchange import Note
 from mcp_gateway.upstream.link import Link
 from mcp_gateway.wire.revisions import Era
-from tests.faces.knocking import Line, Mcp, check_log, check_rpc_error, json_bytes
+from tests.faces.knocking import Line, Mcp, Modern, check_log, check_rpc_error, json_bytes
 from tests.faces.test_asks import (
     ASKING,
     FORM,
@@ -74,6 +74,11 @@ def _no_session_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
         gateway: Gateway = request.getfixturevalue("gateway")
         for session in gateway.get("/api/sessions").json()["sessions"]:
             gateway.request("DELETE", f"/api/sessions/{session['id']}")
+
+
+def leases(gateway: Gateway) -> list[dict[str, Any]]:
+    """Without the link that is opened to see what the server lists."""
+    return [link for link in links(gateway) if link["for"] == "lease"]
 
 
 # -- clients -------------------------------------------------------------------------------------------
@@ -169,8 +174,7 @@ async def test_of_questions_that_were_answered_nothing_is_kept() -> None:
     session = Visitor(NOBODY, "", Client(Era.HANDSHAKE, "2025-11-25", b'{"sampling":{}}', "s"))
     asking = Asking(session, Heard())
     for number in range(100):
-        asker = OverLink(cast(Link, Deaf()), lambda: None)
-        ask = Ask(number, "sampling/createMessage", Raw(b"{}"), asker)
+        ask = Ask(number, "sampling/createMessage", Raw(b"{}"), OverLink(cast(Link, Deaf()), lambda: None))
         await asking.take(Note("ask", ask=ask))
         session.asked.popitem()[1].answer(b"{}")
     gc.collect()
@@ -198,7 +202,7 @@ def test_a_server_that_dies_with_a_question_open_loses_the_call_and_takes_the_qu
     session = Mcp(gateway, "/servers/asking/mcp", capabilities=CAN)
     with calling(session, "ask", **ASK) as call:
         number = call.next()["id"]
-        (link,) = links(gateway)
+        (link,) = leases(gateway)
         os.kill(link["pid"], signal.SIGKILL)
         assert call.next()["params"] == {"requestId": number}
         check_rpc_error(call.next(), -32000, "lost")
@@ -220,7 +224,7 @@ def test_a_lease_that_is_leaving_takes_over_no_call_that_waits(tmp_path: Path) -
         session = Mcp(gateway, "/servers/asking/mcp", capabilities=CAN)
         leaving = stack.enter_context(calling(session, "ask", 1, **ASK))
         number = leaving.next()["id"]
-        (old,) = (link for link in links(gateway) if link["for"] == "lease")
+        (old,) = leases(gateway)
         gateway.servers["asking"] = asking(env={"CHANGED": "1"})
         gateway.reload()
         until("the other configuration is in place", lambda: links(gateway) == [])
@@ -256,11 +260,34 @@ def test_a_link_of_ones_own_serves_on_while_the_shared_one_is_down(tmp_path: Pat
         session.end()
 
 
+def bounded(change: str) -> tuple[str, ...]:
+    """The command with another bound of links than its own."""
+    start = "from mcp_gateway.cli import main; main()"
+    return (sys.executable, "-c", f"from mcp_gateway.gateway import links; links.{change}; {start}")
+
+
+def test_leases_leave_room_for_the_link_of_the_modern_era(tmp_path: Path) -> None:
+    servers = {"dual": hostile("good", "--era", "dual")}
+    with (
+        Gateway(servers, tmp_path, command=bounded("MAX_IN_ALL = 1")) as gateway,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        gateway.wait_for_state("dual", "ready")
+        session = Mcp(gateway, "/servers/dual/mcp", capabilities=CAN)
+        running = pool.submit(session.call, "sleep", {"ms": 600_000})
+        until("the lease is taken", lambda: [link["calls"] for link in links(gateway, "dual")] == [1])
+        other = Mcp(gateway, "/servers/dual/mcp", capabilities=CAN)
+        check_rpc_error(other.call("pid"), -32000, "busy")
+        pid = Modern(gateway, "/servers/dual/mcp").call("pid")["content"][0]["text"]
+        assert int(pid) != gateway.server("dual")["pid"]
+        session.end()
+        assert running.result(WAIT_S)
+        check_log(gateway)
+
+
 def test_the_leases_of_a_caller_at_other_servers_make_room_for_another(tmp_path: Path) -> None:
-    changed = "from mcp_gateway.gateway import links; links.MAX_OF_CALLER = 2"
-    command = (sys.executable, "-c", f"{changed}; from mcp_gateway.cli import main; main()")
     servers = {name: asking() for name in "abc"}
-    with Gateway(servers, tmp_path, command=command) as gateway:
+    with Gateway(servers, tmp_path, command=bounded("MAX_OF_CALLER = 2")) as gateway:
         for server in servers:
             gateway.wait_for_state(server, "ready")
         session = Mcp(gateway, capabilities=CAN)
@@ -384,4 +411,22 @@ def test_a_stop_with_questions_and_streams_open_ends_in_time_and_tells_all(tmp_p
             assert next(stream.events)[1] == {"jsonrpc": "2.0", "id": number, "result": result}
         assert unanswered.next()["params"] == {"requestId": second}, "the question goes"
         check_rpc_error(unanswered.next(), -32000, "lost", "stopped")
+        assert wait_for_end(gateway, LIMIT_S) == 0
+
+
+def test_a_stop_with_a_question_open_over_http_and_sse_ends_in_time(tmp_path: Path) -> None:
+    with (
+        Gateway({"asking": asking()}, tmp_path, command=within(DRAIN_S=1.0)) as gateway,
+        ExitStack() as stack,
+    ):
+        gateway.wait_for_state("asking", "ready")
+        session = stack.enter_context(connected(gateway, "/servers/asking/sse"))
+        params = {"protocolVersion": "2025-11-25", "capabilities": CAN, "clientInfo": {}}
+        session.ask("initialize", params)
+        session.call("ask", 1, **ASK)
+        question = next(message for _ in range(2) if "id" in (message := session.next()))
+        ask_to_stop(gateway)
+        assert session.next()["params"] == {"requestId": question["id"]}
+        check_rpc_error(session.next(), -32000, "lost", "stopped")
+        assert list(session.stream) == []
         assert wait_for_end(gateway, LIMIT_S) == 0

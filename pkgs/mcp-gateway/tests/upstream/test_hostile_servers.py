@@ -384,3 +384,8 @@ async def test_F053_a_server_of_the_modern_era_asks_nobody_in_the_middle_of_a_ca
     server.submit(call)
     answers = json.loads(text_of(await result_of(call)))
     assert {answer for method, answer in answers.items() if method != "ping"} == {-32601}
+
+
+async def test_a_short_time_to_start_leaves_some_for_being_ready_without_resources(stage: Stage) -> None:
+    server = await stage.ready("others-silent", start_timeout_s=2.0)
+    await works(stage, server)

@@ -189,7 +189,9 @@ class Links:
         free = [
             one
             for one in (self.of(server) if is_full else self._all())
-            if one.scope.kind == "lease" and _is_free(one) and owner in (None, self._owners.get(one))
+            if one.scope.kind in ("lease", "look")
+            and _is_free(one)
+            and owner in (None, self._owners.get(one))
         ]
         if not free:
             return False

@@ -648,7 +648,7 @@ class Upstream:
         self._known -= {RESOURCES, PROMPTS} - has
         reading = [self._begin_chore(self._read_other(kind)) for kind in (RESOURCES, PROMPTS) if kind in has]
         if reading:
-            await asyncio.wait(reading, timeout=OTHER_LISTS_S)
+            await asyncio.wait(reading, timeout=min(OTHER_LISTS_S, self._start_limit_s() / 2))
         if self.requests.link is not None and self.requests.link.lost_because is not None:
             raise self.requests.lost_error(self.requests.link.lost_because.reason)
 

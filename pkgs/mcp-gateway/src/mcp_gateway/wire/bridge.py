@@ -16,7 +16,9 @@ INPUT_REQUIRED: Final = "input_required"
 ANSWERS: Final = "inputResponses"
 STATE: Final = "requestState"
 # What only the modern era has in a result; a client of the other would not know what to make of it.
-_MODERN_MEMBERS: Final = ("resultType", "ttlMs", "cacheScope")
+_MODERN_MEMBERS: Final = (b"resultType", b"ttlMs", b"cacheScope")
+_TYPE_FIRST: Final = b'{"resultType":"complete",'
+_TYPE_LAST: Final = b',"resultType":"complete"}'  # within a text its quotes would be escaped
 
 
 class Input(msgspec.Struct):
@@ -77,8 +79,14 @@ def handshake_error(code: int, method: str, error: bytes) -> int:
 def as_handshake(result: Raw) -> Raw:
     """A result of the modern era without what the handshake era does not know; else as it came."""
     text = bytes(result)
-    if not any(name.encode() in text for name in _MODERN_MEMBERS):
-        return result
+    # As most are written: then nothing of it has to be read.
+    if text.startswith(_TYPE_FIRST):
+        text = b"{" + text[len(_TYPE_FIRST) :]
+    elif text.endswith(_TYPE_LAST):
+        text = text[: -len(_TYPE_LAST)] + b"}"
+    type_name, lifetime, scope = _MODERN_MEMBERS
+    if type_name not in text and lifetime not in text and scope not in text:
+        return result if len(text) == memoryview(result).nbytes else Raw(text)
     members = read_members(result)
-    kept = {name: value for name, value in members.items() if name not in _MODERN_MEMBERS}
+    kept = {name: value for name, value in members.items() if name.encode() not in _MODERN_MEMBERS}
     return result if len(kept) == len(members) else Raw(encode(kept))
