@@ -160,9 +160,10 @@ UP: Final = (
     ),
     Change(
         "log messages",
-        "Dropped, and `logging` is not promised: a modern server logs for a request that asks for it, and"
-        " the requests of sessions do not.",
+        "Pass. Each request to a server that logs carries the level of the session, `info` where it has set"
+        " none.",
         (
+            "faces/test_bridge.py::test_a_modern_server_hears_the_level_of_the_session_with_each_request",
             "faces/test_promises.py::"
             "test_what_a_server_said_is_promised_at_its_own_endpoint_as_far_as_it_is_relayed",
         ),
@@ -222,8 +223,12 @@ DOWN: Final = (
     ),
     Change(
         "log messages",
-        "Pass to a request that names a `logLevel`, from that level on, and to no other.",
-        (f"{MATRIX}::test_a_modern_client_hears_the_log_messages_that_it_asks_for",),
+        "Pass to a request that names a `logLevel`, from that level on, and to no other. The server is told"
+        " the level before the call, and for its time.",
+        (
+            "faces/test_bridge.py::test_a_level_of_one_request_is_set_for_its_time",
+            f"{MATRIX}::test_a_modern_client_hears_the_log_messages_that_it_asks_for",
+        ),
     ),
     Change(
         "the client hangs up",
