@@ -34,7 +34,6 @@ class Entry:
 
 PROCESS = "it has no process of ours"
 WIRE = "there are no lines"
-KEYS = "with callers and keys"
 OAUTH = "with OAuth"
 TOOL_API = "with the tool API"
 
@@ -630,8 +629,8 @@ E = (
             "access/test_limits.py::test_a_thousand_calls_of_one_delay_the_next_of_another_by_one",
             "faults/test_faults.py::test_a_fault_ends_typed_and_leaves_neighbours_and_machine_alone",
             "faults/test_remote_faults.py::test_a_remote_fault_ends_typed_and_leaves_neighbours_alone",
+            "security/test_limits.py::test_S12_one_callers_calls_under_way_are_bounded_over_all_faces",
         ),
-        later=f"{KEYS}: shares of callers, seen from outside",
     ),
     Entry(
         "F091",
@@ -701,8 +700,8 @@ F = (
             "store/test_disk.py::test_a_gateway_starts_on_a_full_disk_and_marks_what_was_interrupted_later",
             "faces/test_warnings.py::test_a_disk_that_takes_nothing_is_told_and_calls_go_on",
             "faces/test_artifacts.py::test_without_room_on_disk_the_call_is_lost_and_others_go_on",
+            "security/test_records.py::test_S54_no_key_is_made_that_is_not_on_the_disk",
         ),
-        later=f"{KEYS}: what must be on record first is refused",
     ),
     Entry(
         "F097",
