@@ -59,7 +59,6 @@ class Links:
         self._links: dict[str, dict[Scope, Upstream]] = {}
         self._looked: set[str] = set()
         self._wider: dict[str, dict[str, Tool]] = {}
-        self._count = 0
         self._leases = 0  # given so far; each has a number of its own
         self._owners: dict[Upstream, str] = {}  # callers by the links that were opened for them
         self._past: Counter[str] = Counter()  # calls over links that have gone, by server
@@ -164,11 +163,11 @@ class Links:
         self._links.setdefault(shared.id, {})[scope] = link
         if owner:
             self._owners[link] = owner
-        self._count += 1
         return link
 
     def _has_room(self, server: str) -> bool:
-        return self._count < MAX_IN_ALL and len(self._links.get(server, {})) < MAX_OF_SERVER
+        in_all = sum(map(len, self._links.values()))
+        return in_all < MAX_IN_ALL and len(self._links.get(server, {})) < MAX_OF_SERVER
 
     def _has_share(self, server: str, owner: str) -> bool:
         in_all = sum(caller_id == owner for caller_id in self._owners.values())
@@ -271,9 +270,8 @@ class Links:
 
     def end_of_caller(self, caller_id: str) -> None:
         """A caller may not go on."""
-        for link in list(self._all()):
-            if link.scope == Scope("caller", caller_id) or link.scope.of == f"{_CALLER}{caller_id}":
-                self._drop(link, "its caller may not go on")
+        for link in [link for link, owner in self._owners.items() if owner == caller_id]:
+            self._drop(link, "its caller may not go on")
 
     def end_all(self, server: str, why: str, *, may_finish: bool) -> None:
         """The server is switched off, restarted, removed, or configured as another one."""
@@ -295,7 +293,6 @@ class Links:
         del links[link.scope]
         if not links:
             del self._links[link.id]
-        self._count -= 1
         self._owners.pop(link, None)
         self._past[link.id] += link.requests.total
         self._see_off(link, why, may_finish)
