@@ -115,3 +115,37 @@ names = st.text(max_size=5) | st.sampled_from(["resultType", "ttlMs", "cacheScop
 def test_nothing_is_lost_on_the_way(result: dict[str, Any]) -> None:
     kept = json.loads(bytes(as_handshake(Raw(json.dumps(result).encode()))))
     assert kept == {k: v for k, v in result.items() if k not in ("resultType", "ttlMs", "cacheScope")}
+
+
+SAME = [
+    b'{"content":[]}',
+    b"{}",
+    b'{"content":[{"type":"text","text":"\\"resultType\\":\\"complete\\" and ttlMs"}]}',
+    b'{"structuredContent":{"a":1,"resultType":"complete"}}',
+    b'{"_meta":{"cacheScope":"public","ttlMs":1}}',
+    b'{ "content" : [ ] }',
+]
+CHANGED = [
+    (b'{"resultType":"complete","content":[]}', b'{"content":[]}'),
+    (b'{"content":[],"resultType":"complete"}', b'{"content":[]}'),
+    (b'{"resultType":"complete"}', b"{}"),
+    (b'{ "resultType": "complete", "content": [ ] }', b'{"content":[ ]}'),
+    (b'{"contents":[],"ttlMs":5,"resultType":"complete","cacheScope":"public"}', b'{"contents":[]}'),
+    (b'{"resultType":"complete","contents":[],"ttlMs":5,"cacheScope":"public"}', b'{"contents":[]}'),
+    (b'{"ttlMs":5,"contents":[],"resultType":"complete"}', b'{"contents":[]}'),
+    (
+        b'{"resultType":"complete","structuredContent":{"resultType":"complete","n":1.0}}',
+        b'{"structuredContent":{"resultType":"complete","n":1.0}}',
+    ),
+    (b'{"resultType":"complete","x":1,"resultType":"complete"}', b'{"x":1}'),
+]
+
+
+@pytest.mark.parametrize("result", SAME)
+def test_what_has_nothing_new_is_left_alone(result: bytes) -> None:
+    assert bytes(as_handshake(Raw(result))) == result
+
+
+@pytest.mark.parametrize(("result", "expected"), CHANGED)
+def test_what_is_new_is_left_out_and_nothing_else(result: bytes, expected: bytes) -> None:
+    assert bytes(as_handshake(Raw(result))) == expected

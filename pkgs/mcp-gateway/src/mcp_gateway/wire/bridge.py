@@ -10,7 +10,10 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from mcp_gateway.errors import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, RESOURCE_NOT_FOUND
 from mcp_gateway.wire.envelope import Params, encode, read_members
+from mcp_gateway.wire.headers import HEADER_MISMATCH
+from mcp_gateway.wire.revisions import MISSING_CAPABILITY, UNSUPPORTED_VERSION
 
 INPUT_REQUIRED: Final = "input_required"
 ANSWERS: Final = "inputResponses"
@@ -64,15 +67,19 @@ def with_answers(params: Params, asked: Round, answers: Mapping[str, bytes]) -> 
 
 
 # What only the modern era has among codes of errors, by what the other has instead.
-_HANDSHAKE_CODES: Final = {-32020: -32600, -32021: -32603, -32022: -32600}
-_NOT_FOUND: Final = {"resources/read": (-32602, -32002)}
+_HANDSHAKE_CODES: Final = {
+    HEADER_MISMATCH: INVALID_REQUEST,
+    MISSING_CAPABILITY: INTERNAL_ERROR,
+    UNSUPPORTED_VERSION: INVALID_REQUEST,
+}
+_READ: Final = "resources/read"
 
 
 def handshake_error(code: int, method: str, error: bytes) -> int:
     """The code of a modern server's error as a client of the handshake era knows it."""
-    modern, handshake = _NOT_FOUND.get(method, (0, 0))
-    if code == modern and "uri" in read_members(read_members(error).get("data", b"{}")):
-        return handshake
+    is_about_uri = method == _READ and "uri" in read_members(read_members(error).get("data", b"{}"))
+    if code == INVALID_PARAMS and is_about_uri:
+        return RESOURCE_NOT_FOUND
     return _HANDSHAKE_CODES.get(code, code)
 
 

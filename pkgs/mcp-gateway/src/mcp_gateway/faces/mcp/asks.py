@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Raw
 
-from mcp_gateway.faces.mcp.sessions import Asker, Session
+from mcp_gateway.faces.mcp.sessions import Session
 from mcp_gateway.gateway import ASKED_BY, ELICIT, Ask, Note
 from mcp_gateway.wire.envelope import Message, encode, notification, read_members
 
@@ -31,10 +31,10 @@ class Outlet(Protocol):
 class Asking:
     """The questions of one call."""
 
-    __slots__ = ("_asker", "_open", "_outlet")
+    __slots__ = ("_open", "_outlet", "_session")
 
-    def __init__(self, asker: Asker, outlet: Outlet) -> None:
-        self._asker = asker
+    def __init__(self, session: Session, outlet: Outlet) -> None:
+        self._session = session
         self._outlet = outlet
         self._open: dict[int, Ask] = {}
 
@@ -52,15 +52,15 @@ class Asking:
                 await self._take_back(number)
         elif not ask.is_open:
             pass  # it has been withdrawn, or the call has ended
-        elif (why := why_not(ask, self._asker.client.capabilities)) is not None:
+        elif (why := why_not(ask, self._session.client.capabilities)) is not None:
             ask.decline(why)
         elif not self._outlet.is_heard:
             ask.decline("the client has no stream open on which it could be asked")
         else:
-            self._asker.questions += 1
-            number = self._asker.questions
+            self._session.questions += 1
+            number = self._session.questions
             self._open = {number: one for number, one in self._open.items() if one.is_open}
-            self._asker.asked[number] = self._open[number] = ask
+            self._session.asked[number] = self._open[number] = ask
             await self._outlet.ask(_question(number, ask))
 
     def check(self) -> None:
@@ -72,17 +72,17 @@ class Asking:
 
     async def end(self) -> None:
         """The call is over; a question that still stands on somebody's screen goes."""
-        for number in [number for number in self._open if number in self._asker.asked]:
+        for number in [number for number in self._open if number in self._session.asked]:
             await self._take_back(number)
 
     def forget(self) -> None:
         """No answer to any of them is taken any more."""
         for number in self._open:
-            self._asker.asked.pop(number, None)
+            self._session.asked.pop(number, None)
         self._open.clear()
 
     async def _take_back(self, number: int) -> None:
-        self._asker.asked.pop(number, None)
+        self._session.asked.pop(number, None)
         self._open.pop(number, None)
         await self._outlet.tell(notification("notifications/cancelled", {"requestId": number}))
 

@@ -317,7 +317,11 @@ class Messages:
             call, wish = parked.call, parked.wish
         asker.calls[key] = call
         outlet.about(call)
-        asking = gathering.Gathering(asker, parked) if is_modern else asks.Asking(asker, outlet)
+        asking: asks.Asking | gathering.Gathering
+        if isinstance(asker, Session):
+            asking = asks.Asking(asker, outlet)
+        else:
+            asking = gathering.Gathering(asker, parked)
         is_parked = False
         try:
             # Whether a client that leaves cancels depends on the era; its outlet knows.

@@ -41,7 +41,7 @@ from mcp_gateway.faces.http import (
 from mcp_gateway.faces.mcp import subscribing
 from mcp_gateway.faces.mcp.messages import Asked, Messages, error_body, unreadable
 from mcp_gateway.faces.mcp.streams import KEEP_ALIVE_S, Said, send_answer, send_event
-from mcp_gateway.gateway import READ_RESOURCE, Ask, Call, Client, Gateway, call_id_text
+from mcp_gateway.gateway import READ_RESOURCE, Call, Client, Gateway, call_id_text
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import (
     Message,
@@ -86,8 +86,6 @@ class Visitor:
     endpoint: str
     client: Client = _CLIENT
     calls: dict[tuple[type, RequestId], Call] = field(default_factory=dict)
-    asked: dict[int, Ask] = field(default_factory=dict)
-    questions: int = 0
 
 
 class ModernHttp:

@@ -75,8 +75,6 @@ class Asker(Protocol):
     endpoint: str
     client: Client
     calls: dict[tuple[type, RequestId], Call]
-    asked: dict[int, Ask]
-    questions: int
 
 
 @dataclass(slots=True)
