@@ -22,6 +22,7 @@ UV_VERSION := 0.13.8
 UV := $(ROOT)/$(TOOLS)/bin/uv
 UV_STAMP := $(TOOLS)/.stamp-uv-$(UV_VERSION)
 BIN := $(ROOT)/$(VENV)/bin
+UI := $(PKG)/ui
 SOURCES := $(shell find $(PKG)/src -name '*.py')
 
 # What a person may say on the command line: make run ARGS="--port 9000", make test ARGS="-k stdio -x".
@@ -56,16 +57,22 @@ help: ## this list
 	@echo '  Options: ARGS="..." for the program or pytest; PYTHON=... to choose the interpreter.'
 
 .PHONY: run
-run: $(VENV)/.stamp-run $(VENV)/.stamp-compiled starter-node ## set up and serve http://127.0.0.1:8085 with the starter servers
+run: ui $(VENV)/.stamp-run $(VENV)/.stamp-compiled starter-node ## set up and serve http://127.0.0.1:8085 with the starter servers
 	@config=$$("$(BIN)"/python $(PKG)/starter/prepare.py) && \
 		exec "$(BIN)"/mcp-gateway serve --config "$$config" $(ARGS)
 
 .PHONY: setup
-setup: $(VENV)/.stamp-dev ## make .venv with everything a developer needs
+setup: ui $(VENV)/.stamp-dev ## make .venv with everything a developer needs
 
 .PHONY: format
 format: $(VENV)/.stamp-dev ## let ruff rewrite what it can
 	@cd $(PKG) && "$(BIN)"/ruff check --fix --quiet . ; "$(BIN)"/ruff format .
+
+.PHONY: ui
+ui: $(UV_STAMP) ## build what browsers load, if it is not built of these sources already
+	@node=$$($(TOOLS)/bin/python $(UI)/build.py --needs) || exit 1; \
+		[ -z "$$node" ] || $(TOOLS)/bin/pip install --quiet --disable-pip-version-check "$$node"
+	@$(TOOLS)/bin/python $(UI)/build.py
 
 .PHONY: check
 check: $(VENV)/.stamp-dev ## linter, formatter, types, import direction
@@ -75,11 +82,11 @@ check: $(VENV)/.stamp-dev ## linter, formatter, types, import direction
 	@cd $(PKG) && "$(BIN)"/lint-imports --no-logo
 
 .PHONY: test
-test: check tests-node tests-clients tests-caddy ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
+test: ui check tests-node tests-clients tests-caddy ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest -m "not long" $(ARGS)
 
 .PHONY: test-full
-test-full: check tests-node tests-clients tests-caddy test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
+test-full: ui check tests-node tests-clients tests-caddy test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest $(ARGS)
 
 # One environment per interpreter; a version that is not on the machine is named, never passed over in silence.
@@ -98,21 +105,22 @@ test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy ## the sui
 	done
 
 .PHONY: conformance
-conformance: $(VENV)/.stamp-dev tests-node ## all of the official MCP conformance suite, against the real gateway and through it
+conformance: ui $(VENV)/.stamp-dev tests-node ## all of the official MCP conformance suite, against the real gateway and through it
 	@cd $(PKG) && REQUIRE_ALL=1 "$(BIN)"/python -m pytest tests/conformance $(ARGS)
 
 .PHONY: chaos
-chaos: $(VENV)/.stamp-dev ## three minutes of every fault at random against the real gateway (ARGS="--seed N --seconds N")
+chaos: ui $(VENV)/.stamp-dev ## three minutes of every fault at random against the real gateway (ARGS="--seed N --seconds N")
 	@cd $(PKG) && "$(BIN)"/python -m tests.chaos $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against the gateway, in one run; table and plot into bench/results
+bench: ui $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against the gateway, in one run; table and plot into bench/results
 	@cd $(PKG) && "$(BIN)"/python -m bench $(ARGS)
 
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
 	rm -rf $(VENV) $(TOOLS) .caddy .venv-3.* .venv-clients-* $(STARTER_NPM)/node_modules \
-		$(TESTS_NPM)/node_modules $(CONFORMANCE_NPM)/node_modules
+		$(TESTS_NPM)/node_modules $(CONFORMANCE_NPM)/node_modules $(UI)/node_modules
+	rm -rf $(PKG)/src/mcp_gateway/faces/ui/static
 	rm -rf $(PKG)/.mypy_cache $(PKG)/.ruff_cache $(PKG)/.pytest_cache $(PKG)/.hypothesis $(PKG)/.import_linter_cache $(PKG)/dist
 	find $(PKG) -name __pycache__ -type d -prune -exec rm -rf {} +
 

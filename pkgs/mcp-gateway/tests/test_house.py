@@ -25,7 +25,7 @@ PACKAGE: Final = "mcp_gateway"
 # Lowest first; a module may import its own rank and every rank below. The longest matching prefix counts,
 # so `upstream.lifecycle` is pure although `upstream` is not. A module without a rank is a failure.
 RANKS: Final[tuple[tuple[str, ...], ...]] = (
-    ("", "errors", "names", "uris", "clock", "version", "wire"),
+    ("", "errors", "names", "uris", "clock", "version", "visible", "wire"),
     ("catalog", "listed", "shelves", "access", "config", "upstream.lifecycle"),
     ("config.load", "config.secrets", "config.watching", "config.aside"),
     ("upstream", "store"),
@@ -58,6 +58,7 @@ ONLY_IN: Final = {
     "argon2": ("gateway.sign_ins", "cli.keys"),
     "cryptography": ("gateway.parking",),
     "click": ("cli",),
+    "jinja2": ("faces.ui",),
     "rich": ("cli",),
     "watchfiles": ("config.watching",),
     "prometheus_client": ("gateway.metrics",),

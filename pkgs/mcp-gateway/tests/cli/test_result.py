@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_gateway.cli.result import read_result, save, show
-from mcp_gateway.cli.screen import safe
+from mcp_gateway.visible import safe
 
 PNG = base64.b64encode(b"\x89PNG....").decode()
 

@@ -14,14 +14,14 @@ from urllib.parse import urlencode
 
 import pytest
 from argon2 import PasswordHasher
+from mcp_gateway.faces.status import Desk, Person, page, sign_in_page
 from starlette.requests import Request
 
 from mcp_gateway.access.caller import OPERATOR, Right, unlimited
 from mcp_gateway.access.keys import hash_text
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import Visit
-from mcp_gateway.faces.rest import Policy
-from mcp_gateway.faces.status import Desk, Person, page, sign_in_page
+from mcp_gateway.faces.policy import Policy
 from mcp_gateway.gateway.sign_ins import SignIn
 from tests.faces.knocking import check_log, check_problem
 from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway, free_port, hostile, parse_events, until

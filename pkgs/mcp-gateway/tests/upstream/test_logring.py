@@ -11,8 +11,8 @@ from mcp_gateway.upstream.logring import (
     RING_BYTES,
     LogLine,
     LogRing,
-    printable,
 )
+from mcp_gateway.visible import printable
 from tests import canary
 
 

@@ -18,7 +18,8 @@ from mcp_gateway.cli.client import Client, run
 from mcp_gateway.cli.completing import complete_server
 from mcp_gateway.cli.failures import unreachable, unusable
 from mcp_gateway.cli.options import Asked, common
-from mcp_gateway.cli.screen import Table, clock_time, duration, safe, say, size
+from mcp_gateway.cli.screen import Table, clock_time, duration, say, size
+from mcp_gateway.visible import safe
 
 PAGE: Final = 500  # the most that one request answers
 NEWEST: Final = 50  # a screen

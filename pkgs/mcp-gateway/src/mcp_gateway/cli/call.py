@@ -21,7 +21,8 @@ from mcp_gateway.cli.flags import arguments_of, command_of, flags_of
 from mcp_gateway.cli.options import Asked, common
 from mcp_gateway.cli.progress import Progress
 from mcp_gateway.cli.result import read_result, save, show
-from mcp_gateway.cli.screen import safe, say, say_json
+from mcp_gateway.cli.screen import say, say_json
+from mcp_gateway.visible import safe
 from mcp_gateway.wire.envelope import read_members
 
 _ARTIFACT: Final = re.compile("/api/artifacts/[A-Za-z0-9_-]+")

@@ -20,7 +20,8 @@ from yarl import URL
 
 from mcp_gateway.cli.failures import Failure, failure_of, lost, unreachable, unusable
 from mcp_gateway.cli.options import KEY_VARIABLE, Asked
-from mcp_gateway.cli.screen import safe, say
+from mcp_gateway.cli.screen import say
+from mcp_gateway.visible import safe
 
 CONNECT_S: Final = 5.0
 ANSWER_S: Final = 30.0  # of a request that reads or switches something

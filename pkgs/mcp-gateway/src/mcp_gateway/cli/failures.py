@@ -11,8 +11,8 @@ from typing import IO, Any, Final
 
 import click
 
-from mcp_gateway.cli.screen import safe
 from mcp_gateway.errors import Kind
+from mcp_gateway.visible import safe
 
 
 class Exit(IntEnum):

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import click
 
-from mcp_gateway.cli.screen import first_line, safe
+from mcp_gateway.cli.screen import first_line
+from mcp_gateway.visible import safe
 
 MAX_FLAGS: Final = 500  # more is no form a person fills in
 MAX_CHOICES: Final = 50

@@ -18,9 +18,10 @@ import click
 from mcp_gateway.cli.clients import Found, NotRead, address, read_servers, speaks_to
 from mcp_gateway.cli.failures import Exit, unusable
 from mcp_gateway.cli.options import DEFAULT_URL, Asked, common
-from mcp_gateway.cli.screen import safe, say, say_json
+from mcp_gateway.cli.screen import say, say_json
 from mcp_gateway.config import load
 from mcp_gateway.config.model import slug
+from mcp_gateway.visible import safe
 
 FILE_BYTES_MAX: Final = 64 << 20  # Claude Code keeps its history beside its servers
 

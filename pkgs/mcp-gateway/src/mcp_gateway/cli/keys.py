@@ -21,8 +21,9 @@ from mcp_gateway.cli.completing import complete_server, complete_tool
 from mcp_gateway.cli.failures import Failure, unusable
 from mcp_gateway.cli.grouping import ListByDefault
 from mcp_gateway.cli.options import Asked, common
-from mcp_gateway.cli.screen import Table, clock_time, safe, say
+from mcp_gateway.cli.screen import Table, clock_time, say
 from mcp_gateway.errors import Kind
+from mcp_gateway.visible import safe
 
 if TYPE_CHECKING:
     from mcp_gateway.config.model import Config

@@ -9,7 +9,8 @@ from mcp_gateway.cli.client import Client, run, segment
 from mcp_gateway.cli.completing import complete_server
 from mcp_gateway.cli.failures import unreachable
 from mcp_gateway.cli.options import Asked, common
-from mcp_gateway.cli.screen import safe, say, say_json
+from mcp_gateway.cli.screen import say, say_json
+from mcp_gateway.visible import safe
 
 
 @click.command()

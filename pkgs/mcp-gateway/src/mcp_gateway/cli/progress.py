@@ -9,7 +9,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from mcp_gateway.cli.screen import first_line, safe, say
+from mcp_gateway.cli.screen import first_line, say
+from mcp_gateway.visible import safe
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

@@ -8,7 +8,8 @@ import click
 from mcp_gateway.cli.client import run
 from mcp_gateway.cli.failures import Failure, Unusable
 from mcp_gateway.cli.options import Asked, common
-from mcp_gateway.cli.screen import safe, say, say_json
+from mcp_gateway.cli.screen import say, say_json
+from mcp_gateway.visible import safe
 
 
 @click.command()

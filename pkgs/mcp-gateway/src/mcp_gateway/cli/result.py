@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from mcp_gateway.cli.failures import unusable
-from mcp_gateway.cli.screen import safe, say, size
+from mcp_gateway.cli.screen import say, size
+from mcp_gateway.visible import safe
 from mcp_gateway.wire.envelope import read_members
 
 

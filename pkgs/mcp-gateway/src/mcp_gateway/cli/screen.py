@@ -15,16 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mcp_gateway.upstream.logring import printable
+from mcp_gateway.visible import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Beyond what a log line may not hold: line and paragraph marks, half characters, invisible letters.
-_INVISIBLE: Final = re.compile(
-    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2028\u2029\u2060-\u206f\u3164\ufeff\uffa0"
-    "\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
-)
 # Inside the strings of a JSON text; the rest of what is unsafe cannot stand there unescaped.
 _ACTING: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _WIDE: Final = 100_000  # a pipe has no width; nothing is cut or folded for one
@@ -40,18 +35,6 @@ STATE_STYLES: Final[Mapping[str, str]] = {
     "off": "dim",
     "idle": "dim",
 }
-
-
-def safe(text: str, *, lines: bool = True) -> str:
-    """The text with everything visible; its line breaks stay where `lines` may."""
-    if lines:
-        return "\n".join(safe(line, lines=False) for line in text.replace("\r\n", "\n").split("\n"))
-    return _INVISIBLE.sub(_escaped, printable(text))
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def first_line(value: object) -> str:

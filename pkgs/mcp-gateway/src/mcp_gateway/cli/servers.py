@@ -10,7 +10,8 @@ from mcp_gateway.cli.client import run, segment
 from mcp_gateway.cli.completing import complete_server
 from mcp_gateway.cli.grouping import ListByDefault
 from mcp_gateway.cli.options import Asked, common
-from mcp_gateway.cli.screen import Table, clock_time, facts, safe, say, say_json
+from mcp_gateway.cli.screen import Table, clock_time, facts, say, say_json
+from mcp_gateway.visible import safe
 
 
 @click.group(cls=ListByDefault)

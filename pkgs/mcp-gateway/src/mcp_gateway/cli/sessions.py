@@ -8,7 +8,8 @@ from mcp_gateway.cli.client import run, segment
 from mcp_gateway.cli.completing import complete_session
 from mcp_gateway.cli.grouping import ListByDefault
 from mcp_gateway.cli.options import Asked, common
-from mcp_gateway.cli.screen import Table, clock_time, safe, say, say_json
+from mcp_gateway.cli.screen import Table, clock_time, say, say_json
+from mcp_gateway.visible import safe
 
 
 @click.group(cls=ListByDefault)

@@ -11,7 +11,8 @@ from mcp_gateway.cli.failures import unusable
 from mcp_gateway.cli.flags import flags_of
 from mcp_gateway.cli.grouping import ListByDefault
 from mcp_gateway.cli.options import Asked, common
-from mcp_gateway.cli.screen import Table, facts, first_line, safe, say, say_json
+from mcp_gateway.cli.screen import Table, facts, first_line, say, say_json
+from mcp_gateway.visible import safe
 
 _HINTS = {
     "readOnlyHint": "reads only",

@@ -67,8 +67,10 @@ _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")  # they change nothing here
 # What anybody may ask: whether the gateway is there, and the form to sign in with. Exact, as sent.
 PUBLIC: Final = frozenset(
     {(method, path) for method in ("GET", "HEAD") for path in (b"/health", b"/ready", b"/")}
-    | {("POST", b"/api/sign-in"), ("POST", b"/ui/sign-in"), ("POST", b"/ui/sign-out")}
+    | {("POST", b"/api/sign-in")}
 )
+# Pages let nobody in to say so with a form, each by its policy; below lies nothing that a program calls.
+_PAGES: Final = b"/ui/"
 CODE_HEADER: Final = b"mcp-gateway-code"
 _BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 _USUAL_PORT: Final = {"http": 80, "https": 443}
@@ -205,7 +207,7 @@ class Edge:
             _check_sender(visit)
             signed_in = self._gateway.sign_ins.caller(sign_in, caller)
             return replace(visit, caller=signed_in, sign_in=sign_in, known=caller)
-        if caller is NOBODY and (visit.method, visit.path) not in PUBLIC:
+        if caller is NOBODY and not is_public(visit.method, visit.path):
             raise unauthenticated("This needs an API key, or to be signed in")
         return replace(visit, caller=caller)
 
@@ -304,6 +306,11 @@ def _check_sender(visit: Visit) -> None:
             "it has the cookie of a browser and neither Origin nor Sec-Fetch-Site, which browsers send; "
             "programs use an API key"
         )
+
+
+def is_public(method: str, path: bytes) -> bool:
+    """Whether anybody gets to the route, whatever it asks for then."""
+    return (method, path) in PUBLIC or path.startswith(_PAGES)
 
 
 def is_loopback_host(headers: Headers) -> bool:

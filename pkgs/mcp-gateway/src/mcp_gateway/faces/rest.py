@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -19,15 +18,16 @@ from starlette.routing import Match, Route
 
 from mcp_gateway import clock
 from mcp_gateway.access.caller import Right
-from mcp_gateway.access.policy import require
 from mcp_gateway.catalog import api_list
 from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
-from mcp_gateway.faces.http import MISTAKE, Visit, error_headers, problem_document, require_json
+from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document, require_json
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
+from mcp_gateway.faces.policy import ADMIN, CALL, MINE, OPERATE, PUBLIC, READ, Let, policies, visit_of
+from mcp_gateway.faces.ui import routes as ui
 from mcp_gateway.gateway import CallQuery, Gateway
 from mcp_gateway.gateway.events import changes
 from mcp_gateway.version import VERSION
@@ -93,63 +93,9 @@ class CallExport(CallFilter):
     limit: Annotated[int | None, Field(ge=1)] = None
 
 
-def visit_of(request: Request) -> Visit:
-    visit: Visit = request.scope["mcp_gateway.visit"]
-    return visit
-
-
 def tool_path(request: Request) -> tuple[str, str]:
     """Server and tool from the path as it was sent: a name may hold any character, encoded once."""
     return calls.split_path(visit_of(request).path)
-
-
-Let = Annotated[Visit, Depends(visit_of)]
-
-
-_OF_A_FRESH_SIGN_IN: Final = frozenset({Right.EXEC, Right.ADMIN})
-
-
-class Policy:
-    """What a route asks for: one of the rights, or nothing where it is public. Every route has one."""
-
-    def __init__(self, rights: tuple[Right, ...]) -> None:
-        self.rights = rights
-
-    async def __call__(self, request: Request) -> None:
-        if self.rights:
-            visit = visit_of(request)
-            if visit.sign_in is not None and _OF_A_FRESH_SIGN_IN.issuperset(self.rights):
-                sign_in.require_fresh(visit)
-            require(visit.caller, *self.rights)
-
-
-def needs(*rights: Right) -> Any:
-    """A route's policy; checked before its body is read."""
-    return Depends(Policy(rights))
-
-
-PUBLIC: Final = needs()
-READ: Final = needs(Right.READ)
-MINE: Final = needs(Right.READ, Right.CALL)  # what belongs to the caller, whichever of the rights made it
-CALL: Final = needs(Right.CALL)
-OPERATE: Final = needs(Right.OPERATE)
-ADMIN: Final = needs(Right.ADMIN)
-
-
-def policies(app: FastAPI) -> dict[tuple[str, str], tuple[Right, ...]]:
-    """The rights that each route asks for, one of them, by method and path.
-
-    Raises:
-        LookupError: a route has no policy; such a house does not open.
-    """
-    found: dict[tuple[str, str], tuple[Right, ...]] = {}
-    for route in app.routes:
-        dependencies = route.dependant.dependencies if isinstance(route, APIRoute) else []
-        policy = next((one.call for one in dependencies if isinstance(one.call, Policy)), None)
-        if policy is None or not isinstance(route, APIRoute):
-            raise LookupError(f"the route {route} has no policy")
-        found |= {(method, route.path): policy.rights for method in route.methods or ()}
-    return found
 
 
 ToolPath = Annotated[tuple[str, str], Depends(tool_path)]
@@ -185,6 +131,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sessions(app, gateway, sessions)
     _add_sign_in(app, gateway)
     _add_keys(app, gateway)
+    ui.add(app, gateway)
     app.rights = policies(app)
     return app
 
@@ -256,10 +203,6 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/openapi.json", dependencies=[MINE], include_in_schema=False)
     async def openapi(_visit: Let) -> Response:
         return json_response(app.openapi())
-
-    @app.get("/", dependencies=[PUBLIC], include_in_schema=False)
-    async def page(visit: Let) -> Response:
-        return sign_in.page(gateway, visit)
 
     @app.get(
         "/api/events",
@@ -554,14 +497,6 @@ def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:
     async def signing_out(visit: Let) -> Response:
         """What was signed in with the cookie is over; without one nothing happens."""
         return Response(status_code=204, headers=sign_in.sign_out(gateway, visit, "rest"))
-
-    @app.post("/ui/sign-in", dependencies=[PUBLIC], include_in_schema=False)
-    async def sign_in_form(visit: Let, request: Request) -> Response:
-        return await sign_in.form(gateway, request, visit, await _bytes(request, sign_in.FORM_BYTES))
-
-    @app.post("/ui/sign-out", dependencies=[PUBLIC], include_in_schema=False)
-    async def sign_out_form(visit: Let) -> Response:
-        return sign_in.out(gateway, visit)
 
 
 def _add_keys(app: FastAPI, gateway: Gateway) -> None:

@@ -1,25 +1,21 @@
 """Signing in and out, for programs as JSON and for people as a form, and who one is then.
 
-Translation only: the cookie is `cookies.py`, what it means `gateway/sign_ins.py`, the look `status.py`.
+Translation only: the cookie is `cookies.py`, what it means `gateway/sign_ins.py`, the look `ui/signing.py`.
 """
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
 
 from mcp_gateway import clock
-from mcp_gateway.access.caller import NOBODY, Caller, Right
+from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import cookies, status
-from mcp_gateway.faces.edge import CODE_HEADER, is_loopback_host
+from mcp_gateway.faces import cookies
+from mcp_gateway.faces.edge import CODE_HEADER
 from mcp_gateway.faces.http import (
     Visit,
-    error_headers,
-    unauthenticated,
 )
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.gateway.keys import scopes_of
@@ -117,89 +113,15 @@ def require_fresh(visit: Visit) -> None:
         )
 
 
-# The page
-
-
-def page(gateway: Gateway, visit: Visit) -> Response:
-    """What is at `/`: the servers, or the form to sign in with.
+def read_attempt(fields: Mapping[str, str]) -> tuple[Way, str]:
+    """What a form says: the way, and the secret.
 
     Raises:
-        GatewayError: `unauthenticated` for a program that nobody is known by.
+        GatewayError: `invalid`.
     """
-    if visit.caller is NOBODY and b"text/html" not in visit.headers.get(b"accept", b"").lower():
-        raise unauthenticated("This needs an API key, or to be signed in")
-    return _page(gateway, visit)
-
-
-async def form(gateway: Gateway, request: Request, visit: Visit, body: bytes) -> Response:
-    """The form's answer: the page, or the form again with the reason."""
-    tried: Way | None = None
     try:
-        tried, secret = _read_form(visit.headers, body)
-        _, headers = await sign_in(gateway, request, visit, (tried, secret), "ui")
-    except GatewayError as problem:
-        return _page(gateway, visit, problem, tried)
-    return Response(status_code=303, headers={"location": "/", **headers})
-
-
-def out(gateway: Gateway, visit: Visit) -> Response:
-    return Response(status_code=303, headers={"location": "/", **sign_out(gateway, visit, "ui")})
-
-
-def _read_form(headers: Mapping[bytes, bytes], body: bytes) -> tuple[Way, str]:
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if kind != _FORM_TYPE:
-        raise GatewayError(Kind.INVALID, f"The form must be sent as {_FORM_TYPE.decode()}", status=415)
-    try:
-        fields = parse_qs(
-            body.decode("ascii"), keep_blank_values=True, max_num_fields=_FORM_FIELDS, errors="strict"
-        )
-        given = {name: values[0] for name, values in fields.items() if name in Attempt.model_fields}
-        return Attempt.model_validate(given).told()
+        return Attempt.model_validate(
+            {name: text for name, text in fields.items() if name in Attempt.model_fields}
+        ).told()
     except ValueError:
         raise GatewayError(Kind.INVALID, "The form was not filled in as it is meant to be") from None
-
-
-def _page(
-    gateway: Gateway, visit: Visit, problem: GatewayError | None = None, tried: Way | None = None
-) -> Response:
-    """The page that fits whoever looks at it, with what went wrong just now."""
-    caller = visit.caller
-    ways: tuple[Way, ...] = ("password", "code") if gateway.sign_ins.has_password else ("code",)
-    desk = status.Desk(ways, problem.detail if problem else None, tried, _is_readable(visit))
-    if caller is NOBODY:
-        return _html(status.sign_in_page(desk), problem or unauthenticated("Nobody is signed in"))
-    # Who may not operate has nothing to add administration to.
-    may_rise = Right.OPERATE in _known(visit).everywhere or visit.sign_in is not None
-    body = status.page(
-        gateway.list_servers(caller) if Right.READ in caller.rights else None,
-        gateway.warnings() if Right.OPERATE in caller.everywhere else (),
-        _person(gateway, visit),
-        desk if may_rise else None,
-    )
-    return _html(body, problem)
-
-
-def _html(body: str, problem: GatewayError | None) -> Response:
-    if problem is None:
-        return HTMLResponse(body, headers=status.HEADERS)
-    more = {name.decode(): value.decode() for name, value in error_headers(problem)}
-    return HTMLResponse(body, problem.status, {**status.HEADERS, **more})
-
-
-def _person(gateway: Gateway, visit: Visit) -> status.Person:
-    caller, sign_in, sign_ins = visit.caller, visit.sign_in, gateway.sign_ins
-    return status.Person(
-        caller.id,
-        caller.name,
-        is_guarded=gateway.is_guarded,
-        signed_in_s=None if sign_in is None else sign_ins.age(sign_in),
-        elevated_s=0.0 if sign_in is None else sign_ins.elevated_for(sign_in),
-        # Another way than last time would make another caller of who is nobody by other proof.
-        way=None if sign_in is None or sign_in.adds else sign_in.way,
-    )
-
-
-def _is_readable(visit: Visit) -> bool:
-    """Whether others on the way can read what is sent."""
-    return not visit.is_secure and not is_loopback_host(visit.headers)

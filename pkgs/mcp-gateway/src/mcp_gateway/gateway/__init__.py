@@ -626,10 +626,17 @@ class Gateway:
 
     # Feeds and the end
 
-    def open_feed(self, caller: Caller, kinds: frozenset[str] | None = None) -> Feed:
+    def open_feed(
+        self, caller: Caller, kinds: frozenset[str] | None = None, *, is_lossy: bool = False
+    ) -> Feed:
+        """What changes, as far as the caller may know; see `Feed`.
+
+        Raises:
+            GatewayError: `busy` when there are too many.
+        """
         require(caller, Right.READ, Right.CALL, Right.OPERATE)
         shown = None if _operates(caller) else self._shown_to(caller)
-        feed = self.events.open_feed(kinds, caller.id, shown)
+        feed = self.events.open_feed(kinds, caller.id, shown, is_lossy=is_lossy)
         if feed is None:
             raise GatewayError(Kind.BUSY, "Too many live feeds are open", retry_after_s=5.0)
         return feed

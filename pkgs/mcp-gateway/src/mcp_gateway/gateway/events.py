@@ -32,12 +32,19 @@ Shown = Callable[[str, dict[str, Any]], dict[str, Any] | None]
 class Feed:
     """One reader's queue. Iterate it; it ends when it was too slow or the gateway stops.
 
-    `owner` is a caller's id; `shown` makes of a change's kind and facts what its reader may know.
+    `owner` is a caller's id; `shown` makes of a change's kind and facts what its reader may know. One that
+    `is_lossy` forgets the oldest instead of ending: for who shows how things are, and not what happened.
     """
 
     def __init__(
-        self, kinds: frozenset[str] | None, owner: str, shown: Shown | None, patience: Patience
+        self,
+        kinds: frozenset[str] | None,
+        owner: str,
+        shown: Shown | None,
+        patience: Patience,
+        is_lossy: bool = False,
     ) -> None:
+        self._is_lossy = is_lossy
         self.kinds = kinds
         self.owner = owner
         self.shown = shown
@@ -47,7 +54,10 @@ class Feed:
 
     def put(self, change: Change) -> None:
         if len(self._unread) >= MAX_UNREAD:
-            self.end()
+            if self._is_lossy:
+                self._unread.popleft()
+            else:
+                self.end()
         if not self._over:
             self._unread.append(change)
             self._bell.ring()
@@ -61,6 +71,12 @@ class Feed:
         kinds = {change.kind for change in self._unread}
         self._unread.clear()
         return kinds
+
+    def take(self) -> list[Change]:
+        """All that is unread."""
+        changes = list(self._unread)
+        self._unread.clear()
+        return changes
 
     def end(self) -> None:
         self._over = True
@@ -107,12 +123,17 @@ class Events:
                 feed.put(Change(kind, encode(part)))
 
     def open_feed(
-        self, kinds: frozenset[str] | None = None, owner: str = "", shown: Shown | None = None
+        self,
+        kinds: frozenset[str] | None = None,
+        owner: str = "",
+        shown: Shown | None = None,
+        *,
+        is_lossy: bool = False,
     ) -> Feed | None:
         """A new reader's feed of these kinds (None: all), or None when there are too many."""
         if len(self._feeds) >= MAX_FEEDS or sum(feed.owner == owner for feed in self._feeds) >= MAX_OF_ONE:
             return None
-        feed = Feed(kinds, owner, shown, self._patience)
+        feed = Feed(kinds, owner, shown, self._patience, is_lossy)
         if self.is_over:
             feed.end()
         self._feeds.add(feed)

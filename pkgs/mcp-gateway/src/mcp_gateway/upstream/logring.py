@@ -12,6 +12,7 @@ from typing import Final
 
 from mcp_gateway import clock
 from mcp_gateway.upstream.disguises import disguises
+from mcp_gateway.visible import printable
 
 RING_BYTES: Final = 256 * 1024
 LINE_BYTES: Final = 8 * 1024  # a longer line is cut; what was cut is counted in the line itself
@@ -22,20 +23,6 @@ SECRET_MIN_CHARS: Final = 6
 REDACTED: Final = "•••"
 # Values that are looked for, those of now and of before: each line costs a search for each of their forms.
 GUARDED_MAX: Final = 50
-
-# C0 and C1 controls except tab, and the marks that reorder text on a screen (Trojan Source).
-_UNSAFE: Final = {
-    **{code: f"\\x{code:02x}" for code in (*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0))},
-    **{
-        code: f"\\u{code:04x}"
-        for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-    },
-}
-
-
-def printable(text: str) -> str:
-    """The text with everything visible that would act on a terminal or reorder a line."""
-    return text.translate(_UNSAFE)
 
 
 @dataclass(frozen=True, slots=True)

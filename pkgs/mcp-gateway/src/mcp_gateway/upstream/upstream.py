@@ -52,7 +52,7 @@ from mcp_gateway.upstream.lifecycle import (
 from mcp_gateway.upstream.link import Link
 from mcp_gateway.upstream.listing import MAX_REMARKS, read_list, read_tools
 from mcp_gateway.upstream.loglevel import LogLevel
-from mcp_gateway.upstream.logring import LogRing, printable
+from mcp_gateway.upstream.logring import LogRing
 from mcp_gateway.upstream.offered import Offered, fetched
 from mcp_gateway.upstream.opening import NotUnderstood, open_server
 from mcp_gateway.upstream.opening import Opened as Opening
@@ -63,6 +63,7 @@ from mcp_gateway.upstream.sse import SseLink
 from mcp_gateway.upstream.stance import SHARED, SHARED_STANCE, Scope, Stance
 from mcp_gateway.upstream.stdio import StdioLink
 from mcp_gateway.upstream.subscribing import Accepted, Subscribing, promise_of
+from mcp_gateway.visible import printable
 from mcp_gateway.wire.envelope import Params
 from mcp_gateway.wire.revisions import Era, modern_meta
 

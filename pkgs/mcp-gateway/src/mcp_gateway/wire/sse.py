@@ -1,9 +1,10 @@
 """Event streams (WHATWG HTML, section 9.2): encoding of what we send, decoding of what servers send.
 
-What we send is one line of JSON, so an event is one `data:` field; a stray carriage return, legal between
-JSON tokens and a line end to an event stream, becomes a blank.
+What we send to programs is one line of JSON, so an event is one `data:` field; a stray carriage return,
+legal between JSON tokens and a line end to an event stream, becomes a blank.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -25,6 +26,11 @@ def event(data: bytes, name: str | None = None, event_id: str | None = None) -> 
     if event_id is not None:
         head += b"id: %b\n" % event_id.encode()
     return b"%bdata: %b\n\n" % (head, data)
+
+
+def text_event(text: str) -> bytes:
+    """One event without a name, whose data is a text of any number of lines, such as HTML."""
+    return "".join(f"data: {line}\n" for line in re.split("\r\n|\r|\n", text)).encode() + b"\n"
 
 
 # --- reading

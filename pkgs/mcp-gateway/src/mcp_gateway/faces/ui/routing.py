@@ -1,0 +1,93 @@
+"""Routes of pages: each with its rights, like every route, and with failures as people can read them.
+
+The edge lets everybody under `/ui/` in, as nobody if it must; who is nobody then sees the form to sign in
+with, in the place of the page.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from mcp_gateway.access.caller import NOBODY
+from mcp_gateway.errors import GatewayError, Kind
+from mcp_gateway.faces.http import Visit
+from mcp_gateway.faces.ui.render import Renderer, is_htmx
+from mcp_gateway.faces.ui.signing import sign_in_page
+
+FORM_BYTES: Final = 64 * 1024
+FORM_FIELDS: Final = 5_100  # a bulk of tools, and what goes with it
+_FORM_TYPE: Final = b"application/x-www-form-urlencoded"
+
+
+def router_of(renderer: Renderer) -> APIRouter:
+    """A router whose routes answer with pages when something is wrong."""
+
+    class PageRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def handled(request: Request) -> Response:
+                visit: Visit = request.scope["mcp_gateway.visit"]
+                try:
+                    return await handle(request)
+                except GatewayError as problem:
+                    return _failed(renderer, visit, problem)
+                except RequestValidationError as error:
+                    first = error.errors()[0]
+                    place = ".".join(str(part) for part in first["loc"])
+                    return _failed(renderer, visit, GatewayError(Kind.INVALID, f"{place}: {first['msg']}"))
+
+            return handled
+
+    return APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+def _failed(renderer: Renderer, visit: Visit, problem: GatewayError) -> Response:
+    # Of a page only: whoever watches something live, or clicked, is told and comes back by themselves.
+    wants_page = b"text/html" in visit.headers.get(b"accept", b"").lower() and not is_htmx(visit)
+    if visit.caller is NOBODY and problem.kind is Kind.UNAUTHENTICATED and wants_page:
+        return sign_in_page(renderer, visit)
+    return renderer.failed(visit, problem)
+
+
+async def read_form(request: Request, limit: int = FORM_BYTES) -> list[tuple[str, str]]:
+    """The fields of a form, in their order.
+
+    Raises:
+        GatewayError: `invalid`; `unauthenticated` when the person is not let in any more.
+    """
+    visit: Visit = request.scope["mcp_gateway.visit"]
+    kind = visit.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind != _FORM_TYPE:
+        raise GatewayError(Kind.INVALID, f"The form must be sent as {_FORM_TYPE.decode()}", status=415)
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise GatewayError(Kind.INVALID, f"The form is larger than {limit} bytes", status=413)
+    visit.require_current(visit.caller)
+    try:
+        return parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, max_num_fields=FORM_FIELDS, errors="strict"
+        )
+    except ValueError:
+        raise GatewayError(Kind.INVALID, "The form was not filled in as it is meant to be") from None
+
+
+def back(request: Request, fallback: str) -> Response:
+    """Where a form without scripts leads: to the page that it stood on."""
+    visit: Visit = request.scope["mcp_gateway.visit"]
+    referrer = urlsplit(visit.headers.get(b"referer", b"").decode("latin-1"))
+    here = referrer.path if referrer.netloc == visit.headers.get(b"host", b"").decode("latin-1") else ""
+    return Response(status_code=303, headers={"location": own_path(here) or fallback})
+
+
+def own_path(text: str) -> str | None:
+    """A path of our own pages as it may stand in a Location header, or None for anything else."""
+    is_ours = text == "/" or text.startswith("/ui/")
+    return text if is_ours and text.isascii() and text.isprintable() and "\\" not in text else None

@@ -1,0 +1,124 @@
+// What every page has: times that move, buttons that copy, notices that go. Finds its work by data attributes,
+// also in what htmx has put in since.
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const day = new Intl.DateTimeFormat(undefined, {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
+
+/** A length of time with its two largest units, as `span` of render.py writes it. */
+export function span(seconds) {
+  let left = Math.max(0, Math.round(seconds));
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  for (let at = 0; at < units.length; at += 1) {
+    const [unit, length] = units[at];
+    if (left >= length) {
+      const next = units[at + 1];
+      const rest = next ? Math.floor((left % length) / next[1]) : 0;
+      const whole = Math.floor(left / length);
+      return rest ? `${whole} ${unit} ${rest} ${next[0]}` : `${whole} ${unit}`;
+    }
+  }
+  return "0 s";
+}
+
+// Deadlines by this machine's own clock, which need not agree with the gateway's.
+const deadlines = new WeakMap();
+
+/** Writes times in the reader's zone, and what is left or has passed, once a second. */
+function tellTimes(root = document) {
+  for (const time of root.querySelectorAll("time[data-at]")) {
+    const at = new Date(Number(time.dataset.at) * 1000);
+    const text = Date.now() - at < 72_000_000 ? clock.format(at) : day.format(at);
+    if (time.textContent !== text) {
+      time.textContent = text;
+      time.title = at.toString();
+    }
+  }
+  const now = performance.now() / 1000;
+  for (const [attribute, sign] of [["left", -1], ["since", 1]]) {
+    for (const element of root.querySelectorAll(`[data-${attribute}]`)) {
+      const said = element.dataset[attribute];
+      let known = deadlines.get(element);
+      if (known?.said !== said) {
+        known = { said, at: now - sign * Number(said) };
+        deadlines.set(element, known);
+      }
+      const text = span(sign * (now - known.at));
+      if (element.textContent !== text) {
+        element.textContent = text;
+      }
+    }
+  }
+}
+
+/** Says something over the page, as `_said.html` does. */
+export function say(text, tone = "good") {
+  const notice = document.createElement("div");
+  notice.className = "notice";
+  notice.dataset.tone = tone;
+  const words = document.createElement("div");
+  words.textContent = text;
+  notice.append(words);
+  document.getElementById("said").replaceChildren(notice);
+}
+
+async function copy(button) {
+  const source = button.dataset.copy
+    ? document.getElementById(button.dataset.copy)
+    : button.closest("[data-copied]").querySelector("pre, code");
+  const text = source.value ?? source.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    say("Copied");
+  } catch {
+    // Without https there is no clipboard; the selected text can be copied by hand.
+    getSelection().selectAllChildren(source);
+    say("Selected; copy it with Ctrl+C", "uneasy");
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-dismiss], [data-copy], [data-copied] button");
+  if (!button) {
+    return;
+  }
+  if ("dismiss" in button.dataset) {
+    button.closest(".notice").remove();
+  } else {
+    copy(button);
+  }
+});
+
+// A menu is left by choosing, by clicking elsewhere and by Escape.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) {
+      menu.open = false;
+    }
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  }
+});
+
+// Who shows what is, says when that may not be so any more.
+const live = document.querySelector("[data-live]");
+if (live) {
+  live.addEventListener("htmx:sse:error", () => document.body.setAttribute("data-lost", ""));
+  live.addEventListener("htmx:sse:after:connection", () => document.body.removeAttribute("data-lost"));
+}
+document.addEventListener("htmx:error", () => say("The gateway could not be reached", "bad"));
+
+tellTimes();
+setInterval(tellTimes, 1000);
+document.addEventListener("htmx:after:swap", () => tellTimes());
