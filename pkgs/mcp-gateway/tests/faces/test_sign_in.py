@@ -20,7 +20,7 @@ from mcp_gateway.access.caller import OPERATOR, Right, unlimited
 from mcp_gateway.access.keys import hash_text
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import Visit
-from mcp_gateway.faces.rest import Policy
+from mcp_gateway.faces.routing import Policy
 from mcp_gateway.faces.status import Desk, Person, page, sign_in_page
 from mcp_gateway.gateway.sign_ins import SignIn
 from tests.faces.knocking import check_log, check_problem

@@ -6,12 +6,11 @@ are described in the document all the same.
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -19,20 +18,34 @@ from starlette.routing import Match, Route
 
 from mcp_gateway import clock
 from mcp_gateway.access.caller import Right
-from mcp_gateway.access.policy import require
 from mcp_gateway.catalog import api_list
 from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
-from mcp_gateway.faces.http import MISTAKE, Visit, error_headers, problem_document, require_json
+from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
+from mcp_gateway.faces.routing import (
+    ADMIN,
+    CALL,
+    MINE,
+    OPERATE,
+    PUBLIC,
+    READ,
+    Let,
+    event_stream,
+    json_response,
+    policies,
+    read_bytes,
+    read_json,
+    visit_of,
+)
 from mcp_gateway.gateway import CallQuery, Gateway
 from mcp_gateway.gateway.events import changes
 from mcp_gateway.version import VERSION
 from mcp_gateway.wire import sse
-from mcp_gateway.wire.envelope import encode, scan_object
+from mcp_gateway.wire.envelope import encode
 
 KEEP_ALIVE_S: Final = 15.0
 LOOK_UP_S: Final = 1.0  # how soon a reader of a log notices that the gateway stops
@@ -93,75 +106,12 @@ class CallExport(CallFilter):
     limit: Annotated[int | None, Field(ge=1)] = None
 
 
-def visit_of(request: Request) -> Visit:
-    visit: Visit = request.scope["mcp_gateway.visit"]
-    return visit
-
-
 def tool_path(request: Request) -> tuple[str, str]:
     """Server and tool from the path as it was sent: a name may hold any character, encoded once."""
     return calls.split_path(visit_of(request).path)
 
 
-Let = Annotated[Visit, Depends(visit_of)]
-
-
-_OF_A_FRESH_SIGN_IN: Final = frozenset({Right.EXEC, Right.ADMIN})
-
-
-class Policy:
-    """What a route asks for: one of the rights, or nothing where it is public. Every route has one."""
-
-    def __init__(self, rights: tuple[Right, ...]) -> None:
-        self.rights = rights
-
-    async def __call__(self, request: Request) -> None:
-        if self.rights:
-            visit = visit_of(request)
-            if visit.sign_in is not None and _OF_A_FRESH_SIGN_IN.issuperset(self.rights):
-                sign_in.require_fresh(visit)
-            require(visit.caller, *self.rights)
-
-
-def needs(*rights: Right) -> Any:
-    """A route's policy; checked before its body is read."""
-    return Depends(Policy(rights))
-
-
-PUBLIC: Final = needs()
-READ: Final = needs(Right.READ)
-MINE: Final = needs(Right.READ, Right.CALL)  # what belongs to the caller, whichever of the rights made it
-CALL: Final = needs(Right.CALL)
-OPERATE: Final = needs(Right.OPERATE)
-ADMIN: Final = needs(Right.ADMIN)
-
-
-def policies(app: FastAPI) -> dict[tuple[str, str], tuple[Right, ...]]:
-    """The rights that each route asks for, one of them, by method and path.
-
-    Raises:
-        LookupError: a route has no policy; such a house does not open.
-    """
-    found: dict[tuple[str, str], tuple[Right, ...]] = {}
-    for route in app.routes:
-        dependencies = route.dependant.dependencies if isinstance(route, APIRoute) else []
-        policy = next((one.call for one in dependencies if isinstance(one.call, Policy)), None)
-        if policy is None or not isinstance(route, APIRoute):
-            raise LookupError(f"the route {route} has no policy")
-        found |= {(method, route.path): policy.rights for method in route.methods or ()}
-    return found
-
-
 ToolPath = Annotated[tuple[str, str], Depends(tool_path)]
-
-
-def json_response(value: Any, status_code: int = 200) -> Response:
-    return Response(encode(value), status_code, media_type="application/json")
-
-
-def event_stream(events: AsyncIterator[bytes]) -> StreamingResponse:
-    headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
-    return StreamingResponse(events, headers=headers)
 
 
 def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
@@ -303,7 +253,7 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
         "/api/servers/{server}", dependencies=[OPERATE], tags=["servers"], summary="Switch a server on or off"
     )
     async def switch_server(visit: Let, server: str, request: Request) -> Response:
-        switch = await _body(request, ServerSwitch)
+        switch = await read_json(request, ServerSwitch)
         return json_response(await gateway.switch_server(visit.caller, server, switch.enabled))
 
     @app.post(
@@ -388,7 +338,7 @@ def _add_tools(app: FastAPI, gateway: Gateway) -> None:
         summary="Switch a tool on or off",
     )
     async def switch_tool(visit: Let, path: ToolPath, request: Request) -> Response:
-        switch = await _body(request, ToolSwitch)
+        switch = await read_json(request, ToolSwitch)
         entry = await gateway.switch_tool(visit.caller, *path, switch.enabled)
         return Response(entry.for_api, media_type="application/json")
 
@@ -537,7 +487,7 @@ def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:
     )
     async def signing_in(visit: Let, request: Request) -> Response:
         """Answers who you are as `GET /api/me` does, and sets a cookie."""
-        attempt = (await _body(request, sign_in.Attempt)).told()
+        attempt = (await read_json(request, sign_in.Attempt)).told()
         facts, headers = await sign_in.sign_in(gateway, request, visit, attempt, "rest")
         answer = json_response(facts)
         answer.headers.update(headers)
@@ -557,7 +507,7 @@ def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:
 
     @app.post("/ui/sign-in", dependencies=[PUBLIC], include_in_schema=False)
     async def sign_in_form(visit: Let, request: Request) -> Response:
-        return await sign_in.form(gateway, request, visit, await _bytes(request, sign_in.FORM_BYTES))
+        return await sign_in.form(gateway, request, visit, await read_bytes(request, sign_in.FORM_BYTES))
 
     @app.post("/ui/sign-out", dependencies=[PUBLIC], include_in_schema=False)
     async def sign_out_form(visit: Let) -> Response:
@@ -572,7 +522,7 @@ def _add_keys(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/api/keys", dependencies=[ADMIN], status_code=201, tags=["callers"], summary="Make an API key")
     async def create_key(visit: Let, request: Request) -> Response:
         """`key` in the answer is shown this once."""
-        asked = await _body(request, NewKey)
+        asked = await read_json(request, NewKey)
         made = await gateway.keys.create(visit.caller, asked.name, asked.scopes, asked.expires)
         return json_response(made, 201)
 
@@ -582,30 +532,3 @@ def _add_keys(app: FastAPI, gateway: Gateway) -> None:
     async def revoke_key(visit: Let, id: str) -> Response:
         await gateway.keys.revoke(visit.caller, id)
         return Response(status_code=204)
-
-
-_BODY_BYTES: Final = 64 * 1024  # of what is sent to switch something
-
-
-_Shape = TypeVar("_Shape", bound=BaseModel)
-
-
-async def _body(request: Request, shape: type[_Shape]) -> _Shape:
-    """A small JSON body, read as strictly as a call's."""
-    require_json(visit_of(request).headers)
-    body = await _bytes(request, _BODY_BYTES)
-    try:
-        return shape.model_validate(scan_object(body))
-    except ValueError as problem:
-        raise RequestValidationError(getattr(problem, "errors", list)()) from None
-
-
-async def _bytes(request: Request, limit: int) -> bytes:
-    parts = bytearray()
-    async for part in request.stream():
-        parts += part
-        if len(parts) > limit:
-            raise GatewayError(Kind.INVALID, f"The body is larger than {limit} bytes", status=413)
-    visit = visit_of(request)
-    visit.require_current(visit.caller)
-    return bytes(parts)
