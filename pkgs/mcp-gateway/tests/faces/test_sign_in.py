@@ -21,7 +21,7 @@ from mcp_gateway.access.caller import OPERATOR, Right, unlimited
 from mcp_gateway.access.keys import hash_text
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import Visit
-from mcp_gateway.faces.policy import Policy
+from mcp_gateway.faces.routing import Policy
 from mcp_gateway.gateway.sign_ins import SignIn
 from tests.faces.knocking import check_log, check_problem
 from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway, free_port, hostile, parse_events, until

@@ -1,7 +1,7 @@
 """S01: every route of every face asks who is there, and for the rights that its policy names.
 
-The table is what the faces declare (`faces.rest.policies`, `faces.asgi.HOT`); what really answers is asked of
-the real command. CVE-2026-48710 (BadHost, the first half of LiteLLM CVE-2026-42271) and nginx-ui
+The table is what the faces declare (`faces.routing.policies`, `faces.asgi.HOT`); what really answers is asked
+of the real command. CVE-2026-48710 (BadHost, the first half of LiteLLM CVE-2026-42271) and nginx-ui
 CVE-2026-33032 (one forgotten MCP endpoint) are its regressions.
 """
 
@@ -15,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 
 from mcp_gateway.access.caller import Right
 from mcp_gateway.config import load
-from mcp_gateway.faces import rest
+from mcp_gateway.faces import rest, routing
 from mcp_gateway.faces.asgi import HOT
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.gateway import Gateway as Inside
@@ -105,7 +105,7 @@ def routes(inside: Inside) -> Routes:
 
 
 def table(app: FastAPI) -> Routes:
-    return rest.policies(app) | {key: tuple(rights) for key, rights in HOT.items()}
+    return routing.policies(app) | {key: tuple(rights) for key, rights in HOT.items()}
 
 
 def filled(path: str) -> str:
@@ -135,7 +135,7 @@ def test_S01_no_route_is_without_a_policy(inside: Inside, routes: Routes) -> Non
         app = rest.build(inside, Sessions())
         add(app)
         with pytest.raises(LookupError, match="policy"):
-            rest.policies(app)
+            routing.policies(app)
 
 
 def test_S01_what_is_not_in_the_table_does_not_answer(gateway: Guarded, routes: Routes) -> None:

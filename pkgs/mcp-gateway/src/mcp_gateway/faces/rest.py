@@ -6,7 +6,7 @@ are described in the document all the same.
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,16 +23,29 @@ from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import calls, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
-from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document, require_json
+from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
-from mcp_gateway.faces.policy import ADMIN, CALL, MINE, OPERATE, PUBLIC, READ, Let, policies, visit_of
+from mcp_gateway.faces.routing import (
+    ADMIN,
+    CALL,
+    MINE,
+    OPERATE,
+    PUBLIC,
+    READ,
+    Let,
+    event_stream,
+    json_response,
+    policies,
+    read_json,
+    visit_of,
+)
 from mcp_gateway.faces.ui import routes as ui
 from mcp_gateway.gateway import CallQuery, Gateway
 from mcp_gateway.gateway.events import changes
 from mcp_gateway.version import VERSION
 from mcp_gateway.wire import sse
-from mcp_gateway.wire.envelope import encode, scan_object
+from mcp_gateway.wire.envelope import encode
 
 KEEP_ALIVE_S: Final = 15.0
 LOOK_UP_S: Final = 1.0  # how soon a reader of a log notices that the gateway stops
@@ -99,15 +112,6 @@ def tool_path(request: Request) -> tuple[str, str]:
 
 
 ToolPath = Annotated[tuple[str, str], Depends(tool_path)]
-
-
-def json_response(value: Any, status_code: int = 200) -> Response:
-    return Response(encode(value), status_code, media_type="application/json")
-
-
-def event_stream(events: AsyncIterator[bytes]) -> StreamingResponse:
-    headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
-    return StreamingResponse(events, headers=headers)
 
 
 def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
@@ -246,7 +250,7 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
         "/api/servers/{server}", dependencies=[OPERATE], tags=["servers"], summary="Switch a server on or off"
     )
     async def switch_server(visit: Let, server: str, request: Request) -> Response:
-        switch = await _body(request, ServerSwitch)
+        switch = await read_json(request, ServerSwitch)
         return json_response(await gateway.switch_server(visit.caller, server, switch.enabled))
 
     @app.post(
@@ -331,7 +335,7 @@ def _add_tools(app: FastAPI, gateway: Gateway) -> None:
         summary="Switch a tool on or off",
     )
     async def switch_tool(visit: Let, path: ToolPath, request: Request) -> Response:
-        switch = await _body(request, ToolSwitch)
+        switch = await read_json(request, ToolSwitch)
         entry = await gateway.switch_tool(visit.caller, *path, switch.enabled)
         return Response(entry.for_api, media_type="application/json")
 
@@ -480,7 +484,7 @@ def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:
     )
     async def signing_in(visit: Let, request: Request) -> Response:
         """Answers who you are as `GET /api/me` does, and sets a cookie."""
-        attempt = (await _body(request, sign_in.Attempt)).told()
+        attempt = (await read_json(request, sign_in.Attempt)).told()
         facts, headers = await sign_in.sign_in(gateway, request, visit, attempt, "rest")
         answer = json_response(facts)
         answer.headers.update(headers)
@@ -507,7 +511,7 @@ def _add_keys(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/api/keys", dependencies=[ADMIN], status_code=201, tags=["callers"], summary="Make an API key")
     async def create_key(visit: Let, request: Request) -> Response:
         """`key` in the answer is shown this once."""
-        asked = await _body(request, NewKey)
+        asked = await read_json(request, NewKey)
         made = await gateway.keys.create(visit.caller, asked.name, asked.scopes, asked.expires)
         return json_response(made, 201)
 
@@ -517,30 +521,3 @@ def _add_keys(app: FastAPI, gateway: Gateway) -> None:
     async def revoke_key(visit: Let, id: str) -> Response:
         await gateway.keys.revoke(visit.caller, id)
         return Response(status_code=204)
-
-
-_BODY_BYTES: Final = 64 * 1024  # of what is sent to switch something
-
-
-_Shape = TypeVar("_Shape", bound=BaseModel)
-
-
-async def _body(request: Request, shape: type[_Shape]) -> _Shape:
-    """A small JSON body, read as strictly as a call's."""
-    require_json(visit_of(request).headers)
-    body = await _bytes(request, _BODY_BYTES)
-    try:
-        return shape.model_validate(scan_object(body))
-    except ValueError as problem:
-        raise RequestValidationError(getattr(problem, "errors", list)()) from None
-
-
-async def _bytes(request: Request, limit: int) -> bytes:
-    parts = bytearray()
-    async for part in request.stream():
-        parts += part
-        if len(parts) > limit:
-            raise GatewayError(Kind.INVALID, f"The body is larger than {limit} bytes", status=413)
-    visit = visit_of(request)
-    visit.require_current(visit.caller)
-    return bytes(parts)
