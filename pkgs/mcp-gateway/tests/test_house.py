@@ -62,6 +62,7 @@ ONLY_IN: Final = {
     "rich": ("cli",),
     "watchfiles": ("config.watching",),
     "prometheus_client": ("gateway.metrics",),
+    "psutil": ("upstream.usage",),
     "sqlite3": ("store",),
     "subprocess": ("upstream.process", "config.secrets"),
     "multiprocessing": (),

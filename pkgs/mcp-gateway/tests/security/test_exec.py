@@ -287,7 +287,7 @@ def test_S21_who_operates_some_tools_does_not_operate_their_server(gateway: Guar
     ):
         check_problem(caller.request(method, path, body), 403, "refused")
     shown = caller.get("/api/servers/good").json()
-    assert not shown.keys() & {"stderr", "pid", "exit", "successor", "links"}
+    assert not shown.keys() & {"stderr", "pid", "exit", "successor", "links", "usage"}
 
 
 def test_S21_who_operates_a_server_operates_nothing_else(gateway: Guarded) -> None:

@@ -240,10 +240,12 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
 
     @app.get("/api/servers", dependencies=[READ], tags=["servers"], summary="All servers with their states")
     async def list_servers(visit: Let) -> Response:
+        await gateway.refresh_usage(visit.caller)
         return json_response({"servers": gateway.list_servers(visit.caller)})
 
     @app.get("/api/servers/{server}", dependencies=[READ], tags=["servers"], summary="One server")
     async def show_server(visit: Let, server: str) -> Response:
+        await gateway.refresh_usage(visit.caller)
         return json_response(gateway.show_server(visit.caller, server))
 
     @app.patch(

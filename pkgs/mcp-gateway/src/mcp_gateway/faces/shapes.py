@@ -99,6 +99,10 @@ SERVER: Final[Shape] = {
         "reason": {"type": ["string", "null"]},
         "attempt": {"type": "integer", "description": "Failures in a row"},
         "since": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "readySince": {
+            "type": ["number", "null"],
+            "description": "Seconds since 1970; null while it is not ready",
+        },
         "nextRetry": {"type": ["number", "null"], "description": "Seconds since 1970"},
         "enabled": {"type": "boolean"},
         "declared": {"type": "boolean", "description": "What the configuration says"},
@@ -135,6 +139,29 @@ SERVER: Final[Shape] = {
             },
         },
         "tools": {"type": "integer"},
+        "toolTokens": {
+            "type": "integer",
+            "description": "An estimate of what the tools that are on take of a model's context: names, "
+            "descriptions and input schemas, at four bytes a token",
+        },
+        "usage": {
+            "type": ["object", "null"],
+            "description": "What the server's processes take, for operators. At most two seconds old; in an "
+            "event as it was last looked at; null where none run here, or none did then",
+            "required": ["memoryBytes", "cpuPercent", "processes", "at"],
+            "properties": {
+                "memoryBytes": {
+                    "type": "integer",
+                    "description": "Resident; what processes share counts once for each",
+                },
+                "cpuPercent": {
+                    "type": ["number", "null"],
+                    "description": "Of one core, since the look before; null at the first",
+                },
+                "processes": {"type": "integer"},
+                "at": {"type": "number", "description": "Seconds since 1970"},
+            },
+        },
         "resources": {"type": "integer"},
         "resourceTemplates": {"type": "integer"},
         "prompts": {"type": "integer"},

@@ -343,8 +343,15 @@ class Gateway:
         return [self._view(caller, up) for up in self.servers.all() if sees_server(caller, up.id)]
 
     def _view(self, caller: Caller, upstream: Upstream) -> dict[str, Any]:
-        seen = self.servers.catalog.seen_by(caller).by_server.get(upstream.id, ())
-        return _trimmed(caller, self.servers.view(upstream), len(seen))
+        return _trimmed(caller, self.servers.view(upstream), self.servers.catalog.seen_by(caller))
+
+    async def refresh_usage(self, caller: Caller) -> None:
+        """Looks at the processes of all servers, for who may see that, unless it was just done.
+
+        What `view`s of servers say of it is of that look from then on.
+        """
+        if Right.OPERATE in caller.rights:
+            await self.servers.usages.refresh()
 
     def has_server(self, caller: Caller, server: str) -> bool:
         require(caller, Right.READ, Right.CALL)
@@ -671,7 +678,7 @@ class Gateway:
 
         def shown(kind: str, facts: dict[str, Any]) -> dict[str, Any] | None:
             if kind == "server" and sees_server(caller, facts["id"]):
-                return _trimmed(caller, facts, len(self.catalog(caller).by_server.get(facts["id"], ())))
+                return _trimmed(caller, facts, self.catalog(caller))
             is_theirs = kind == "call" and facts["caller"] == caller.id
             return facts if is_theirs or kind in LISTS else None
 
@@ -691,16 +698,18 @@ def _narrowed(caller: Caller, query: CallQuery) -> CallQuery:
 
 
 # What a server writes to stderr may be about anybody's calls; the process is its operator's business.
-_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor", "links"})
+_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor", "links", "usage"})
 
 
-def _trimmed(caller: Caller, view: dict[str, Any], tools: int) -> dict[str, Any]:
-    """A server as a caller may see it; `tools` of them are theirs."""
+def _trimmed(caller: Caller, view: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
+    """A server as a caller may see it; `catalog` is what they see of the tools."""
     if _operates(caller):
         return view
-    if has_whole_server(caller, Right.OPERATE, view["id"]):
-        return view | {"tools": tools}
-    return {key: value for key, value in view.items() if key not in _FOR_OPERATORS} | {"tools": tools}
+    server = view["id"]
+    theirs = {"tools": len(catalog.by_server.get(server, ())), "toolTokens": catalog.tokens(server)}
+    if has_whole_server(caller, Right.OPERATE, server):
+        return view | theirs
+    return {key: value for key, value in view.items() if key not in _FOR_OPERATORS} | theirs
 
 
 class _Eras:

@@ -26,6 +26,7 @@ from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.lifecycle import AT_REST, Restart, Start, State, Stop
 from mcp_gateway.upstream.stance import SHARED, Scope, Stance
 from mcp_gateway.upstream.upstream import Surroundings, Upstream
+from mcp_gateway.upstream.usage import Usages
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Servers:
         )
         self.modern: dict[str, dict[str, Raw]] = {}  # capabilities, as they were said in that era; by server
         self.catalog = Catalog()
+        self.usages = Usages(self._children)
 
     def prepare(self, around: Surroundings) -> None:
         """Makes an upstream for every configured server; starts nothing."""
@@ -363,19 +365,26 @@ class Servers:
 
     # Views
 
+    def _children(self) -> dict[int, str]:
+        """The server of every child that runs, of successors and of those that are leaving, too."""
+        return {one.pid: one.id for one in self._owners if one.pid is not None}
+
     def view(self, upstream: Upstream) -> dict[str, Any]:
         """A server as every face shows it. Times are seconds since 1970."""
         life, config = upstream.life, upstream.config
         to_wall = clock.wall_s() - clock.now_s()
         declared, override = config.enabled, self._switches.overrides().get((config.id, None))
         opened, exited = upstream.opened, upstream.last_exit
+        since = round(life.since + to_wall, 3) if life.since else None
+        usage = self.usages.of(config.id, (upstream.pid, *(link.pid for link in self.links.of(config.id))))
         return {
             "id": config.id,
             "title": config.title,
             "state": life.state.value,
             "reason": upstream.reason or None,
             "attempt": life.attempt,
-            "since": round(life.since + to_wall, 3) if life.since else None,
+            "since": since,
+            "readySince": since if life.state is State.READY else None,
             "nextRetry": None if life.retry_at is None else round(life.retry_at + to_wall, 3),
             "enabled": declared if override is None else override,
             "declared": declared,
@@ -386,7 +395,9 @@ class Servers:
             "pid": upstream.pid,
             "successor": self._view_of_successor(config.id),
             "tools": len(self.catalog.by_server.get(config.id, ())),
+            "toolTokens": self.catalog.tokens(config.id),
             **self._others_of(config.id),
+            "usage": None if usage is None else usage.view(),
             "calls": self._calls_of(upstream),
             "links": self.links.view(config.id),
             "lastError": upstream.last_error,

@@ -44,7 +44,6 @@ HEADERS: Final = {
 PACK_FROM_BYTES: Final = 2_048  # below, compressing costs more than it saves
 PACK_LEVEL: Final = 4  # 1 ms for 200 kB, a tenth larger than the best
 _HTMX: Final = b"hx-request"
-_PARTIAL: Final = Markup('<hx-partial hx-target="{}" hx-swap="outerMorph">{}</hx-partial>')
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +83,9 @@ class Renderer:
         return self._environment.get_template(template).render(context)
 
     def parts(self, parts: Iterable[tuple[str, str, Mapping[str, Any]]]) -> str:
-        """What replaces several things on a page: of each its selector, its template and that one's context."""
+        """What replaces several things on a page: of each its selector, its template, that one's context."""
         return "".join(
-            _PARTIAL.format(selector, Markup(self.part(template, **context)))
+            self.part("_part.html", selector=selector, template=template, **context)
             for selector, template, context in parts
         )
 
