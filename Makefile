@@ -116,6 +116,10 @@ chaos: ui $(VENV)/.stamp-dev ## three minutes of every fault at random against t
 bench: ui $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against the gateway, in one run; table and plot into bench/results
 	@cd $(PKG) && "$(BIN)"/python -m bench $(ARGS)
 
+.PHONY: icons
+icons: $(VENV)/.stamp-dev tests-chromium ## draw the PNGs of the icon from its SVG, after a change of that
+	@cd $(PKG) && "$(BIN)"/python -m tests.ui.drawing
+
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
 	rm -rf $(VENV) $(TOOLS) .caddy .venv-3.* .venv-clients-* $(STARTER_NPM)/node_modules \
