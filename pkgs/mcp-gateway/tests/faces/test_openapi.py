@@ -56,10 +56,11 @@ PROMISED = {
     ("POST", "/api/keys"),
     ("DELETE", "/api/keys/{id}"),
     ("GET", "/metrics"),
+    ("GET", "/api/connect"),
 }
 PUBLIC = {("GET", "/health"), ("GET", "/ready"), ("POST", "/api/sign-in")}
 # What only some operations can answer: of a server, of a list of keys, of a disk.
-OF_A_SERVER = {"/api/tools", "/api/resources", "/api/prompts"}
+OF_A_SERVER = {"/api/tools", "/api/resources", "/api/prompts", "/api/connect"}
 MORE = {
     "read_resource": {"409", "502", "503", "504"},
     "get_prompt": {"409", "502", "503", "504"},

@@ -61,6 +61,7 @@ _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
     ("/api/tools", "get"): (404,),  # the server that is asked for
     ("/api/resources", "get"): (404,),
     ("/api/prompts", "get"): (404,),
+    ("/api/connect", "get"): (404,),
     ("/api/tools/{server}/{tool}", "post"): _OF_A_CALL,
     ("/api/resources/{server}", "get"): _OF_A_CALL,
     ("/api/prompts/{server}/{prompt}", "post"): _OF_A_CALL,
@@ -172,6 +173,7 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/keys/{id}", "delete"): {},
     ("/api/sign-in", "post"): _json(ref("Me")),
     ("/api/sign-out", "post"): {},
+    ("/api/connect", "get"): _json(ref("Connect")),
 }
 _PART: Final = {"description": "The range that was asked for", "headers": _WHICH_BYTES}
 # What some routes answer besides.

@@ -410,11 +410,67 @@ CALL_RUNNING: Final[Shape] = {
     "properties": {"id": {"type": "string"}, "state": {"const": "running"}},
 }
 
+_SENTENCES: Final[Shape] = {"type": "array", "items": {"type": "string"}}
+CONNECT: Final[Shape] = {
+    "type": "object",
+    "required": ["urls", "server", "reach", "needsKey", "notes", "clients"],
+    "properties": {
+        "urls": {
+            "type": "object",
+            "required": ["base", "mcp", "sse", "offered"],
+            "properties": {
+                "base": {"type": "string"},
+                "mcp": {"type": ["string", "null"], "description": "Null where MCP is closed"},
+                "sse": {"type": ["string", "null"], "description": "HTTP+SSE, for older clients"},
+                "offered": {**_SENTENCES, "description": "What `url` takes; the first is how you came here"},
+            },
+        },
+        "server": {"type": ["string", "null"]},
+        "reach": {
+            "enum": ["machine", "network", "tailnet", "internet"],
+            "description": "From where the address can be reached at best, as far as it tells",
+        },
+        "needsKey": {"type": "boolean"},
+        "notes": _SENTENCES,
+        "clients": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["id", "name", "works", "sendsKey", "snippets", "notes", "limits"],
+                "properties": {
+                    "id": {"type": "string"},
+                    "name": {"type": "string"},
+                    "works": {"type": "boolean", "description": "At this address, with this gateway"},
+                    "why": {"type": "string", "description": "It does not"},
+                    "sendsKey": {"type": "boolean", "description": "Whether it can send an API key"},
+                    "link": {"type": "string", "description": "Opens the client; holds no key"},
+                    "notes": _SENTENCES,
+                    "limits": _SENTENCES,
+                    "snippets": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["title", "language", "text"],
+                            "properties": {
+                                "title": {"type": "string"},
+                                "language": {"enum": ["json", "toml", "yaml", "sh"]},
+                                "file": {"type": "string", "description": "Where the text belongs"},
+                                "text": {"type": "string"},
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+
 SCHEMAS: Final[dict[str, Shape]] = {
     "Call": CALL,
     "CallRunning": CALL_RUNNING,
     "CatalogChange": CATALOG_CHANGE,
     "ConfigProblem": CONFIG_PROBLEM,
+    "Connect": CONNECT,
     "Key": KEY,
     "LogLine": LOG_LINE,
     "Me": ME,
@@ -453,6 +509,7 @@ PARAMETERS: Final = {
     "server": "The server's id",
     "tool": "The tool's native name",
     "prompt": "The prompt's native name",
+    "url": "One of the gateway's addresses, from `urls.offered`",
     "uri": "The resource's URI, as its server writes it",
     "method": "Of MCP, such as `tools/call` or `resources/read`",
     "id": "The id, as an earlier answer gave it",

@@ -6,6 +6,7 @@
     keys       API keys; who a key belongs to
     console    the one-time code
     sign_ins   who has signed in on the page
+    exposure   where it listens, and what that means
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
     loglevels  how much of a server's log messages is wanted
@@ -47,6 +48,7 @@ from mcp_gateway.gateway.artifacts import Artifact, Artifacts, Reading
 from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.console import Console
 from mcp_gateway.gateway.events import LISTS, Events, Feed, Shown
+from mcp_gateway.gateway.exposure import HERE, Exposure, Listening
 from mcp_gateway.gateway.keys import FLUSH_S, LOOK_S, Keys
 from mcp_gateway.gateway.loglevels import LogLevels
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
@@ -130,9 +132,9 @@ class Gateway:
         environment: Mapping[str, str],
         state_dir: Path,
         *,
-        is_exposed: bool = False,
+        listening: Listening = HERE,
     ) -> None:
-        self._is_exposed = is_exposed
+        self.exposure = Exposure(listening, is_mcp_open=config.gateway.mcp.enabled)
         self._environment = environment
         self._store = store
         self._nursery = nursery
@@ -255,7 +257,7 @@ class Gateway:
     @property
     def is_guarded(self) -> bool:
         """Whether every request needs an identity, or one from this machine is its operator's."""
-        return self._is_exposed or self.config.gateway.is_guarded
+        return self.exposure.listening.is_exposed or self.config.gateway.is_guarded
 
     async def reload(self, caller: Caller) -> dict[str, Any]:
         """See `Reloading.now`."""
