@@ -30,6 +30,7 @@ PROMISED = {
     ("POST", "/api/servers/{server}/restart"),
     ("GET", "/api/servers/{server}/logs"),
     ("GET", "/api/tools"),
+    ("PATCH", "/api/tools"),
     ("GET", "/api/tools/{server}/{tool}"),
     ("PATCH", "/api/tools/{server}/{tool}"),
     ("POST", "/api/tools/{server}/{tool}"),

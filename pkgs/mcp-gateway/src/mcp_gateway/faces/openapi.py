@@ -58,6 +58,7 @@ _OF_A_CALL: Final = (404, 409, 502, 503, 504)
 _OF_A_KEY: Final = (409, 503)  # a declared one, or one too many; a disk that takes nothing
 # Beyond what the rules of `_statuses` give.
 _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
+    ("/api/tools", "patch"): (404,),
     ("/api/tools", "get"): (404,),  # the server that is asked for
     ("/api/resources", "get"): (404,),
     ("/api/prompts", "get"): (404,),
@@ -151,6 +152,7 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/servers/{server}/logs", "get"): _text("text/plain", "The last lines")
     | _stream(log=ref("LogLine")),
     ("/api/tools", "get"): _json(_list_of("tools", "Tool")),
+    ("/api/tools", "patch"): _json(ref("ToolsSwitched")),
     ("/api/tools/{server}/{tool}", "get"): _json(ref("Tool")),
     ("/api/tools/{server}/{tool}", "patch"): _json(ref("Tool")),
     ("/api/tools/{server}/{tool}", "post"): _json(ref("Result")) | _OF_THE_CALL,
@@ -209,6 +211,7 @@ def _switch(*kinds: str) -> Shape:
 _BODIES: Final[dict[Place, Shape]] = {
     ("/api/servers/{server}", "patch"): _switch("boolean", "null"),
     ("/api/tools/{server}/{tool}", "patch"): _switch("boolean"),
+    ("/api/tools", "patch"): ref("ToolsSwitch"),
     ("/api/tools/{server}/{tool}", "post"): {"type": "object", "description": "The tool's arguments"},
     ("/api/prompts/{server}/{prompt}", "post"): {"type": "object", "description": "The prompt's arguments"},
     ("/api/keys", "post"): ref("NewKey"),

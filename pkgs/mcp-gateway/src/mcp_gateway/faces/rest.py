@@ -40,6 +40,7 @@ from mcp_gateway.faces.routing import (
     read_json,
     visit_of,
 )
+from mcp_gateway.faces.shapes import SWITCHED_TOOLS_MAX
 from mcp_gateway.faces.ui import routes as ui
 from mcp_gateway.gateway import CallQuery, Gateway
 from mcp_gateway.gateway.events import changes
@@ -63,6 +64,20 @@ class ServerSwitch(BaseModel):
 class ToolSwitch(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     enabled: bool
+
+
+class NamedTool(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    server: str
+    name: str
+
+
+class ToolsSwitch(BaseModel):
+    """All of them or none."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    enabled: bool
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=SWITCHED_TOOLS_MAX)]
 
 
 class NewKey(BaseModel):
@@ -321,6 +336,15 @@ def _add_tools(app: FastAPI, gateway: Gateway) -> None:
         if server is not None:
             gateway.show_server(visit.caller, server)
         return Response(api_list(catalog.search(server, search)), media_type="application/json")
+
+    @app.patch(
+        "/api/tools", dependencies=[OPERATE], tags=["tools"], summary="Switch many tools on or off at once"
+    )
+    async def switch_tools(visit: Let, request: Request) -> Response:
+        """All of them or none: where one is unknown or not yours, the first such is told."""
+        switch = await read_json(request, ToolsSwitch, gateway.config.gateway.limits.body_bytes)
+        tools = ((tool.server, tool.name) for tool in switch.tools)
+        return json_response(await gateway.switch_tools(visit.caller, tools, switch.enabled))
 
     @app.get(
         "/api/tools/{server}/{tool:path}",

@@ -184,6 +184,36 @@ TOOL: Final[Shape] = {
         "inputSchema": {"type": "object"},
     },
 }
+SWITCHED_TOOLS_MAX: Final = 5_000  # at once
+TOOLS_SWITCH: Final[Shape] = {
+    "type": "object",
+    "required": ["enabled", "tools"],
+    "properties": {
+        "enabled": {"type": "boolean"},
+        "tools": {
+            "type": "array",
+            "description": "By their native names; one that is named twice counts once",
+            "minItems": 1,
+            "maxItems": SWITCHED_TOOLS_MAX,
+            "items": {
+                "type": "object",
+                "required": ["server", "name"],
+                "properties": {"server": {"type": "string"}, "name": {"type": "string"}},
+                "additionalProperties": False,
+            },
+        },
+    },
+    "additionalProperties": False,
+    "examples": [{"enabled": False, "tools": [{"server": "git", "name": "git_reset"}]}],
+}
+TOOLS_SWITCHED: Final[Shape] = {
+    "type": "object",
+    "required": ["tools", "changed"],
+    "properties": {
+        "tools": {"type": "integer", "description": "How many were named"},
+        "changed": {"type": "integer", "description": "How many of them were switched the other way before"},
+    },
+}
 _LISTED: Final[Shape] = {"server": {"type": "string"}, "name": {"type": "string"}}
 RESOURCES: Final[Shape] = {
     "type": "object",
@@ -489,6 +519,8 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "Session": SESSION,
     "SignIn": SIGN_IN,
     "Tool": TOOL,
+    "ToolsSwitch": TOOLS_SWITCH,
+    "ToolsSwitched": TOOLS_SWITCHED,
 }
 
 TAGS: Final = {

@@ -23,7 +23,7 @@ Every face goes through `Gateway`, so what one can do, each can do, by the same 
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -467,14 +467,30 @@ class Gateway:
             raise unknown_tool(server, tool)
         return entry
 
-    async def switch_tool(self, caller: Caller, server: str, tool: str, enabled: bool) -> Entry:
-        require(caller, Right.OPERATE)
+    def _operable_tool(self, caller: Caller, server: str, tool: str) -> Entry:
         entry = self._entry(caller, server, tool)
         require_on_tool(caller, Right.OPERATE, server, tool, entry.is_read_only)
-        await self.servers.switch_tool(server, tool, enabled)
-        word = "on" if enabled else "off"
-        self.actions.note(caller, Right.OPERATE, "tool.switch", detail=f"{server}/{tool} {word}")
+        return entry
+
+    async def switch_tool(self, caller: Caller, server: str, tool: str, enabled: bool) -> Entry:
+        await self.switch_tools(caller, [(server, tool)], enabled)
         return self._entry(caller, server, tool)
+
+    async def switch_tools(
+        self, caller: Caller, tools: Iterable[tuple[str, str]], enabled: bool
+    ) -> dict[str, Any]:
+        """Switches tools, (server, native name), all or none of them; how many they are, and how many moved.
+
+        Raises:
+            GatewayError: `unknown` or `refused`, naming the first that is.
+        """
+        require(caller, Right.OPERATE)
+        entries = [self._operable_tool(caller, server, tool) for server, tool in dict.fromkeys(tools)]
+        changed = sum(entry.enabled is not enabled for entry in entries)
+        await self.servers.switch_tools([(entry.server, entry.tool) for entry in entries], enabled)
+        word = "on" if enabled else "off"
+        self.actions.note(caller, Right.OPERATE, "tool.switch", detail=f"{_told(entries)} {word}")
+        return {"tools": len(entries), "changed": changed}
 
     # Calls
 
@@ -697,6 +713,14 @@ def _operates(caller: Caller) -> bool:
 
 def _narrowed(caller: Caller, query: CallQuery) -> CallQuery:
     return query if _operates(caller) else replace(query, only=caller.id)
+
+
+def _told(entries: Sequence[Entry]) -> str:
+    """Which tools, in a line of the activity: the one, or how many of which servers."""
+    if len(entries) == 1:
+        return f"{entries[0].server}/{entries[0].tool}"
+    servers = ", ".join(dict.fromkeys(entry.server for entry in entries))
+    return f"{len(entries)} tools of {servers}:"
 
 
 # What a server writes to stderr may be about anybody's calls; the process is its operator's business.
