@@ -5,6 +5,7 @@ of the real command. CVE-2026-48710 (BadHost, the first half of LiteLLM CVE-2026
 CVE-2026-33032 (one forgotten MCP endpoint) are its regressions.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,12 @@ def filled(path: str) -> str:
     return path
 
 
+def is_one_of(path: str, template: str) -> bool:
+    """Whether a path is one of a template of the table; a word of our own may stand where an id may."""
+    pattern = re.sub(r"\{\w+\}", "[^/]+", re.sub(r"\{\w+:path\}", ".+", template))
+    return re.fullmatch(pattern, path) is not None
+
+
 def test_S01_no_route_is_without_a_policy(inside: Inside, routes: Routes) -> None:
     assert len(routes) > 20
     for key, rights in routes.items():
@@ -140,10 +147,9 @@ def test_S01_no_route_is_without_a_policy(inside: Inside, routes: Routes) -> Non
 
 def test_S01_what_is_not_in_the_table_does_not_answer(gateway: Guarded, routes: Routes) -> None:
     paths = {filled(path) for _, path in routes}
-    known = {(method, filled(path)) for method, path in routes}
     for path in (*paths, *ELSEWHERE):
         for method in METHODS:
-            if (method, path) in known:
+            if any(method == known and is_one_of(path, template) for known, template in routes):
                 continue
             status = status_of(gateway, method, path, {})
             assert status in (404, 405), f"{method} {path} answers {status} and is in no table"

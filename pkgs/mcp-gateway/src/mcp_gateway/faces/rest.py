@@ -21,7 +21,7 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.catalog import api_list
 from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import calls, connect, export, sign_in
+from mcp_gateway.faces import adding, calls, connect, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
@@ -143,6 +143,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _handle_errors(app)
     _add_probes(app, gateway)
     _add_servers(app, gateway)
+    adding.add(app, gateway)
     _add_tools(app, gateway)
     _add_resources_and_prompts(app, gateway)
     _add_calls(app, gateway)
@@ -190,10 +191,13 @@ def _handle_errors(app: FastAPI) -> None:
 
 def _methods_at(app: FastAPI, request: Request) -> list[str]:
     """Every method of a path that has a route; the framework names those of its first route alone."""
-    routes = [route for route in app.routes if isinstance(route, Route)]
-    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
-    methods = {method for route in routes if route.path == path for method in route.methods or ()}
-    if path.endswith("/{tool:path}"):
+    routes = [
+        route
+        for route in app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    methods = {method for route in routes for method in route.methods or ()}
+    if any(route.path.endswith("/{tool:path}") for route in routes):
         methods.add("POST")  # the hot route, which the framework does not know
     return sorted(methods)
 

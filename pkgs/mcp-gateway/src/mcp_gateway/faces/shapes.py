@@ -6,7 +6,8 @@ Data only. `openapi.py` puts them into the document; `tests/faces` holds every a
 from typing import Any, Final
 
 from mcp_gateway.access.caller import Right
-from mcp_gateway.config.model import PATTERNS_MAX
+from mcp_gateway.config.model import NAME_CHARS_MAX, PATTERNS_MAX
+from mcp_gateway.config.pasted import TEXT_CHARS_MAX
 from mcp_gateway.errors import Kind
 
 Shape = dict[str, Any]
@@ -170,6 +171,133 @@ SERVER: Final[Shape] = {
         "exit": {"type": ["object", "null"], "description": "How the last process ended"},
         "counters": {"type": "object", "additionalProperties": {"type": "integer"}},
         "stderr": {"type": "array", "items": {"type": "string"}},
+    },
+}
+_SOURCES: Final[Shape] = {
+    "type": "array",
+    "description": "Environment variables or headers; never what they hold",
+    "items": {
+        "type": "object",
+        "required": ["name", "value", "from", "of"],
+        "properties": {
+            "name": {"type": "string"},
+            "value": {"enum": ["set", "unset"], "description": "`unset`: a variable is missing"},
+            "from": {"enum": ["literal", "variable", "file", "credential", "command"]},
+            "of": {"type": ["string", "null"], "description": "Which variables, file, credential, program"},
+        },
+    },
+}
+_AS_WRITTEN: Final = "As written, with `<set>` in place of what looks like a secret"
+_ARGUMENTS: Final[Shape] = {**_NAMES, "description": _AS_WRITTEN}
+_ADDRESS: Final[Shape] = {"type": ["string", "null"], "description": _AS_WRITTEN}
+PASTED: Final[Shape] = {
+    "type": "object",
+    "required": ["text"],
+    "properties": {
+        "text": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": TEXT_CHARS_MAX,
+            "description": "The JSON of any MCP client, Codex's TOML, a command line, or a URL",
+        },
+        "name": {
+            "type": ["string", "null"],
+            "minLength": 1,
+            "maxLength": NAME_CHARS_MAX,
+            "description": "For a text with one server; else the name in the text, or one that fits it",
+        },
+    },
+    "additionalProperties": False,
+    "examples": [{"text": "npx -y @modelcontextprotocol/server-everything"}],
+}
+_PROPOSED_ONE: Final[Shape] = {
+    "type": "object",
+    "required": [
+        *("id", "name", "guessed", "title", "transport", "argv", "url", "cwd", "env", "headers"),
+        *("program", "taken", "problems", "warnings"),
+    ],
+    "properties": {
+        "id": {"type": "string", "description": "Empty when nothing can be made of the name"},
+        "name": {"type": "string"},
+        "guessed": {"type": "boolean", "description": "The text gives it no name"},
+        "title": {"type": "string"},
+        "transport": {"enum": ["stdio", "http", "sse"]},
+        "argv": {**_ARGUMENTS, "type": ["array", "null"]},
+        "url": _ADDRESS,
+        "cwd": {"type": ["string", "null"]},
+        "env": _SOURCES,
+        "headers": _SOURCES,
+        "program": {
+            "type": ["object", "null"],
+            "description": "Where the command is found on this machine, or why it is not",
+            "required": ["path", "reason"],
+            "properties": {"path": {"type": ["string", "null"]}, "reason": {"type": ["string", "null"]}},
+        },
+        "taken": {"type": "boolean", "description": "There is a server with this id"},
+        "problems": {
+            "type": "array",
+            "description": "It cannot be saved with these",
+            "items": {
+                "type": "object",
+                "required": ["place", "message", "nearest"],
+                "properties": {
+                    "place": {"type": ["string", "null"]},
+                    "message": {"type": "string"},
+                    "nearest": {"type": ["string", "null"]},
+                },
+            },
+        },
+        "warnings": _NAMES,
+    },
+}
+PROPOSED: Final[Shape] = {
+    "type": "object",
+    "description": "What a pasted text would add, and where it would be written",
+    "required": ["entries", "file"],
+    "properties": {
+        "entries": {"type": "array", "items": _PROPOSED_ONE},
+        "file": {
+            "type": "object",
+            "required": ["path", "writable", "reason"],
+            "properties": {
+                "path": {"type": ["string", "null"]},
+                "writable": {"type": "boolean"},
+                "reason": {"type": ["string", "null"], "description": "Why not, and what to do instead"},
+            },
+        },
+    },
+}
+SERVER_CONFIG: Final[Shape] = {
+    "type": "object",
+    "description": "The configuration that holds for a server, defaults filled in",
+    "required": ["id", "name", "declaredIn", "file", "line", "config", "overrides"],
+    "properties": {
+        "id": {"type": "string"},
+        "name": {"type": ["string", "null"], "description": "As the file has it"},
+        "declaredIn": {"enum": ["mcpServers", "servers", "addedServers", None]},
+        "file": {"type": ["string", "null"]},
+        "line": {"type": ["integer", "null"]},
+        "config": {
+            "type": "object",
+            "description": "Every key by its name in the file; seconds and bytes as numbers",
+            "required": ["command", "args", "url", "env", "headers", "enabled", "timeout", "tools"],
+            "properties": {
+                "command": {"type": ["string", "null"]},
+                "args": _ARGUMENTS,
+                "url": _ADDRESS,
+                "env": _SOURCES,
+                "headers": _SOURCES,
+                "enabled": {"type": "boolean"},
+                "timeout": {"type": "number"},
+                "tools": {"type": "object"},
+            },
+        },
+        "overrides": {
+            "type": "object",
+            "description": "What was switched at run time",
+            "required": ["enabled", "toolsOff"],
+            "properties": {"enabled": {"type": ["boolean", "null"]}, "toolsOff": _NAMES},
+        },
     },
 }
 TOOL: Final[Shape] = {
@@ -505,10 +633,12 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "LogLine": LOG_LINE,
     "Me": ME,
     "NewKey": NEW_KEY,
+    "Pasted": PASTED,
     "Payload": PAYLOAD,
     "Problem": PROBLEM,
     "Prompt": PROMPT,
     "PromptResult": PROMPT_RESULT,
+    "Proposed": PROPOSED,
     "Ready": READY,
     "Reload": RELOAD,
     "ResourceResult": RESOURCE_RESULT,
@@ -516,6 +646,7 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "Result": RESULT,
     "Scopes": SCOPES,
     "Server": SERVER,
+    "ServerConfig": SERVER_CONFIG,
     "Session": SESSION,
     "SignIn": SIGN_IN,
     "Tool": TOOL,

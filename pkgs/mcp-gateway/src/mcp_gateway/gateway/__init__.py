@@ -16,6 +16,7 @@
     payloads   what was said in the last calls
     subscriptions  who is told what changes, within bounds
     reloading  the configuration file, read again
+    adding     servers that are written to that file at run time
 
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
 """
@@ -39,11 +40,13 @@ from mcp_gateway.access.policy import (
     sees_server,
 )
 from mcp_gateway.catalog import Catalog, Entry
+from mcp_gateway.config import shown
 from mcp_gateway.config.changes import Changes
 from mcp_gateway.config.model import Config, PayloadMode, ServerConfig
 from mcp_gateway.config.secrets import Resolved, SecretError, resolve
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway.actions import Actions
+from mcp_gateway.gateway.adding import Adding, ConfigFile
 from mcp_gateway.gateway.artifacts import Artifact, Artifacts, Reading
 from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.console import Console
@@ -169,6 +172,7 @@ class Gateway:
         )
         self.parking = Parking(nursery.instance)
         self.actions = Actions(store, ids, self.events)
+        self.adding = Adding(self.reloading, self.actions, environment, lambda: self.is_stopping)
         self.keys = Keys(config, store, self.actions)
         self.keys.gone = self.end_of
         self.console = Console(state_dir, self.actions)
@@ -264,6 +268,39 @@ class Gateway:
         require_everywhere(caller, Right.OPERATE)
         self.actions.note(caller, Right.OPERATE, "reload")
         return await self.reloading.now()
+
+    async def config_file(self, caller: Caller) -> ConfigFile:
+        """See `Adding.file`."""
+        return await self.adding.file(caller)
+
+    async def check_servers(self, caller: Caller, text: str, name: str | None) -> dict[str, Any]:
+        """See `Adding.check`."""
+        return await self.adding.check(caller, text, name)
+
+    async def add_servers(self, caller: Caller, text: str, name: str | None) -> dict[str, Any]:
+        """See `Adding.add`; `servers` as they are shown, and `warnings`."""
+        ids, warnings = await self.adding.add(caller, text, name)
+        views = [self._view(caller, up) for server in ids if (up := self.servers.get(server)) is not None]
+        return {"servers": views, "warnings": warnings}
+
+    async def remove_server(self, caller: Caller, server: str) -> None:
+        """See `Adding.remove`."""
+        await self.adding.remove(caller, server)
+
+    def show_config(self, caller: Caller, server: str) -> dict[str, Any]:
+        """The configuration that holds for a server, without a secret: for who operates it."""
+        upstream = self._operable(caller, server)
+        declared = self.config.declared.get(server)
+        switched, tools_off = self.servers.overrides_of(server)
+        return {
+            "id": server,
+            "declaredIn": declared and declared.section,
+            "name": declared and declared.name,
+            "file": self.config.path and str(self.config.path),
+            "line": declared and declared.line,
+            "config": shown.server(self.config.servers.get(server, upstream.config), self._environment),
+            "overrides": {"enabled": switched, "toolsOff": tools_off},
+        }
 
     def reload_soon(self) -> None:
         """The operator asked with a signal; the outcome is in the log, the feed and the warnings."""

@@ -288,6 +288,12 @@ class Servers:
     def is_tool_on(self, server: str, tool: str) -> bool:
         return self._switches.overrides().get((server, tool), True)
 
+    def overrides_of(self, server: str) -> tuple[bool | None, list[str]]:
+        """What was switched at run time: the server itself, and which of its tools are off."""
+        switched = self._switches.overrides()
+        off = sorted(tool for (of, tool), on in switched.items() if of == server and tool and not on)
+        return switched.get((server, None)), off
+
     def restart(self, upstream: Upstream) -> None:
         key = upstream.id, SHARED
         self.links.end_all(upstream.id, "the server was restarted", may_finish=False)
