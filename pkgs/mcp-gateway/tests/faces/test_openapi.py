@@ -62,6 +62,9 @@ PROMISED = {
     ("DELETE", "/api/keys/{id}"),
     ("GET", "/metrics"),
     ("GET", "/api/connect"),
+    ("GET", "/api/access"),
+    ("GET", "/api/sign-ins"),
+    ("DELETE", "/api/sign-ins/{id}"),
 }
 PUBLIC = {("GET", "/health"), ("GET", "/ready"), ("POST", "/api/sign-in")}
 # What only some operations can answer: of a server, of a list of keys, of a disk.

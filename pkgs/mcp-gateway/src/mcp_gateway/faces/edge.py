@@ -208,6 +208,14 @@ class Edge:
             signed_in = self._gateway.sign_ins.caller(sign_in, caller)
             return replace(visit, caller=signed_in, sign_in=sign_in, known=caller)
         if caller is NOBODY and not is_public(visit.method, visit.path):
+            return replace(
+                visit,
+                caller=signed_in,
+                sign_in=sign_in,
+                known=caller,
+                require_current=lambda _caller: self._gateway.sign_ins.require_current(sign_in),
+            )
+        if caller is NOBODY and (visit.method, visit.path) not in PUBLIC:
             raise unauthenticated("This needs an API key, or to be signed in")
         return replace(visit, caller=caller)
 

@@ -186,6 +186,9 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/sign-in", "post"): _json(ref("Me")),
     ("/api/sign-out", "post"): {},
     ("/api/connect", "get"): _json(ref("Connect")),
+    ("/api/access", "get"): _json(ref("Access")),
+    ("/api/sign-ins", "get"): _json(_list_of("signIns", "SignedIn")),
+    ("/api/sign-ins/{id}", "delete"): {},
 }
 _PART: Final = {"description": "The range that was asked for", "headers": _WHICH_BYTES}
 # What some routes answer besides.

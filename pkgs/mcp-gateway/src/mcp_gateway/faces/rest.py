@@ -21,7 +21,7 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.catalog import api_list
 from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import adding, calls, connect, export, sign_in
+from mcp_gateway.faces import access, adding, calls, connect, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
@@ -151,6 +151,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sessions(app, gateway, sessions)
     _add_sign_in(app, gateway)
     _add_keys(app, gateway)
+    access.add(app, gateway)
     connect.add(app, gateway)
     ui.add(app, gateway)
     app.rights = policies(app)

@@ -137,7 +137,6 @@ class Gateway:
         *,
         listening: Listening = HERE,
     ) -> None:
-        self.exposure = Exposure(listening, is_mcp_open=config.gateway.mcp.enabled)
         self._environment = environment
         self._store = store
         self._nursery = nursery
@@ -177,6 +176,7 @@ class Gateway:
         self.keys.gone = self.end_of
         self.console = Console(state_dir, self.actions)
         self.sign_ins = SignIns(config, self.actions, self.console)
+        self.exposure = Exposure(listening, lambda: self.config, self.keys, self.sign_ins, self.console)
         self.sign_ins.gone, self.sign_ins.left = self.end_of, self._left
         self.at_end_of: list[Callable[[str], None]] = []  # what faces do when a caller may not go on
         self._minding_keys: asyncio.Task[None] | None = None
@@ -260,8 +260,8 @@ class Gateway:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether every request needs an identity, or one from this machine is its operator's."""
-        return self.exposure.listening.is_exposed or self.config.gateway.is_guarded
+        """See `Exposure.is_guarded`."""
+        return self.exposure.is_guarded
 
     async def reload(self, caller: Caller) -> dict[str, Any]:
         """See `Reloading.now`."""
