@@ -5,10 +5,10 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute
 
-from mcp_gateway.access.caller import Right
+from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.access.policy import require
 from mcp_gateway.faces import sign_in
-from mcp_gateway.faces.http import Visit
+from mcp_gateway.faces.http import Visit, unauthenticated
 
 _OF_A_FRESH_SIGN_IN: Final = frozenset({Right.EXEC, Right.ADMIN})
 
@@ -21,6 +21,16 @@ def visit_of(request: Request) -> Visit:
 Let = Annotated[Visit, Depends(visit_of)]
 
 
+def require_somebody(visit: Visit) -> None:
+    """Of whom nothing is known has no rights, and is told how to say who they are.
+
+    Raises:
+        GatewayError: `unauthenticated`.
+    """
+    if visit.caller is NOBODY:
+        raise unauthenticated("This needs an API key, or to be signed in")
+
+
 class Policy:
     """What a route asks for: one of the rights, or nothing where it is public. Every route has one."""
 
@@ -30,6 +40,7 @@ class Policy:
     async def __call__(self, request: Request) -> None:
         if self.rights:
             visit = visit_of(request)
+            require_somebody(visit)
             if visit.sign_in is not None and _OF_A_FRESH_SIGN_IN.issuperset(self.rights):
                 sign_in.require_fresh(visit)
             require(visit.caller, *self.rights)
