@@ -82,16 +82,16 @@ check: $(VENV)/.stamp-dev ## linter, formatter, types, import direction
 	@cd $(PKG) && "$(BIN)"/lint-imports --no-logo
 
 .PHONY: test
-test: ui check tests-node tests-clients tests-caddy ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
+test: ui check tests-node tests-clients tests-caddy tests-chromium ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest -m "not long" $(ARGS)
 
 .PHONY: test-full
-test-full: ui check tests-node tests-clients tests-caddy test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
+test-full: ui check tests-node tests-clients tests-caddy tests-chromium test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest $(ARGS)
 
 # One environment per interpreter; a version that is not on the machine is named, never passed over in silence.
 .PHONY: test-pythons
-test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy ## the suite on every other Python 3.11-3.13 there is
+test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chromium ## the suite on every other Python 3.11-3.13 there is
 	@set -e; for version in 3.11 3.12 3.13; do \
 		if [ -x "$(BIN)/python$$version" ]; then continue; fi; \
 		python=; for name in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
@@ -115,6 +115,10 @@ chaos: ui $(VENV)/.stamp-dev ## three minutes of every fault at random against t
 .PHONY: bench
 bench: ui $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against the gateway, in one run; table and plot into bench/results
 	@cd $(PKG) && "$(BIN)"/python -m bench $(ARGS)
+
+.PHONY: icons
+icons: $(VENV)/.stamp-dev tests-chromium ## draw the PNGs of the icon from its SVG, after a change of that
+	@cd $(PKG) && "$(BIN)"/python -m tests.ui.drawing
 
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
@@ -193,6 +197,18 @@ tests-caddy:
 	if [ -x $(CADDY) ]; then exit 0; \
 	elif [ "$(REQUIRE_ALL)" = 1 ]; then echo "FAILED: REQUIRE_ALL=1 and Caddy is not here" >&2; exit 1; \
 	else echo "SKIPPED: Caddy is not here, so tests behind a real proxy are skipped" >&2; fi
+
+# Chromium shows the pages to the tests; the names are those of `find_chromium` in tests/ui/browser.py.
+.PHONY: tests-chromium
+tests-chromium:
+	@have_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null 2>&1; \
+	if ! have_chromium && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "Installing Chromium from Debian"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+			</dev/null >/dev/null || true; fi; \
+	if have_chromium; then exit 0; \
+	elif [ "$(REQUIRE_ALL)" = 1 ]; then echo "FAILED: REQUIRE_ALL=1 and Chromium is not here" >&2; exit 1; \
+	else echo "SKIPPED: Chromium is not here, so tests of the pages are skipped" >&2; fi
 
 %/node_modules/.stamp: %/package.json %/package-lock.json %/.npmrc
 	@echo "Installing what $*/package-lock.json names"

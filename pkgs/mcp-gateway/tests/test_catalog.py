@@ -571,3 +571,30 @@ def test_only_lists_that_changed_are_told() -> None:
     assert list(changed_lists(before, build(2, [git], before))) == ["resources"]
     # A URI that is marked from now on may stand in a tool's definition as well.
     assert list(changed_lists(before, build(2, [git, shelved("time", "ui://x")]))) == ["tools", "resources"]
+
+
+# -- what it takes of a model's context ------------------------------------------------------------------
+
+
+def test_the_estimate_is_of_what_clients_hand_to_models() -> None:
+    schema = {"type": "object", "properties": {"path": {"type": "string"}}}
+    bare = one(tool("read", description="Reads a file", inputSchema=schema))
+    (entry,) = bare.by_exposed.values()
+    size = len("git__read") + len('"Reads a file"') + len(json.dumps(schema))
+    assert entry.tokens == -(-size // 4)
+    assert bare.tokens("git") == entry.tokens
+    icons = [{"src": "data:image/png;base64," + "A" * 50_000}]
+    adorned = tool(
+        "read", description="Reads a file", inputSchema=schema, icons=icons, outputSchema=schema, title="Read"
+    )
+    assert one(adorned).tokens("git") == entry.tokens
+
+
+def test_the_estimate_of_a_server_is_of_its_tools_that_are_on() -> None:
+    both, first = one(tool("a"), tool("b")), one(tool("a"), tool("b"), off=frozenset({"b"}))
+    assert 0 < first.tokens("git") < both.tokens("git")
+    assert both.tokens("nothing") == 0
+
+
+def test_a_definition_that_is_half_nonsense_has_an_estimate() -> None:
+    assert one(tool("a", description=7, inputSchema={})).tokens("git") > 0

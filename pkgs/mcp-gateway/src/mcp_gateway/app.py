@@ -23,10 +23,11 @@ from typing import Final
 import uvicorn
 
 from mcp_gateway.clock import now_s
-from mcp_gateway.config.model import Config, is_loopback
+from mcp_gateway.config.model import Config
 from mcp_gateway.faces.asgi import Application
 from mcp_gateway.faces.connection import READ_S, Connection
 from mcp_gateway.gateway import Gateway
+from mcp_gateway.gateway.exposure import Listening
 from mcp_gateway.store import Store
 from mcp_gateway.upstream.process import Nursery
 
@@ -60,8 +61,7 @@ async def run(
     the number of the second signal, which is how a shell says that something was cut short.
     """
     nursery = Nursery(_instance(state_dir), environment)
-    is_exposed = not is_loopback(str(bound[0].getsockname()[0]))
-    gateway = Gateway(settings, store, nursery, environment, state_dir, is_exposed=is_exposed)
+    gateway = Gateway(settings, store, nursery, environment, state_dir, listening=_listening(bound))
     gateway.console.prepare()
     server = _Server(gateway, nursery, state_dir, announce)
     loop = asyncio.get_running_loop()
@@ -76,6 +76,12 @@ async def run(
         finally:
             await store.close()
     return server.exit_code
+
+
+def _listening(bound: list[socket.socket]) -> Listening:
+    """The port comes first, and behind it the unix socket if there is one."""
+    address, port = bound[0].getsockname()[:2]
+    return Listening(address, port, bound[1].getsockname() if len(bound) > 1 else None)
 
 
 class _Server(uvicorn.Server):

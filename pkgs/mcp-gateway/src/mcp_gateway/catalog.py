@@ -40,6 +40,11 @@ __all__ = ["MAX_NAME_CHARS", "Catalog", "Entry", "Offer", "Tool", "api_list", "b
 
 # Callers with the same grants share a view; each holds lists of its own, but none of the definitions.
 MAX_VIEWS: Final = 64
+# A rule of thumb for English and JSON, whatever the model; other languages take fewer characters a token, and
+# more bytes a character.
+BYTES_PER_TOKEN: Final = 4
+# Clients keep the rest for themselves: titles, icons, annotations, schemas of results.
+_FOR_MODELS: Final = ("description", "inputSchema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,13 @@ class Entry:
         """The tool as `/api/tools` shows it: the server's members, plus where it belongs."""
         own = {"server": self.server, "name": self.tool, "exposedName": self.exposed, "enabled": self.enabled}
         return encode({**own, **{k: v for k, v in read_members(self.definition).items() if k not in own}})
+
+    @cached_property
+    def tokens(self) -> int:
+        """An estimate of what it takes of a model's context: what clients hand on, at `BYTES_PER_TOKEN`."""
+        members = read_members(self.definition)
+        size = sum(len(members[name]) for name in _FOR_MODELS if name in members)
+        return -(-(len(self.exposed) + size) // BYTES_PER_TOKEN)
 
     @cached_property
     def search_text(self) -> str:
@@ -218,6 +230,10 @@ class Catalog:
         if entry.server not in self.uris.movers or not entry.views:
             return entry.for_mcp
         return _with_views(entry.for_mcp, {uri: self.uris.exposed(entry.server, uri) for uri in entry.views})
+
+    def tokens(self, server: str) -> int:
+        """An estimate of what the tools of a server that are on take of a model's context."""
+        return sum(entry.tokens for entry in self.by_server.get(server, {}).values() if entry.enabled)
 
     @cached_property
     def api_list(self) -> bytes:

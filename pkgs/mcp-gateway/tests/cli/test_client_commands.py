@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import stat
 import subprocess
@@ -104,6 +105,16 @@ def test_one_server_is_shown_with_why_it_failed(gateway: Gateway) -> None:
     done = run(gateway, "servers", "show", "broken")
     assert done.returncode == 0
     assert "why         command not found: `/nonexistent/server`" in done.stdout.splitlines()
+
+
+def test_one_server_is_shown_with_what_it_takes(gateway: Gateway) -> None:
+    gateway.wait_for("good", lambda shown: shown["usage"] is not None, 10, "has been looked at")
+    shown = dict(
+        line.split(maxsplit=1) for line in run(gateway, "servers", "show", "good").stdout.splitlines()
+    )
+    assert re.fullmatch(r"[0-9.]+ MB(, [0-9.]+% of a core)?, in 1 process", shown["takes"])
+    assert re.fullmatch(r"11, about [0-9]+ tokens of a model's context", shown["tools"])
+    assert "takes " not in run(gateway, "servers", "show", "broken").stdout
 
 
 def test_a_server_is_switched_off_and_on_and_restarted(gateway: Gateway) -> None:

@@ -24,6 +24,7 @@ STREAM: Final = "text/event-stream"
 PAUSE_S: Final = 0.05  # between two calls of the bustle: how long a reader of a live stream waits
 CALL: Final = "POST /api/tools/{server}/{tool}"
 TRIM: Final = "PATCH /api/tools/{server}/{tool}"
+TRIM_MANY: Final = "PATCH /api/tools"
 SWITCH: Final = "PATCH /api/servers/{server}"
 RESTART: Final = "POST /api/servers/{server}/restart"
 MAKE: Final = "POST /api/keys"

@@ -14,6 +14,7 @@ from mcp_gateway.errors import GatewayError
 from mcp_gateway.faces.edge import Edge
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.gateway.console import CALLER
+from mcp_gateway.gateway.exposure import Listening
 from mcp_gateway.store import Store
 from mcp_gateway.upstream.process import Nursery
 
@@ -36,7 +37,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 def house(store: Store, settings: dict[str, Any], *, is_exposed: bool = True) -> Gateway:
     config = Config(gateway=GatewayConfig.model_validate(settings, by_alias=True, by_name=False))
-    return Gateway(config, store, Nursery("test", {}), {}, Path("nowhere"), is_exposed=is_exposed)
+    listening = Listening("0.0.0.0" if is_exposed else "127.0.0.1", 8085)
+    return Gateway(config, store, Nursery("test", {}), {}, Path("nowhere"), listening=listening)
 
 
 async def caller_at(

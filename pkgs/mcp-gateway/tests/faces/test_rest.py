@@ -118,8 +118,30 @@ def test_every_server_is_listed_with_its_state_and_why(api: Api) -> None:
 
 def test_one_server_is_shown_as_it_is_listed(api: Api) -> None:
     listed = next(server for server in api.json("/api/servers")["servers"] if server["id"] == "exact")
-    assert api.json("/api/servers/exact") | {"since": None} == listed | {"since": None}
+    moving = {"since": None, "readySince": None, "usage": None}
+    assert api.json("/api/servers/exact") | moving == listed | moving
     assert listed["instructions"]
+
+
+def test_a_server_tells_since_when_it_is_ready_and_what_it_takes(api: Api) -> None:
+    # A process that began just after a look is in the next one.
+    good = api.gateway.wait_for("good", lambda shown: shown["usage"] is not None, 10, "has been looked at")
+    off = api.json("/api/servers/off")
+    assert good["readySince"] == good["since"]
+    assert off["readySince"] is None
+    assert good["usage"]["processes"] == 1
+    assert 0 < good["usage"]["memoryBytes"] < 1 << 30
+    assert off["usage"] is None
+    assert good["toolTokens"] > good["tools"]
+    assert off["toolTokens"] == 0
+
+
+def test_a_tool_that_is_off_takes_nothing_of_a_models_context(api: Api) -> None:
+    before = api.json("/api/servers/good")["toolTokens"]
+    set_enabled(api, "/api/tools/good/echo", False)
+    during = api.json("/api/servers/good")["toolTokens"]
+    set_enabled(api, "/api/tools/good/echo", True)
+    assert during < before == api.json("/api/servers/good")["toolTokens"]
 
 
 def test_a_server_switches_off_and_on_and_back_to_what_the_configuration_says(api: Api) -> None:

@@ -23,7 +23,7 @@ from mcp_gateway.config import load
 from mcp_gateway.config.model import Config
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import Visit
-from mcp_gateway.faces.policy import Policy
+from mcp_gateway.faces.routing import Policy
 from mcp_gateway.faces.ui.assets import Assets
 from mcp_gateway.faces.ui.render import Renderer
 from mcp_gateway.faces.ui.signing import Desk, desk, sign_in_page

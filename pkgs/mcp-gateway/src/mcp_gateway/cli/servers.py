@@ -10,7 +10,7 @@ from mcp_gateway.cli.client import run, segment
 from mcp_gateway.cli.completing import complete_server
 from mcp_gateway.cli.grouping import ListByDefault
 from mcp_gateway.cli.options import Asked, common
-from mcp_gateway.cli.screen import Table, clock_time, facts, say, say_json
+from mcp_gateway.cli.screen import Table, clock_time, facts, say, say_json, size
 from mcp_gateway.visible import safe
 
 
@@ -64,7 +64,8 @@ def show(asked: Asked, server: str) -> None:
             ),
             ("speaks", shown.get("protocolRevision")),
             ("pid", shown.get("pid")),
-            ("tools", shown.get("tools")),
+            ("takes", _takes(shown.get("usage"))),
+            ("tools", _tools(shown)),
             ("calls", ", ".join(f"{count} {name}" for name, count in calls.items())),
             ("last exit", exited.get("reason")),
             ("last error", shown.get("lastError")),
@@ -112,6 +113,21 @@ def _told(asked: Asked, answer: bytes, what: str) -> None:
         say_json(answer)
     else:
         say(f"{safe(json.loads(answer)['id'], lines=False)} {what}")
+
+
+def _tools(server: dict[str, Any]) -> str:
+    tokens = server.get("toolTokens")
+    about = f", about {tokens} tokens of a model's context" if tokens else ""
+    return f"{server.get('tools')}{about}"
+
+
+def _takes(usage: dict[str, Any] | None) -> str | None:
+    """What its processes take, where they are here and one may know."""
+    if usage is None:
+        return None
+    count = usage["processes"]
+    percent = "" if usage["cpuPercent"] is None else f", {usage['cpuPercent']:g}% of a core"
+    return f"{size(usage['memoryBytes'])}{percent}, in {count} process{'es' if count != 1 else ''}"
 
 
 def _on(switch: object) -> str:

@@ -1,7 +1,7 @@
 """The one ASGI application: the edge first, then whichever face the path belongs to.
 
 Every request of every face passes `Edge.let_in` here, before any routing. The hot routes and MCP are plain
-ASGI and looked at first; FastAPI gets the rest. `HOT` and `policy.policies` together name every route there
+ASGI and looked at first; FastAPI gets the rest. `HOT` and `routing.policies` together name every route there
 is and the rights it asks for.
 """
 

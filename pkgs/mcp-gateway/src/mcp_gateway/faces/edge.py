@@ -242,7 +242,7 @@ def _check_host(headers: Headers, scope: Scope, rules: _Rules) -> bool:
     host = headers.get(b"host", b"")
     if _LOOPBACK_HOST.fullmatch(host) is not None:
         forwarded = headers.get(b"x-forwarded-host")
-        if rules.is_guarded and forwarded is not None and _is_unix(scope):
+        if rules.is_guarded and forwarded is not None and is_unix(scope):
             # A proxy in front of the unix socket calls it localhost; from here on it is what browsers see.
             headers[b"host"] = host = forwarded
         else:
@@ -250,13 +250,14 @@ def _check_host(headers: Headers, scope: Scope, rules: _Rules) -> bool:
     is_secure = rules.hosts.get(host.lower())
     if is_secure is not None:
         return is_secure
-    if rules.is_guarded and not _is_unix(scope) and host in _own_address(*scope["server"]):
+    if rules.is_guarded and not is_unix(scope) and host in _own_address(*scope["server"]):
         return False
     known = "its public names and addresses" if rules.is_guarded else "direct requests to localhost only"
     raise _refused(f"the Host header is `{_shown(host)}`; this gateway answers to {known}")
 
 
-def _is_unix(scope: Scope) -> bool:
+def is_unix(scope: Scope) -> bool:
+    """Whether a request came over the unix socket."""
     return scope["server"] is None or scope["server"][1] is None
 
 

@@ -6,7 +6,7 @@ are described in the document all the same.
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,19 +21,34 @@ from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.catalog import api_list
 from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import calls, export, sign_in
+from mcp_gateway.faces import adding, calls, connect, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.edge import is_page
-from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document, require_json, unauthenticated
+from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
-from mcp_gateway.faces.policy import ADMIN, CALL, MINE, OPERATE, PUBLIC, READ, Let, policies, visit_of
+from mcp_gateway.faces.routing import (
+    ADMIN,
+    CALL,
+    MINE,
+    OPERATE,
+    PUBLIC,
+    READ,
+    Let,
+    event_stream,
+    json_response,
+    nobody,
+    policies,
+    read_json,
+    visit_of,
+)
+from mcp_gateway.faces.shapes import SWITCHED_TOOLS_MAX
 from mcp_gateway.faces.ui import routes as ui
 from mcp_gateway.gateway import CallQuery, Gateway
 from mcp_gateway.gateway.events import changes
 from mcp_gateway.version import VERSION
 from mcp_gateway.wire import sse
-from mcp_gateway.wire.envelope import encode, scan_object
+from mcp_gateway.wire.envelope import encode
 
 KEEP_ALIVE_S: Final = 15.0
 LOOK_UP_S: Final = 1.0  # how soon a reader of a log notices that the gateway stops
@@ -51,6 +66,20 @@ class ServerSwitch(BaseModel):
 class ToolSwitch(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     enabled: bool
+
+
+class NamedTool(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    server: str
+    name: str
+
+
+class ToolsSwitch(BaseModel):
+    """All of them or none."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    enabled: bool
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=SWITCHED_TOOLS_MAX)]
 
 
 class NewKey(BaseModel):
@@ -102,15 +131,6 @@ def tool_path(request: Request) -> tuple[str, str]:
 ToolPath = Annotated[tuple[str, str], Depends(tool_path)]
 
 
-def json_response(value: Any, status_code: int = 200) -> Response:
-    return Response(encode(value), status_code, media_type="application/json")
-
-
-def event_stream(events: AsyncIterator[bytes]) -> StreamingResponse:
-    headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
-    return StreamingResponse(events, headers=headers)
-
-
 def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     """The application; `gateway` need not be started yet. `sessions` are those of MCP clients."""
     app = Described(
@@ -125,6 +145,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _handle_errors(app)
     _add_probes(app, gateway)
     _add_servers(app, gateway)
+    adding.add(app, gateway)
     _add_tools(app, gateway)
     _add_resources_and_prompts(app, gateway)
     _add_calls(app, gateway)
@@ -132,6 +153,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sessions(app, gateway, sessions)
     _add_sign_in(app, gateway)
     _add_keys(app, gateway)
+    connect.add(app, gateway)
     ui.add(app, gateway)
     app.rights = policies(app)
     return app
@@ -162,7 +184,7 @@ def _handle_errors(app: FastAPI) -> None:
         visit = visit_of(request)
         if visit.caller is NOBODY and is_page(visit.path):
             # Which pages there are, and what they take, is not for everybody.
-            return problem(unauthenticated("This needs an API key, or to be signed in"))
+            return problem(nobody())
         kind = Kind.UNKNOWN if error.status_code == 404 else Kind.INVALID
         detail, headers = str(error.detail), dict(error.headers or {})
         if error.status_code == 405:
@@ -175,10 +197,13 @@ def _handle_errors(app: FastAPI) -> None:
 
 def _methods_at(app: FastAPI, request: Request) -> list[str]:
     """Every method of a path that has a route; the framework names those of its first route alone."""
-    routes = [route for route in app.routes if isinstance(route, Route)]
-    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
-    methods = {method for route in routes if route.path == path for method in route.methods or ()}
-    if path.endswith("/{tool:path}"):
+    routes = [
+        route
+        for route in app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    methods = {method for route in routes for method in route.methods or ()}
+    if any(route.path.endswith("/{tool:path}") for route in routes):
         methods.add("POST")  # the hot route, which the framework does not know
     return sorted(methods)
 
@@ -241,17 +266,19 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
 
     @app.get("/api/servers", dependencies=[READ], tags=["servers"], summary="All servers with their states")
     async def list_servers(visit: Let) -> Response:
+        await gateway.refresh_usage(visit.caller)
         return json_response({"servers": gateway.list_servers(visit.caller)})
 
     @app.get("/api/servers/{server}", dependencies=[READ], tags=["servers"], summary="One server")
     async def show_server(visit: Let, server: str) -> Response:
+        await gateway.refresh_usage(visit.caller)
         return json_response(gateway.show_server(visit.caller, server))
 
     @app.patch(
         "/api/servers/{server}", dependencies=[OPERATE], tags=["servers"], summary="Switch a server on or off"
     )
     async def switch_server(visit: Let, server: str, request: Request) -> Response:
-        switch = await _body(request, ServerSwitch)
+        switch = await read_json(request, ServerSwitch)
         return json_response(await gateway.switch_server(visit.caller, server, switch.enabled))
 
     @app.post(
@@ -320,6 +347,15 @@ def _add_tools(app: FastAPI, gateway: Gateway) -> None:
             gateway.show_server(visit.caller, server)
         return Response(api_list(catalog.search(server, search)), media_type="application/json")
 
+    @app.patch(
+        "/api/tools", dependencies=[OPERATE], tags=["tools"], summary="Switch many tools on or off at once"
+    )
+    async def switch_tools(visit: Let, request: Request) -> Response:
+        """All of them or none: where one is unknown or not yours, the first such is told."""
+        switch = await read_json(request, ToolsSwitch, gateway.config.gateway.limits.body_bytes)
+        tools = ((tool.server, tool.name) for tool in switch.tools)
+        return json_response(await gateway.switch_tools(visit.caller, tools, switch.enabled))
+
     @app.get(
         "/api/tools/{server}/{tool:path}",
         dependencies=[READ],
@@ -336,7 +372,7 @@ def _add_tools(app: FastAPI, gateway: Gateway) -> None:
         summary="Switch a tool on or off",
     )
     async def switch_tool(visit: Let, path: ToolPath, request: Request) -> Response:
-        switch = await _body(request, ToolSwitch)
+        switch = await read_json(request, ToolSwitch)
         entry = await gateway.switch_tool(visit.caller, *path, switch.enabled)
         return Response(entry.for_api, media_type="application/json")
 
@@ -485,7 +521,7 @@ def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:
     )
     async def signing_in(visit: Let, request: Request) -> Response:
         """Answers who you are as `GET /api/me` does, and sets a cookie."""
-        attempt = (await _body(request, sign_in.Attempt)).told()
+        attempt = (await read_json(request, sign_in.Attempt)).told()
         facts, headers = await sign_in.sign_in(gateway, request, visit, attempt, "rest")
         answer = json_response(facts)
         answer.headers.update(headers)
@@ -512,7 +548,7 @@ def _add_keys(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/api/keys", dependencies=[ADMIN], status_code=201, tags=["callers"], summary="Make an API key")
     async def create_key(visit: Let, request: Request) -> Response:
         """`key` in the answer is shown this once."""
-        asked = await _body(request, NewKey)
+        asked = await read_json(request, NewKey)
         made = await gateway.keys.create(visit.caller, asked.name, asked.scopes, asked.expires)
         return json_response(made, 201)
 
@@ -522,30 +558,3 @@ def _add_keys(app: FastAPI, gateway: Gateway) -> None:
     async def revoke_key(visit: Let, id: str) -> Response:
         await gateway.keys.revoke(visit.caller, id)
         return Response(status_code=204)
-
-
-_BODY_BYTES: Final = 64 * 1024  # of what is sent to switch something
-
-
-_Shape = TypeVar("_Shape", bound=BaseModel)
-
-
-async def _body(request: Request, shape: type[_Shape]) -> _Shape:
-    """A small JSON body, read as strictly as a call's."""
-    require_json(visit_of(request).headers)
-    body = await _bytes(request, _BODY_BYTES)
-    try:
-        return shape.model_validate(scan_object(body))
-    except ValueError as problem:
-        raise RequestValidationError(getattr(problem, "errors", list)()) from None
-
-
-async def _bytes(request: Request, limit: int) -> bytes:
-    parts = bytearray()
-    async for part in request.stream():
-        parts += part
-        if len(parts) > limit:
-            raise GatewayError(Kind.INVALID, f"The body is larger than {limit} bytes", status=413)
-    visit = visit_of(request)
-    visit.require_current(visit.caller)
-    return bytes(parts)

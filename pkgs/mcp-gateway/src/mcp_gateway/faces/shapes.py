@@ -6,7 +6,8 @@ Data only. `openapi.py` puts them into the document; `tests/faces` holds every a
 from typing import Any, Final
 
 from mcp_gateway.access.caller import Right
-from mcp_gateway.config.model import PATTERNS_MAX
+from mcp_gateway.config.model import NAME_CHARS_MAX, PATTERNS_MAX
+from mcp_gateway.config.pasted import TEXT_CHARS_MAX
 from mcp_gateway.errors import Kind
 
 Shape = dict[str, Any]
@@ -99,6 +100,10 @@ SERVER: Final[Shape] = {
         "reason": {"type": ["string", "null"]},
         "attempt": {"type": "integer", "description": "Failures in a row"},
         "since": {"type": ["number", "null"], "description": "Seconds since 1970"},
+        "readySince": {
+            "type": ["number", "null"],
+            "description": "Seconds since 1970; null while it is not ready",
+        },
         "nextRetry": {"type": ["number", "null"], "description": "Seconds since 1970"},
         "enabled": {"type": "boolean"},
         "declared": {"type": "boolean", "description": "What the configuration says"},
@@ -135,6 +140,29 @@ SERVER: Final[Shape] = {
             },
         },
         "tools": {"type": "integer"},
+        "toolTokens": {
+            "type": "integer",
+            "description": "An estimate of what the tools that are on take of a model's context: names, "
+            "descriptions and input schemas, at four bytes a token",
+        },
+        "usage": {
+            "type": ["object", "null"],
+            "description": "What the server's processes take, for operators. At most two seconds old; in an "
+            "event as it was last looked at; null where none run here, or none did then",
+            "required": ["memoryBytes", "cpuPercent", "processes", "at"],
+            "properties": {
+                "memoryBytes": {
+                    "type": "integer",
+                    "description": "Resident; what processes share counts once for each",
+                },
+                "cpuPercent": {
+                    "type": ["number", "null"],
+                    "description": "Of one core, since the look before; null at the first",
+                },
+                "processes": {"type": "integer"},
+                "at": {"type": "number", "description": "Seconds since 1970"},
+            },
+        },
         "resources": {"type": "integer"},
         "resourceTemplates": {"type": "integer"},
         "prompts": {"type": "integer"},
@@ -143,6 +171,133 @@ SERVER: Final[Shape] = {
         "exit": {"type": ["object", "null"], "description": "How the last process ended"},
         "counters": {"type": "object", "additionalProperties": {"type": "integer"}},
         "stderr": {"type": "array", "items": {"type": "string"}},
+    },
+}
+_SOURCES: Final[Shape] = {
+    "type": "array",
+    "description": "Environment variables or headers; never what they hold",
+    "items": {
+        "type": "object",
+        "required": ["name", "value", "from", "of"],
+        "properties": {
+            "name": {"type": "string"},
+            "value": {"enum": ["set", "unset"], "description": "`unset`: a variable is missing"},
+            "from": {"enum": ["literal", "variable", "file", "credential", "command"]},
+            "of": {"type": ["string", "null"], "description": "Which variables, file, credential, program"},
+        },
+    },
+}
+_AS_WRITTEN: Final = "As written, with `<set>` in place of what looks like a secret"
+_ARGUMENTS: Final[Shape] = {**_NAMES, "description": _AS_WRITTEN}
+_ADDRESS: Final[Shape] = {"type": ["string", "null"], "description": _AS_WRITTEN}
+PASTED: Final[Shape] = {
+    "type": "object",
+    "required": ["text"],
+    "properties": {
+        "text": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": TEXT_CHARS_MAX,
+            "description": "The JSON of any MCP client, Codex's TOML, a command line, or a URL",
+        },
+        "name": {
+            "type": ["string", "null"],
+            "minLength": 1,
+            "maxLength": NAME_CHARS_MAX,
+            "description": "For a text with one server; else the name in the text, or one that fits it",
+        },
+    },
+    "additionalProperties": False,
+    "examples": [{"text": "npx -y @modelcontextprotocol/server-everything"}],
+}
+_PROPOSED_ONE: Final[Shape] = {
+    "type": "object",
+    "required": [
+        *("id", "name", "guessed", "title", "transport", "argv", "url", "cwd", "env", "headers"),
+        *("program", "taken", "problems", "warnings"),
+    ],
+    "properties": {
+        "id": {"type": "string", "description": "Empty when nothing can be made of the name"},
+        "name": {"type": "string"},
+        "guessed": {"type": "boolean", "description": "The text gives it no name"},
+        "title": {"type": "string"},
+        "transport": {"enum": ["stdio", "http", "sse"]},
+        "argv": {**_ARGUMENTS, "type": ["array", "null"]},
+        "url": _ADDRESS,
+        "cwd": {"type": ["string", "null"]},
+        "env": _SOURCES,
+        "headers": _SOURCES,
+        "program": {
+            "type": ["object", "null"],
+            "description": "Where the command is found on this machine, or why it is not",
+            "required": ["path", "reason"],
+            "properties": {"path": {"type": ["string", "null"]}, "reason": {"type": ["string", "null"]}},
+        },
+        "taken": {"type": "boolean", "description": "There is a server with this id"},
+        "problems": {
+            "type": "array",
+            "description": "It cannot be saved with these",
+            "items": {
+                "type": "object",
+                "required": ["place", "message", "nearest"],
+                "properties": {
+                    "place": {"type": ["string", "null"]},
+                    "message": {"type": "string"},
+                    "nearest": {"type": ["string", "null"]},
+                },
+            },
+        },
+        "warnings": _NAMES,
+    },
+}
+PROPOSED: Final[Shape] = {
+    "type": "object",
+    "description": "What a pasted text would add, and where it would be written",
+    "required": ["entries", "file"],
+    "properties": {
+        "entries": {"type": "array", "items": _PROPOSED_ONE},
+        "file": {
+            "type": "object",
+            "required": ["path", "writable", "reason"],
+            "properties": {
+                "path": {"type": ["string", "null"]},
+                "writable": {"type": "boolean"},
+                "reason": {"type": ["string", "null"], "description": "Why not, and what to do instead"},
+            },
+        },
+    },
+}
+SERVER_CONFIG: Final[Shape] = {
+    "type": "object",
+    "description": "The configuration that holds for a server, defaults filled in",
+    "required": ["id", "name", "declaredIn", "file", "line", "config", "overrides"],
+    "properties": {
+        "id": {"type": "string"},
+        "name": {"type": ["string", "null"], "description": "As the file has it"},
+        "declaredIn": {"enum": ["mcpServers", "servers", "addedServers", None]},
+        "file": {"type": ["string", "null"]},
+        "line": {"type": ["integer", "null"]},
+        "config": {
+            "type": "object",
+            "description": "Every key by its name in the file; seconds and bytes as numbers",
+            "required": ["command", "args", "url", "env", "headers", "enabled", "timeout", "tools"],
+            "properties": {
+                "command": {"type": ["string", "null"]},
+                "args": _ARGUMENTS,
+                "url": _ADDRESS,
+                "env": _SOURCES,
+                "headers": _SOURCES,
+                "enabled": {"type": "boolean"},
+                "timeout": {"type": "number"},
+                "tools": {"type": "object"},
+            },
+        },
+        "overrides": {
+            "type": "object",
+            "description": "What was switched at run time",
+            "required": ["enabled", "toolsOff"],
+            "properties": {"enabled": {"type": ["boolean", "null"]}, "toolsOff": _NAMES},
+        },
     },
 }
 TOOL: Final[Shape] = {
@@ -155,6 +310,36 @@ TOOL: Final[Shape] = {
         "exposedName": {"type": "string"},
         "enabled": {"type": "boolean"},
         "inputSchema": {"type": "object"},
+    },
+}
+SWITCHED_TOOLS_MAX: Final = 5_000  # at once
+TOOLS_SWITCH: Final[Shape] = {
+    "type": "object",
+    "required": ["enabled", "tools"],
+    "properties": {
+        "enabled": {"type": "boolean"},
+        "tools": {
+            "type": "array",
+            "description": "By their native names; one that is named twice counts once",
+            "minItems": 1,
+            "maxItems": SWITCHED_TOOLS_MAX,
+            "items": {
+                "type": "object",
+                "required": ["server", "name"],
+                "properties": {"server": {"type": "string"}, "name": {"type": "string"}},
+                "additionalProperties": False,
+            },
+        },
+    },
+    "additionalProperties": False,
+    "examples": [{"enabled": False, "tools": [{"server": "git", "name": "git_reset"}]}],
+}
+TOOLS_SWITCHED: Final[Shape] = {
+    "type": "object",
+    "required": ["tools", "changed"],
+    "properties": {
+        "tools": {"type": "integer", "description": "How many were named"},
+        "changed": {"type": "integer", "description": "How many of them were switched the other way before"},
     },
 }
 _LISTED: Final[Shape] = {"server": {"type": "string"}, "name": {"type": "string"}}
@@ -383,19 +568,77 @@ CALL_RUNNING: Final[Shape] = {
     "properties": {"id": {"type": "string"}, "state": {"const": "running"}},
 }
 
+_SENTENCES: Final[Shape] = {"type": "array", "items": {"type": "string"}}
+CONNECT: Final[Shape] = {
+    "type": "object",
+    "required": ["urls", "server", "reach", "needsKey", "notes", "clients"],
+    "properties": {
+        "urls": {
+            "type": "object",
+            "required": ["base", "mcp", "sse", "offered"],
+            "properties": {
+                "base": {"type": "string"},
+                "mcp": {"type": ["string", "null"], "description": "Null where MCP is closed"},
+                "sse": {"type": ["string", "null"], "description": "HTTP+SSE, for older clients"},
+                "offered": {**_SENTENCES, "description": "What `url` takes; the first is how you came here"},
+            },
+        },
+        "server": {"type": ["string", "null"]},
+        "reach": {
+            "enum": ["machine", "network", "tailnet", "internet"],
+            "description": "From where the address can be reached at best, as far as it tells",
+        },
+        "needsKey": {"type": "boolean"},
+        "notes": _SENTENCES,
+        "clients": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["id", "name", "works", "sendsKey", "snippets", "notes", "limits"],
+                "properties": {
+                    "id": {"type": "string"},
+                    "name": {"type": "string"},
+                    "works": {"type": "boolean", "description": "At this address, with this gateway"},
+                    "why": {"type": "string", "description": "It does not"},
+                    "sendsKey": {"type": "boolean", "description": "Whether it can send an API key"},
+                    "link": {"type": "string", "description": "Opens the client; holds no key"},
+                    "notes": _SENTENCES,
+                    "limits": _SENTENCES,
+                    "snippets": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["title", "language", "text"],
+                            "properties": {
+                                "title": {"type": "string"},
+                                "language": {"enum": ["json", "toml", "yaml", "sh"]},
+                                "file": {"type": "string", "description": "Where the text belongs"},
+                                "text": {"type": "string"},
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+
 SCHEMAS: Final[dict[str, Shape]] = {
     "Call": CALL,
     "CallRunning": CALL_RUNNING,
     "CatalogChange": CATALOG_CHANGE,
     "ConfigProblem": CONFIG_PROBLEM,
+    "Connect": CONNECT,
     "Key": KEY,
     "LogLine": LOG_LINE,
     "Me": ME,
     "NewKey": NEW_KEY,
+    "Pasted": PASTED,
     "Payload": PAYLOAD,
     "Problem": PROBLEM,
     "Prompt": PROMPT,
     "PromptResult": PROMPT_RESULT,
+    "Proposed": PROPOSED,
     "Ready": READY,
     "Reload": RELOAD,
     "ResourceResult": RESOURCE_RESULT,
@@ -403,9 +646,12 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "Result": RESULT,
     "Scopes": SCOPES,
     "Server": SERVER,
+    "ServerConfig": SERVER_CONFIG,
     "Session": SESSION,
     "SignIn": SIGN_IN,
     "Tool": TOOL,
+    "ToolsSwitch": TOOLS_SWITCH,
+    "ToolsSwitched": TOOLS_SWITCHED,
 }
 
 TAGS: Final = {
@@ -426,6 +672,7 @@ PARAMETERS: Final = {
     "server": "The server's id",
     "tool": "The tool's native name",
     "prompt": "The prompt's native name",
+    "url": "One of the gateway's addresses, from `urls.offered`",
     "uri": "The resource's URI, as its server writes it",
     "method": "Of MCP, such as `tools/call` or `resources/read`",
     "id": "The id, as an earlier answer gave it",

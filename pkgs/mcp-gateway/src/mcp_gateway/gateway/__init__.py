@@ -6,6 +6,7 @@
     keys       API keys; who a key belongs to
     console    the one-time code
     sign_ins   who has signed in on the page
+    exposure   where it listens, and what that means
     artifacts  results too large to hand over whole
     events     bounded fan-out of what changes
     loglevels  how much of a server's log messages is wanted
@@ -15,6 +16,7 @@
     payloads   what was said in the last calls
     subscriptions  who is told what changes, within bounds
     reloading  the configuration file, read again
+    adding     servers that are written to that file at run time
 
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
 """
@@ -22,7 +24,7 @@ Every face goes through `Gateway`, so what one can do, each can do, by the same 
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -38,15 +40,18 @@ from mcp_gateway.access.policy import (
     sees_server,
 )
 from mcp_gateway.catalog import Catalog, Entry
+from mcp_gateway.config import shown
 from mcp_gateway.config.changes import Changes
 from mcp_gateway.config.model import Config, PayloadMode, ServerConfig
 from mcp_gateway.config.secrets import Resolved, SecretError, resolve
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway.actions import Actions
+from mcp_gateway.gateway.adding import Adding, ConfigFile
 from mcp_gateway.gateway.artifacts import Artifact, Artifacts, Reading
 from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.console import Console
 from mcp_gateway.gateway.events import LISTS, Events, Feed, Shown
+from mcp_gateway.gateway.exposure import HERE, Exposure, Listening
 from mcp_gateway.gateway.keys import FLUSH_S, LOOK_S, Keys
 from mcp_gateway.gateway.loglevels import LogLevels
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
@@ -130,9 +135,9 @@ class Gateway:
         environment: Mapping[str, str],
         state_dir: Path,
         *,
-        is_exposed: bool = False,
+        listening: Listening = HERE,
     ) -> None:
-        self._is_exposed = is_exposed
+        self.exposure = Exposure(listening, is_mcp_open=config.gateway.mcp.enabled)
         self._environment = environment
         self._store = store
         self._nursery = nursery
@@ -167,6 +172,7 @@ class Gateway:
         )
         self.parking = Parking(nursery.instance)
         self.actions = Actions(store, ids, self.events)
+        self.adding = Adding(self.reloading, self.actions, environment, lambda: self.is_stopping)
         self.keys = Keys(config, store, self.actions)
         self.keys.gone = self.end_of
         self.console = Console(state_dir, self.actions)
@@ -255,13 +261,46 @@ class Gateway:
     @property
     def is_guarded(self) -> bool:
         """Whether every request needs an identity, or one from this machine is its operator's."""
-        return self._is_exposed or self.config.gateway.is_guarded
+        return self.exposure.listening.is_exposed or self.config.gateway.is_guarded
 
     async def reload(self, caller: Caller) -> dict[str, Any]:
         """See `Reloading.now`."""
         require_everywhere(caller, Right.OPERATE)
         self.actions.note(caller, Right.OPERATE, "reload")
         return await self.reloading.now()
+
+    async def config_file(self, caller: Caller) -> ConfigFile:
+        """See `Adding.file`."""
+        return await self.adding.file(caller)
+
+    async def check_servers(self, caller: Caller, text: str, name: str | None) -> dict[str, Any]:
+        """See `Adding.check`."""
+        return await self.adding.check(caller, text, name)
+
+    async def add_servers(self, caller: Caller, text: str, name: str | None) -> dict[str, Any]:
+        """See `Adding.add`; `servers` as they are shown, and `warnings`."""
+        ids, warnings = await self.adding.add(caller, text, name)
+        views = [self._view(caller, up) for server in ids if (up := self.servers.get(server)) is not None]
+        return {"servers": views, "warnings": warnings}
+
+    async def remove_server(self, caller: Caller, server: str) -> None:
+        """See `Adding.remove`."""
+        await self.adding.remove(caller, server)
+
+    def show_config(self, caller: Caller, server: str) -> dict[str, Any]:
+        """The configuration that holds for a server, without a secret: for who operates it."""
+        upstream = self._operable(caller, server)
+        declared = self.config.declared.get(server)
+        switched, tools_off = self.servers.overrides_of(server)
+        return {
+            "id": server,
+            "declaredIn": declared and declared.section,
+            "name": declared and declared.name,
+            "file": self.config.path and str(self.config.path),
+            "line": declared and declared.line,
+            "config": shown.server(self.config.servers.get(server, upstream.config), self._environment),
+            "overrides": {"enabled": switched, "toolsOff": tools_off},
+        }
 
     def reload_soon(self) -> None:
         """The operator asked with a signal; the outcome is in the log, the feed and the warnings."""
@@ -343,8 +382,15 @@ class Gateway:
         return [self._view(caller, up) for up in self.servers.all() if sees_server(caller, up.id)]
 
     def _view(self, caller: Caller, upstream: Upstream) -> dict[str, Any]:
-        seen = self.servers.catalog.seen_by(caller).by_server.get(upstream.id, ())
-        return _trimmed(caller, self.servers.view(upstream), len(seen))
+        return _trimmed(caller, self.servers.view(upstream), self.servers.catalog.seen_by(caller))
+
+    async def refresh_usage(self, caller: Caller) -> None:
+        """Looks at the processes of all servers, for who may see that, unless it was just done.
+
+        What `view`s of servers say of it is of that look from then on.
+        """
+        if Right.OPERATE in caller.rights:
+            await self.servers.usages.refresh()
 
     def has_server(self, caller: Caller, server: str) -> bool:
         require(caller, Right.READ, Right.CALL)
@@ -458,14 +504,30 @@ class Gateway:
             raise unknown_tool(server, tool)
         return entry
 
-    async def switch_tool(self, caller: Caller, server: str, tool: str, enabled: bool) -> Entry:
-        require(caller, Right.OPERATE)
+    def _operable_tool(self, caller: Caller, server: str, tool: str) -> Entry:
         entry = self._entry(caller, server, tool)
         require_on_tool(caller, Right.OPERATE, server, tool, entry.is_read_only)
-        await self.servers.switch_tool(server, tool, enabled)
-        word = "on" if enabled else "off"
-        self.actions.note(caller, Right.OPERATE, "tool.switch", detail=f"{server}/{tool} {word}")
+        return entry
+
+    async def switch_tool(self, caller: Caller, server: str, tool: str, enabled: bool) -> Entry:
+        await self.switch_tools(caller, [(server, tool)], enabled)
         return self._entry(caller, server, tool)
+
+    async def switch_tools(
+        self, caller: Caller, tools: Iterable[tuple[str, str]], enabled: bool
+    ) -> dict[str, Any]:
+        """Switches tools, (server, native name), all or none of them; how many they are, and how many moved.
+
+        Raises:
+            GatewayError: `unknown` or `refused`, naming the first that is.
+        """
+        require(caller, Right.OPERATE)
+        entries = [self._operable_tool(caller, server, tool) for server, tool in dict.fromkeys(tools)]
+        changed = sum(entry.enabled is not enabled for entry in entries)
+        await self.servers.switch_tools([(entry.server, entry.tool) for entry in entries], enabled)
+        word = "on" if enabled else "off"
+        self.actions.note(caller, Right.OPERATE, "tool.switch", detail=f"{_told(entries)} {word}")
+        return {"tools": len(entries), "changed": changed}
 
     # Calls
 
@@ -671,7 +733,7 @@ class Gateway:
 
         def shown(kind: str, facts: dict[str, Any]) -> dict[str, Any] | None:
             if kind == "server" and sees_server(caller, facts["id"]):
-                return _trimmed(caller, facts, len(self.catalog(caller).by_server.get(facts["id"], ())))
+                return _trimmed(caller, facts, self.catalog(caller))
             is_theirs = kind == "call" and facts["caller"] == caller.id
             return facts if is_theirs or kind in LISTS else None
 
@@ -690,17 +752,27 @@ def _narrowed(caller: Caller, query: CallQuery) -> CallQuery:
     return query if _operates(caller) else replace(query, only=caller.id)
 
 
+def _told(entries: Sequence[Entry]) -> str:
+    """Which tools, in a line of the activity: the one, or how many of which servers."""
+    if len(entries) == 1:
+        return f"{entries[0].server}/{entries[0].tool}"
+    servers = ", ".join(dict.fromkeys(entry.server for entry in entries))
+    return f"{len(entries)} tools of {servers}:"
+
+
 # What a server writes to stderr may be about anybody's calls; the process is its operator's business.
-_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor", "links"})
+_FOR_OPERATORS: Final = frozenset({"stderr", "pid", "exit", "successor", "links", "usage"})
 
 
-def _trimmed(caller: Caller, view: dict[str, Any], tools: int) -> dict[str, Any]:
-    """A server as a caller may see it; `tools` of them are theirs."""
+def _trimmed(caller: Caller, view: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
+    """A server as a caller may see it; `catalog` is what they see of the tools."""
     if _operates(caller):
         return view
-    if has_whole_server(caller, Right.OPERATE, view["id"]):
-        return view | {"tools": tools}
-    return {key: value for key, value in view.items() if key not in _FOR_OPERATORS} | {"tools": tools}
+    server = view["id"]
+    theirs = {"tools": len(catalog.by_server.get(server, ())), "toolTokens": catalog.tokens(server)}
+    if has_whole_server(caller, Right.OPERATE, server):
+        return view | theirs
+    return {key: value for key, value in view.items() if key not in _FOR_OPERATORS} | theirs
 
 
 class _Eras:

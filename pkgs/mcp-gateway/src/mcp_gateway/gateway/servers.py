@@ -8,7 +8,7 @@ before goes when its calls are done. Knows no caller and no face.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from msgspec import Raw
@@ -26,6 +26,7 @@ from mcp_gateway.upstream.exchange import Exchange
 from mcp_gateway.upstream.lifecycle import AT_REST, Restart, Start, State, Stop
 from mcp_gateway.upstream.stance import SHARED, Scope, Stance
 from mcp_gateway.upstream.upstream import Surroundings, Upstream
+from mcp_gateway.upstream.usage import Usages
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Switches(Protocol):
 
     def overrides(self) -> Mapping[tuple[str, str | None], bool]: ...
     async def set_override(self, server: str, tool: str | None, enabled: bool | None) -> None: ...
+    async def set_overrides(self, keys: Collection[tuple[str, str | None]], enabled: bool | None) -> None: ...
 
 
 _Tools = tuple[Tool, ...]
@@ -80,6 +82,7 @@ class Servers:
         )
         self.modern: dict[str, dict[str, Raw]] = {}  # capabilities, as they were said in that era; by server
         self.catalog = Catalog()
+        self.usages = Usages(self._children)
 
     def prepare(self, around: Surroundings) -> None:
         """Makes an upstream for every configured server; starts nothing."""
@@ -276,13 +279,20 @@ class Servers:
         if not is_on:
             self.links.end_all(upstream.id, "the server was switched off", may_finish=False)
 
-    async def switch_tool(self, server: str, tool: str, enabled: bool) -> None:
+    async def switch_tools(self, tools: Collection[tuple[str, str]], enabled: bool) -> None:
+        """Switches tools, (server, native name), all or none of them; the catalog is made anew once."""
         # Tools are on unless switched off, so "on" is the absence of an override.
-        await self._switches.set_override(server, tool, None if enabled else False)
+        await self._switches.set_overrides(tools, None if enabled else False)
         self._rebuild()
 
     def is_tool_on(self, server: str, tool: str) -> bool:
         return self._switches.overrides().get((server, tool), True)
+
+    def overrides_of(self, server: str) -> tuple[bool | None, list[str]]:
+        """What was switched at run time: the server itself, and which of its tools are off."""
+        switched = self._switches.overrides()
+        off = sorted(tool for (of, tool), on in switched.items() if of == server and tool and not on)
+        return switched.get((server, None)), off
 
     def restart(self, upstream: Upstream) -> None:
         key = upstream.id, SHARED
@@ -363,19 +373,26 @@ class Servers:
 
     # Views
 
+    def _children(self) -> dict[int, str]:
+        """The server of every child that runs, of successors and of those that are leaving, too."""
+        return {one.pid: one.id for one in self._owners if one.pid is not None}
+
     def view(self, upstream: Upstream) -> dict[str, Any]:
         """A server as every face shows it. Times are seconds since 1970."""
         life, config = upstream.life, upstream.config
         to_wall = clock.wall_s() - clock.now_s()
         declared, override = config.enabled, self._switches.overrides().get((config.id, None))
         opened, exited = upstream.opened, upstream.last_exit
+        since = round(life.since + to_wall, 3) if life.since else None
+        usage = self.usages.of(config.id, (upstream.pid, *(link.pid for link in self.links.of(config.id))))
         return {
             "id": config.id,
             "title": config.title,
             "state": life.state.value,
             "reason": upstream.reason or None,
             "attempt": life.attempt,
-            "since": round(life.since + to_wall, 3) if life.since else None,
+            "since": since,
+            "readySince": since if life.state is State.READY else None,
             "nextRetry": None if life.retry_at is None else round(life.retry_at + to_wall, 3),
             "enabled": declared if override is None else override,
             "declared": declared,
@@ -386,7 +403,9 @@ class Servers:
             "pid": upstream.pid,
             "successor": self._view_of_successor(config.id),
             "tools": len(self.catalog.by_server.get(config.id, ())),
+            "toolTokens": self.catalog.tokens(config.id),
             **self._others_of(config.id),
+            "usage": None if usage is None else usage.view(),
             "calls": self._calls_of(upstream),
             "links": self.links.view(config.id),
             "lastError": upstream.last_error,

@@ -7,6 +7,5 @@
     servers, ...  one module per page
 
 A sibling of REST over the facade: what a page can do, a route under `/api` can. All text of servers is
-hostile: the templates escape it, and nothing of it is ever markup, an address to load or an attribute of
-htmx.
+hostile: the templates escape it, and nothing of it is ever markup, an address to load or htmx's business.
 """

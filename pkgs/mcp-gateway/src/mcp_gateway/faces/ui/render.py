@@ -84,7 +84,7 @@ class Renderer:
         return self._environment.get_template(name).render(context)
 
     def parts(self, parts: Iterable[tuple[str, str, Mapping[str, Any]]]) -> str:
-        """What replaces several things on a page: of each its selector, its template and its context."""
+        """What replaces several things on a page: of each its selector, its template, that one's context."""
         return "".join(
             self.part("_part.html", selector=selector, template=template, **context)
             for selector, template, context in parts

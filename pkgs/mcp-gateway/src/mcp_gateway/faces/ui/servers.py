@@ -12,7 +12,7 @@ from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import has_whole_server
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import Visit
-from mcp_gateway.faces.policy import OPERATE, READ, Let
+from mcp_gateway.faces.routing import OPERATE, READ, Let
 from mcp_gateway.faces.ui import live
 from mcp_gateway.faces.ui.render import Renderer, html, is_htmx
 from mcp_gateway.faces.ui.routing import back, read_form
