@@ -30,13 +30,12 @@ Routes = dict[tuple[str, str], tuple[Right, ...]]
 
 # What anybody may ask. Whoever adds a line here opens a door.
 PUBLIC = frozenset(
-    {(method, path) for method in ("GET", "HEAD") for path in ("/health", "/ready", "/")}
+    {(method, path) for method in ("GET", "HEAD") for path in ("/health", "/ready")}
     | {("POST", "/api/sign-in"), ("POST", "/ui/sign-in"), ("POST", "/ui/sign-out")}
+    | {("GET", "/ui/static/{version}/{name:path}"), ("POST", "/ui/csp-reports")}
 )
 # About whoever asks, so no right is asked for; but somebody they have to be.
-OF_ANYBODY = frozenset({("GET", "/api/me"), ("POST", "/api/sign-out")})
-# For nobody it is the form to sign in with, and 401 all the same.
-PAGE = ("GET", "/")
+OF_ANYBODY = frozenset({("GET", "/api/me"), ("POST", "/api/sign-out"), ("GET", "/ui/{path:path}")})
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 # Where gateways of this kind have had doors, or ours may have one some day.
 ELSEWHERE = (
@@ -48,7 +47,15 @@ ELSEWHERE = (
     "/debug",
     "/static/app.js",
     "/ui",
-    "/ui/servers",
+    "/ui/",
+    "/ui/servers/",
+    "/ui/static/",
+    "/ui/static/app.css",
+    "/ui/static/../servers",
+    "/ui//static/x/app.css",
+    "//ui/static/x/app.css",
+    "/ui/sign-in/",
+    "/ui/api/servers",
     "/mcp/",
     "/mcp/sse",
     "/mcp/message",
@@ -111,7 +118,8 @@ def table(app: FastAPI) -> Routes:
 
 def filled(path: str) -> str:
     """A path of the table with names that nobody has."""
-    for part in ("{server}", "{tool:path}", "{prompt:path}", "{tool}", "{id}"):
+    names = ("server", "tool:path", "prompt:path", "tool", "id", "path:path", "version", "name:path")
+    for part in (f"{{{name}}}" for name in names):
         path = path.replace(part, "nothing")
     assert "{" not in path, f"say here what stands for the parameter in {path}"
     return path
@@ -168,21 +176,23 @@ def test_S01_what_is_in_the_table_answers(gateway: Guarded, routes: Routes) -> N
 def test_S01_without_an_identity_everything_is_401_but_the_public_list(
     gateway: Guarded, routes: Routes
 ) -> None:
-    for path in {filled(path) for _, path in routes} | set(ELSEWHERE) | {path for _, path in PUBLIC}:
+    public = {(method, filled(path)) for method, path in PUBLIC}
+    for path in {filled(path) for _, path in routes} | set(ELSEWHERE) | {path for _, path in public}:
         for method in METHODS:
             status = status_of(gateway.nobody, method, path, {})
-            if (method, path) in PUBLIC - {PAGE}:
+            if (method, path) in public:
                 assert status not in (401, 403, 500), f"{method} {path} is public and answers {status}"
             else:
                 assert status == 401, f"{method} {path} answers {status} to nobody"
 
 
 def test_S01_what_is_public_tells_nothing_of_what_is_behind_it(gateway: Guarded) -> None:
-    for path, status in (("/", 401), ("/health", 200), ("/ready", 200)):
+    pages = [(path, 401) for path in ("/", "/ui/servers", "/ui/servers/good", "/ui/no-such", "/ui/")]
+    for path, status in (*pages, ("/health", 200), ("/ready", 200)):
         answer = gateway.nobody.request("GET", path, headers={"Accept": "text/html"})
         assert answer.status == status, answer
-        assert (b"<form" in answer.body) is (path == "/")
-        assert b"good" not in answer.body
+        assert (b"<form" in answer.body) is (status == 401)
+        assert b"good" not in answer.body.replace(path.encode(), b"")  # which was asked for
         assert str(gateway.directory).encode() not in answer.body
 
 

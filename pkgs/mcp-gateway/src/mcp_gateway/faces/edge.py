@@ -322,6 +322,10 @@ def is_public(method: str, path: bytes) -> bool:
     return (method, path) in PUBLIC or path.startswith(_PAGES)
 
 
+def is_page(path: bytes) -> bool:
+    return path == b"/" or path.startswith(_PAGES)
+
+
 def is_loopback_host(headers: Headers) -> bool:
     return _LOOPBACK_HOST.fullmatch(headers.get(b"host", b"")) is not None
 

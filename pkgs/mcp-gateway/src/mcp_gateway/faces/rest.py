@@ -17,12 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from mcp_gateway import clock
-from mcp_gateway.access.caller import Right
+from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.catalog import api_list
 from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import access, adding, calls, connect, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
+from mcp_gateway.faces.edge import is_page
 from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
@@ -36,6 +37,7 @@ from mcp_gateway.faces.routing import (
     Let,
     event_stream,
     json_response,
+    nobody,
     policies,
     read_json,
     visit_of,
@@ -180,6 +182,10 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:
+        visit = visit_of(request)
+        if visit.caller is NOBODY and is_page(visit.path):
+            # Which pages there are, and what they take, is not for everybody.
+            return problem(nobody())
         kind = Kind.UNKNOWN if error.status_code == 404 else Kind.INVALID
         detail, headers = str(error.detail), dict(error.headers or {})
         if error.status_code == 405:
