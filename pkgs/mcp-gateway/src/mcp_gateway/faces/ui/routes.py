@@ -11,7 +11,7 @@ from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import sign_in
 from mcp_gateway.faces.routing import PUBLIC, Let, require_somebody
-from mcp_gateway.faces.ui import servers
+from mcp_gateway.faces.ui import pwa, servers
 from mcp_gateway.faces.ui.assets import Assets
 from mcp_gateway.faces.ui.render import Renderer, own_path
 from mcp_gateway.faces.ui.routing import read_form, router_of
@@ -33,6 +33,7 @@ def add(app: FastAPI, gateway: Gateway) -> None:
     renderer = Renderer(gateway, Assets())
     router = router_of(renderer)
     _add_files(router, renderer)
+    pwa.add(router)
     _add_signing(router, renderer)
     servers.add(router, renderer)
 
