@@ -19,7 +19,6 @@ from starlette.routing import Match, Route
 from mcp_gateway import clock
 from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.catalog import api_list
-from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import access, adding, calls, connect, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
@@ -28,7 +27,6 @@ from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
 from mcp_gateway.faces.routing import (
-    ADMIN,
     CALL,
     MINE,
     OPERATE,
@@ -80,15 +78,6 @@ class ToolsSwitch(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     enabled: bool
     tools: Annotated[list[NamedTool], Field(min_length=1, max_length=SWITCHED_TOOLS_MAX)]
-
-
-class NewKey(BaseModel):
-    """`expires` as a day, a time, or seconds since 1970."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    name: KeyName
-    scopes: Scopes = Scopes()
-    expires: Expiry | None = None
 
 
 _Time = Annotated[float, Field(allow_inf_nan=False, description="Seconds since 1970")]
@@ -152,7 +141,6 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_artifacts(app, gateway)
     _add_sessions(app, gateway, sessions)
     _add_sign_in(app, gateway)
-    _add_keys(app, gateway)
     access.add(app, gateway)
     connect.add(app, gateway)
     ui.add(app, gateway)
@@ -539,23 +527,3 @@ def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:
     async def signing_out(visit: Let) -> Response:
         """What was signed in with the cookie is over; without one nothing happens."""
         return Response(status_code=204, headers=sign_in.sign_out(gateway, visit, "rest"))
-
-
-def _add_keys(app: FastAPI, gateway: Gateway) -> None:
-    @app.get("/api/keys", dependencies=[ADMIN], tags=["callers"], summary="All API keys, without their texts")
-    async def list_keys(visit: Let) -> Response:
-        return json_response({"keys": gateway.keys.list(visit.caller)})
-
-    @app.post("/api/keys", dependencies=[ADMIN], status_code=201, tags=["callers"], summary="Make an API key")
-    async def create_key(visit: Let, request: Request) -> Response:
-        """`key` in the answer is shown this once."""
-        asked = await read_json(request, NewKey)
-        made = await gateway.keys.create(visit.caller, asked.name, asked.scopes, asked.expires)
-        return json_response(made, 201)
-
-    @app.delete(
-        "/api/keys/{id}", dependencies=[ADMIN], status_code=204, tags=["callers"], summary="Revoke a key"
-    )
-    async def revoke_key(visit: Let, id: str) -> Response:
-        await gateway.keys.revoke(visit.caller, id)
-        return Response(status_code=204)

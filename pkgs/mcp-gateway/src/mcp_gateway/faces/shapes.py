@@ -110,6 +110,11 @@ SERVER: Final[Shape] = {
         "override": {"type": ["boolean", "null"], "description": "What was switched at run time"},
         "transport": {"type": "string"},
         "protocolRevision": {"type": ["string", "null"]},
+        "serverInfo": {"description": "As the server introduced itself"},
+        "capabilities": {
+            "type": ["object", "null"],
+            "description": "As the server said when it was connected to",
+        },
         "instructions": {"type": ["string", "null"]},
         "pid": {"type": ["integer", "null"]},
         "successor": {
