@@ -42,7 +42,7 @@ from mcp_gateway.faces.routing import (
 )
 from mcp_gateway.faces.shapes import SWITCHED_TOOLS_MAX
 from mcp_gateway.faces.ui import routes as ui
-from mcp_gateway.gateway import CallQuery, Gateway
+from mcp_gateway.gateway import CallQuery, Gateway, StatsQuery
 from mcp_gateway.gateway.events import changes
 from mcp_gateway.version import VERSION
 from mcp_gateway.wire import sse
@@ -83,7 +83,7 @@ class ToolsSwitch(BaseModel):
 _Time = Annotated[float, Field(allow_inf_nan=False, description="Seconds since 1970")]
 
 
-class CallFilter(BaseModel):
+class CallsOnly(BaseModel):
     """Which calls; begun at `since` or later and before `until`."""
 
     model_config = ConfigDict(extra="forbid")
@@ -92,10 +92,15 @@ class CallFilter(BaseModel):
     caller: str | None = None
     face: str | None = None
     outcome: str | None = None
-    action: str | None = None
     method: str | None = None
     since: _Time | None = None
     until: _Time | None = None
+
+
+class CallFilter(CallsOnly):
+    """Calls, or what was done to the gateway itself."""
+
+    action: str | None = None
 
 
 class CallPage(CallFilter):
@@ -110,6 +115,13 @@ class CallExport(CallFilter):
 
     format: Literal["jsonl", "csv"] = "jsonl"
     limit: Annotated[int | None, Field(ge=1)] = None
+
+
+class CallStats(CallsOnly):
+    """The query of `GET /api/stats`; `since` is one hour before `until`, and that is now."""
+
+    buckets: Annotated[int, Field(ge=1, le=240)] = 60
+    by: Literal["server"] | None = None
 
 
 def tool_path(request: Request) -> tuple[str, str]:
@@ -426,6 +438,13 @@ def _add_calls(app: FastAPI, gateway: Gateway) -> None:
         return StreamingResponse(
             export.parts(query.format, first, pages), headers=export.headers(query.format)
         )
+
+    @app.get("/api/stats", dependencies=[READ], tags=["calls"], summary="Activity in numbers, over time")
+    async def count_calls(visit: Let, query: Annotated[CallStats, Query()]) -> Response:
+        """Only calls count. Errors are all that did not end well: not `ok`, `running`, `cancelled` or
+        `input_required`. Durations are told within 5 %, of calls that took any time.
+        """
+        return json_response(await gateway.stats(visit.caller, StatsQuery(**query.model_dump())))
 
     @app.get(
         "/api/calls/{id}",
