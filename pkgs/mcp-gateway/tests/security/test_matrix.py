@@ -121,6 +121,8 @@ def test_S21_every_list_shows_what_may_be_seen(stage: Stage, principal: str) -> 
     assert {(tool["server"], tool["name"]) for tool in tools} == sees
     found = caller.get("/api/tools?search=e").json()["tools"]
     assert {(tool["server"], tool["name"]) for tool in found} <= sees
+    counted = caller.get("/api/stats?by=server").json()["servers"]
+    assert [*counted] == [server["id"] for server in caller.get("/api/servers").json()["servers"]]
     for server in caller.get("/api/servers").json()["servers"]:
         assert server["tools"] == sum(of == server["id"] for of, _ in sees)
         assert not server.keys() & {"stderr", "pid", "usage"}

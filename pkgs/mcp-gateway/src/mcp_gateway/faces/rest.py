@@ -28,7 +28,7 @@ from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.http import MISTAKE, Visit, error_headers, problem_document, require_json
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
-from mcp_gateway.gateway import CallQuery, Gateway
+from mcp_gateway.gateway import CallQuery, Gateway, StatsQuery
 from mcp_gateway.gateway.events import changes
 from mcp_gateway.version import VERSION
 from mcp_gateway.wire import sse
@@ -64,7 +64,7 @@ class NewKey(BaseModel):
 _Time = Annotated[float, Field(allow_inf_nan=False, description="Seconds since 1970")]
 
 
-class CallFilter(BaseModel):
+class CallsOnly(BaseModel):
     """Which calls; begun at `since` or later and before `until`."""
 
     model_config = ConfigDict(extra="forbid")
@@ -73,10 +73,15 @@ class CallFilter(BaseModel):
     caller: str | None = None
     face: str | None = None
     outcome: str | None = None
-    action: str | None = None
     method: str | None = None
     since: _Time | None = None
     until: _Time | None = None
+
+
+class CallFilter(CallsOnly):
+    """Calls, or what was done to the gateway itself."""
+
+    action: str | None = None
 
 
 class CallPage(CallFilter):
@@ -91,6 +96,13 @@ class CallExport(CallFilter):
 
     format: Literal["jsonl", "csv"] = "jsonl"
     limit: Annotated[int | None, Field(ge=1)] = None
+
+
+class CallStats(CallsOnly):
+    """The query of `GET /api/stats`; `since` is one hour before `until`, and that is now."""
+
+    buckets: Annotated[int, Field(ge=1, le=240)] = 60
+    by: Literal["server"] | None = None
 
 
 def visit_of(request: Request) -> Visit:
@@ -455,6 +467,13 @@ def _add_calls(app: FastAPI, gateway: Gateway) -> None:
         return StreamingResponse(
             export.parts(query.format, first, pages), headers=export.headers(query.format)
         )
+
+    @app.get("/api/stats", dependencies=[READ], tags=["calls"], summary="Activity in numbers, over time")
+    async def count_calls(visit: Let, query: Annotated[CallStats, Query()]) -> Response:
+        """Only calls count. Errors are all that did not end well: not `ok`, `running`, `cancelled` or
+        `input_required`. Durations are told within 5 %, of calls that took any time.
+        """
+        return json_response(await gateway.stats(visit.caller, StatsQuery(**query.model_dump())))
 
     @app.get(
         "/api/calls/{id}",

@@ -13,6 +13,7 @@
     bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
+    statistics numbers of activity, for charts
     subscriptions  who is told what changes, within bounds
     reloading  the configuration file, read again
 
@@ -25,7 +26,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mcp_gateway import clock
 from mcp_gateway.access.caller import LOCAL_OPERATOR, Caller, Right
@@ -64,9 +65,11 @@ from mcp_gateway.gateway.primitives import (
 from mcp_gateway.gateway.reloading import Reloading
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.gateway.sign_ins import SignIns
+from mcp_gateway.gateway.statistics import Statistics
 from mcp_gateway.gateway.subscriptions import ACCEPT_S, Listener, Subscriptions
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
+from mcp_gateway.store.stats import StatsQuery
 from mcp_gateway.upstream.asks import ASKED_BY, ELICIT, Ask
 from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
 from mcp_gateway.upstream.exchange import Mailbox, Note
@@ -102,6 +105,7 @@ __all__ = [
     "Parked",
     "Reading",
     "Request",
+    "StatsQuery",
     "call_id_text",
     "facts_of",
     "not_valid",
@@ -117,6 +121,7 @@ MAX_REMOVED: Final = 1_000  # servers that a reload has removed and of which cal
 EXPORT_ROWS: Final = 200
 
 logger = logging.getLogger(__name__)
+_Query = TypeVar("_Query", CallQuery, StatsQuery)
 
 
 class Gateway:
@@ -151,6 +156,7 @@ class Gateway:
             lambda: store.lost_records,
         )
         self.payloads = Payloads(self._payload_mode)
+        self._statistics = Statistics(store)
         journal = CountedJournal(store, self.metrics)
         self.artifacts = Artifacts()
         ids = clock.CallIds(store.last_call_id)
@@ -504,6 +510,18 @@ class Gateway:
             query = replace(query, cursor=page.cursor)
             left = None if left is None else left - len(page.rows)
 
+    async def stats(self, caller: Caller, query: StatsQuery) -> dict[str, Any]:
+        """Numbers of calls over time: of all callers for who operates, else of the caller's own.
+
+        By server, they are of the servers that the caller sees. See `Statistics.of`.
+        """
+        require(caller, Right.READ)
+        query = _narrowed(caller, query)
+        if query.by is not None:
+            seen = tuple(up.id for up in self.servers.all() if sees_server(caller, up.id))
+            query = replace(query, servers=seen)
+        return await self._statistics.of(query)
+
     def open_call(self, request: Request) -> Call:
         """See `Calls.open`."""
         return self.calls.open(request)
@@ -686,7 +704,7 @@ def _operates(caller: Caller) -> bool:
     return Right.OPERATE in caller.everywhere
 
 
-def _narrowed(caller: Caller, query: CallQuery) -> CallQuery:
+def _narrowed(caller: Caller, query: _Query) -> _Query:
     return query if _operates(caller) else replace(query, only=caller.id)
 
 
