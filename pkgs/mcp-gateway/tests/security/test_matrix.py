@@ -271,7 +271,8 @@ def test_S21_no_document_names_what_is_not_seen(stage: Stage, path: str) -> None
         assert answer.status in (200, 403), answer
         assert b"hidden" not in answer.body
         if principal in ("tool", "call-tool"):
-            assert b"stats" not in answer.body
+            # The tool; a route of ours has the same name.
+            assert b"stats" not in answer.body.replace(b"/api/stats", b"")
 
 
 def test_S21_instructions_of_servers_that_are_not_seen_are_not_told(stage: Stage) -> None:
