@@ -147,6 +147,8 @@ def config(
             drawing("sign_ins", END, parameter="path.id"),
             # A cursor is whatever an earlier page gave; no schema says what that is.
             expecting("positive_data_acceptance", "GET /api/calls"),
+            # The end of a time comes after its beginning, and now may be neither.
+            expecting("positive_data_acceptance", "GET /api/stats"),
             # Which name, pattern or day makes sense is more than a schema can say.
             expecting("positive_data_acceptance", MAKE),
             # Some servers are down, and time may be up; that is no fault of the gateway.

@@ -45,6 +45,7 @@ PROMISED = {
     ("GET", "/api/calls"),
     ("GET", "/api/calls/export"),
     ("GET", "/api/calls/{id}"),
+    ("GET", "/api/stats"),
     ("DELETE", "/api/calls/{id}"),
     ("GET", "/api/artifacts/{id}"),
     ("HEAD", "/api/artifacts/{id}"),
