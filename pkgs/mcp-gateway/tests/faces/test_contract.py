@@ -104,6 +104,7 @@ def known(gateway: Gateway, who: str, *servers: str) -> Known:
     headers = bearer(who)
     calls: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
+    sign_ins: tuple[str, ...] = ()
     keys: tuple[str, ...] = ("keeper",)  # declared: it cannot be revoked
     if "call" in RIGHTS[who]:
         asynchronous = {"Prefer": "respond-async"}  # only of such a call there is a stream afterwards
@@ -113,6 +114,11 @@ def known(gateway: Gateway, who: str, *servers: str) -> Known:
     if "admin" in RIGHTS[who]:
         made = [gateway.request("POST", "/api/keys", {"name": f"key {n}"}, headers).json() for n in range(9)]
         keys = (*keys, *(key["id"] for key in made))
+        for _ in range(9):
+            code = (gateway.state_dir / "one-time-code").read_text().strip()
+            assert gateway.request("POST", "/api/sign-in", {"code": code}).status == 200
+        shown = gateway.request("GET", "/api/sign-ins", headers=headers).json()["signIns"]
+        sign_ins = tuple(one["id"] for one in shown)
     introduction = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}}
     for _ in range(9):  # each can be closed once
         body = Mcp.message("initialize", introduction, 1)
@@ -130,6 +136,7 @@ def known(gateway: Gateway, who: str, *servers: str) -> Known:
         uris=("x://known", "x://missing"),
         prompts=("known",),
         sessions=tuple(session["id"] for session in listed),
+        sign_ins=sign_ins,
     )
 
 

@@ -33,6 +33,10 @@ PUBLIC = frozenset(
     {(method, path) for method in ("GET", "HEAD") for path in ("/health", "/ready")}
     | {("POST", "/api/sign-in"), ("POST", "/ui/sign-in"), ("POST", "/ui/sign-out")}
     | {("GET", "/ui/static/{version}/{name:path}"), ("POST", "/ui/csp-reports")}
+    | {("GET", "/manifest.webmanifest"), ("GET", "/sw.js"), ("GET", "/ui/offline")}
+    | {("GET", f"/ui/icons/{name}") for name in ("icon.svg", "icon-192.png", "icon-512.png", "wide.png")}
+    | {("GET", f"/ui/icons/{name}") for name in ("maskable-512.png", "apple-touch-180.png", "favicon-32.png")}
+    | {("GET", "/ui/icons/narrow.png")}
 )
 # About whoever asks, so no right is asked for; but somebody they have to be.
 OF_ANYBODY = frozenset({("GET", "/api/me"), ("POST", "/api/sign-out"), ("GET", "/ui/{path:path}")})

@@ -64,10 +64,11 @@ _ONCE: Final = frozenset(
 _LOOPBACK_HOST: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _OWN_PAGE: Final = (b"same-origin", b"none")
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")  # they change nothing here
-# What anybody may ask: whether the gateway is there, and the form to sign in with. Exact, as sent.
+# What anybody may ask: whether the gateway is there, the form to sign in with, and what a browser fetches
+# without credentials to install the pages as an app. Exact, as sent.
 PUBLIC: Final = frozenset(
     {(method, path) for method in ("GET", "HEAD") for path in (b"/health", b"/ready", b"/")}
-    | {("POST", b"/api/sign-in")}
+    | {("GET", b"/manifest.webmanifest"), ("GET", b"/sw.js"), ("POST", b"/api/sign-in")}
 )
 # Pages let nobody in to say so with a form, each by its policy; below lies nothing that a program calls.
 _PAGES: Final = b"/ui/"
@@ -206,7 +207,13 @@ class Edge:
         if sign_in is not None:
             _check_sender(visit)
             signed_in = self._gateway.sign_ins.caller(sign_in, caller)
-            return replace(visit, caller=signed_in, sign_in=sign_in, known=caller)
+            return replace(
+                visit,
+                caller=signed_in,
+                sign_in=sign_in,
+                known=caller,
+                require_current=lambda _caller: self._gateway.sign_ins.require_current(sign_in),
+            )
         if caller is NOBODY and not is_public(visit.method, visit.path):
             raise unauthenticated("This needs an API key, or to be signed in")
         return replace(visit, caller=caller)

@@ -110,6 +110,11 @@ SERVER: Final[Shape] = {
         "override": {"type": ["boolean", "null"], "description": "What was switched at run time"},
         "transport": {"type": "string"},
         "protocolRevision": {"type": ["string", "null"]},
+        "serverInfo": {"description": "As the server introduced itself"},
+        "capabilities": {
+            "type": ["object", "null"],
+            "description": "As the server said when it was connected to",
+        },
         "instructions": {"type": ["string", "null"]},
         "pid": {"type": ["integer", "null"]},
         "successor": {
@@ -425,6 +430,64 @@ CALL: Final[Shape] = {
         "problem": {"$ref": "#/components/schemas/Problem"},
     },
 }
+_COUNTS: Final[Shape] = {
+    "calls": {"type": "integer"},
+    "errors": {
+        "type": "integer",
+        "description": "Of them, all but `ok`, `running`, `cancelled` and `input_required`",
+    },
+}
+_DURATIONS: Final[Shape] = {
+    name: {
+        "type": ["number", "null"],
+        "description": f"{share} took no longer, within 5 %; null when none has ended that took time",
+    }
+    for name, share in (("p50Ms", "Half of them"), ("p95Ms", "19 of 20"))
+}
+_NUMBERS: Final[Shape] = {
+    "type": "object",
+    "required": ["calls", "errors", "p50Ms", "p95Ms"],
+    "properties": {**_COUNTS, **_DURATIONS},
+}
+STATS: Final[Shape] = {
+    "type": "object",
+    "description": "Numbers over time: `buckets` and `totals`, or `servers` where that is asked for",
+    "required": ["since", "until", "bucketSeconds", "truncated", "countedSince"],
+    "properties": {
+        "since": {"type": "number", "description": "Seconds since 1970"},
+        "until": {"type": "number", "description": "Seconds since 1970"},
+        "bucketSeconds": {"type": "number"},
+        "truncated": {"type": "boolean", "description": "There were too many calls to count them all"},
+        "countedSince": {"type": "number", "description": "What began before is not in the numbers"},
+        "buckets": {
+            "type": "array",
+            "items": {
+                **_NUMBERS,
+                "required": ["at", *_NUMBERS["required"]],
+                "properties": {
+                    "at": {"type": "number", "description": "Where it begins; seconds since 1970"},
+                    **_NUMBERS["properties"],
+                },
+            },
+        },
+        "totals": _NUMBERS,
+        "servers": {
+            "type": "object",
+            "description": "By id, all that the caller sees",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["calls", "errors", "buckets"],
+                "properties": {
+                    **_COUNTS,
+                    "buckets": {
+                        "type": "array",
+                        "items": {"type": "object", "required": ["calls", "errors"], "properties": _COUNTS},
+                    },
+                },
+            },
+        },
+    },
+}
 
 READY: Final[Shape] = {
     "type": "object",
@@ -623,7 +686,97 @@ CONNECT: Final[Shape] = {
     },
 }
 
+_COUNT: Final[Shape] = {"type": "integer", "minimum": 0}
+_OPERATORS: Final[Shape] = {**_SENTENCES, "description": "Who may operate; all others read and call"}
+ACCESS: Final[Shape] = {
+    "type": "object",
+    "required": [
+        *("guarded", "because", "listening", "publicUrls", "corsOrigins", "mcp", "tailscale", "trustedProxy"),
+        *("limits", "password", "code", "keys", "signIns", "rules", "warnings"),
+    ],
+    "properties": {
+        "guarded": {"type": "boolean", "description": "Everybody has to say who they are; else it is open"},
+        "because": {**_SENTENCES, "description": "The settings that make it so; `host` is where it listens"},
+        "listening": {
+            "type": "object",
+            "required": ["address", "port", "exposed", "socket"],
+            "properties": {
+                "address": {"type": "string"},
+                "port": {"type": "integer"},
+                "exposed": {"type": "boolean", "description": "Other machines reach it"},
+                "socket": {"type": ["string", "null"], "description": "The path of a unix socket"},
+            },
+        },
+        "publicUrls": _SENTENCES,
+        "corsOrigins": {**_SENTENCES, "description": "Pages there may call with an API key"},
+        "mcp": {"type": "boolean", "description": "There are MCP endpoints"},
+        "tailscale": {
+            "type": "object",
+            "required": ["identity", "operators", "capability"],
+            "properties": {
+                "identity": {"type": "boolean"},
+                "operators": _OPERATORS,
+                "capability": {"type": ["string", "null"], "description": "What grants rights to the others"},
+            },
+        },
+        "trustedProxy": {
+            "type": ["object", "null"],
+            "description": "Believed with every proof that is named",
+            "required": ["userHeader", "operators", "uid", "addresses", "secret"],
+            "properties": {
+                "userHeader": {"type": "string"},
+                "operators": _OPERATORS,
+                "uid": {"type": ["integer", "null"]},
+                "addresses": _SENTENCES,
+                "secret": {"type": "boolean", "description": "It has to show one"},
+            },
+        },
+        "limits": {
+            "type": "object",
+            "required": ["body", "rate", "burst", "concurrency"],
+            "properties": {
+                "body": {**_COUNT, "description": "Bytes of a request"},
+                "rate": {**_COUNT, "description": "Requests of one caller a second"},
+                "burst": {**_COUNT, "description": "So many of them at once"},
+                "concurrency": {**_COUNT, "description": "Calls of one caller under way"},
+            },
+        },
+        "password": {"type": "boolean", "description": "One can sign in with a password"},
+        "code": {"type": "boolean", "description": "The one-time code that works is in its file"},
+        "keys": {
+            "type": "object",
+            "required": ["declared", "made", "expired"],
+            "properties": {"declared": _COUNT, "made": _COUNT, "expired": _COUNT},
+        },
+        "signIns": _COUNT,
+        "rules": {**_SENTENCES, "description": "What is in force, in sentences for a person"},
+        "warnings": _SENTENCES,
+    },
+}
+SIGNED_IN: Final[Shape] = {
+    "type": "object",
+    "required": [
+        *("id", "caller", "name", "way", "adds", "face", "from", "since", "seen", "until"),
+        *("elevatedUntil", "yours"),
+    ],
+    "properties": {
+        "id": {"type": "string", "description": "To end it with; it opens nothing"},
+        "caller": {"type": "string", "description": "As activity names it"},
+        "name": {"type": ["string", "null"]},
+        "way": {"enum": ["password", "code"]},
+        "adds": {"type": "boolean", "description": "To rights that its caller has without it"},
+        "face": {"type": "string"},
+        "from": {"type": ["string", "null"], "description": "The address, behind a proxy that of the proxy"},
+        "since": {"type": "number", "description": "Seconds since 1970"},
+        "seen": {"type": "number", "description": "When it was used last; seconds since 1970"},
+        "until": {"type": "number", "description": "Seconds since 1970, if nothing is asked until then"},
+        "elevatedUntil": {"type": ["number", "null"], "description": "Until then it may administer"},
+        "yours": {"type": "boolean", "description": "It is the one that asks"},
+    },
+}
+
 SCHEMAS: Final[dict[str, Shape]] = {
+    "Access": ACCESS,
     "Call": CALL,
     "CallRunning": CALL_RUNNING,
     "CatalogChange": CATALOG_CHANGE,
@@ -649,6 +802,8 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "ServerConfig": SERVER_CONFIG,
     "Session": SESSION,
     "SignIn": SIGN_IN,
+    "SignedIn": SIGNED_IN,
+    "Stats": STATS,
     "Tool": TOOL,
     "ToolsSwitch": TOOLS_SWITCH,
     "ToolsSwitched": TOOLS_SWITCHED,
@@ -683,6 +838,8 @@ PARAMETERS: Final = {
     "action": "What was done that is no call, such as `key.create`",
     "since": "Begun then or later; seconds since 1970",
     "until": "Begun before then; seconds since 1970",
+    "buckets": "Into how many stretches of the same length the time is divided",
+    "by": "`server` counts calls and errors of each server",
     "cursor": "Where to go on: `cursor` of the page before, unchanged",
     "limit": "How many at most, the newest first",
     "format": "One JSON object a line, or a table",
