@@ -202,7 +202,7 @@ def _timeout_s(query: bytes) -> float | None:
     """`?timeout=` in seconds without progress; the server's `maxTimeout` stays above it."""
     if not query:
         return None
-    values = parse_qs(query.decode("ascii", "replace")).get("timeout")
+    values = parse_qs(query.decode("ascii", "replace"), keep_blank_values=True).get("timeout")
     if not values:
         return None
     try:
