@@ -1,9 +1,11 @@
 """All routes of the web UI, put together: its files, signing in, its pages, and what browsers report."""
 
+import contextlib
 import logging
 from typing import Final
 
 from fastapi import APIRouter, FastAPI, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from mcp_gateway.access.limits import Buckets
@@ -65,8 +67,9 @@ def _add_files(router: APIRouter, renderer: Renderer) -> None:
     async def report(_visit: Let, request: Request) -> Response:
         """What a browser kept a page from doing (CSP, `report-uri`): a mistake of ours, or somebody's try."""
         body = bytearray()
-        async for part in request.stream():
-            body += part[: REPORT_BYTES - len(body)]
+        with contextlib.suppress(ClientDisconnect):
+            async for part in request.stream():
+                body += part[: REPORT_BYTES - len(body)]
         if not reports.take("reports", REPORTS_PER_S, REPORTS_BURST, now_s()):
             logger.warning("a browser reports what a page was kept from: %s", _shown(body))
         return Response(status_code=204)
