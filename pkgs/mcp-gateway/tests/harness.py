@@ -372,6 +372,7 @@ class Gateway:
                 for server in shown.get("servers", []):
                     get(f"/api/servers/{server['id']}")
                     get(f"/api/servers/{server['id']}/logs")
+                    get(f"/api/servers/{server['id']}/config")
                 shown = json.loads(get(f"/api/calls?limit={VISITED_CALLS}"))
                 for call in shown.get("calls", []):
                     get(f"/api/calls/{call['id']}")

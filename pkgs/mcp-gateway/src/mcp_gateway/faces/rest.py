@@ -145,8 +145,8 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     )
     _handle_errors(app)
     _add_probes(app, gateway)
+    adding.add(app, gateway)  # before `{server}`, which would take the word `check` for one
     _add_servers(app, gateway)
-    adding.add(app, gateway)
     _add_tools(app, gateway)
     _add_resources_and_prompts(app, gateway)
     _add_calls(app, gateway)
@@ -198,13 +198,10 @@ def _handle_errors(app: FastAPI) -> None:
 
 def _methods_at(app: FastAPI, request: Request) -> list[str]:
     """Every method of a path that has a route; the framework names those of its first route alone."""
-    routes = [
-        route
-        for route in app.routes
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
-    ]
-    methods = {method for route in routes for method in route.methods or ()}
-    if any(route.path.endswith("/{tool:path}") for route in routes):
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    methods = {method for route in routes if route.path == path for method in route.methods or ()}
+    if path.endswith("/{tool:path}"):
         methods.add("POST")  # the hot route, which the framework does not know
     return sorted(methods)
 

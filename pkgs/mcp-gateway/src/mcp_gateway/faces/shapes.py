@@ -202,8 +202,9 @@ PASTED: Final[Shape] = {
         "text": {
             "type": "string",
             "minLength": 1,
-            "maxLength": TEXT_CHARS_MAX,
-            "description": "The JSON of any MCP client, Codex's TOML, a command line, or a URL",
+            # In words: who tries out every bound would try it with texts of that length.
+            "description": "The JSON of any MCP client, Codex's TOML, a command line, or a URL; "
+            f"{TEXT_CHARS_MAX >> 10} KiB at most",
         },
         "name": {
             "type": ["string", "null"],
