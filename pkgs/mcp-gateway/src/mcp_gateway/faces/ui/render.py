@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import Response
 
 from mcp_gateway import clock
@@ -82,6 +82,11 @@ class Renderer:
     def part(self, name: str, /, **context: Any) -> str:
         """A template alone, such as what a click or a change puts in the place of what stands there."""
         return self._environment.get_template(name).render(context)
+
+    def markup(self, name: str, /, **context: Any) -> Markup:
+        """The same, to be put into another template as it is."""
+        # A module of a template knows that it is markup; a text would have to be trusted.
+        return escape(self._environment.get_template(name).make_module(context))
 
     def parts(self, parts: Iterable[tuple[str, str, Mapping[str, Any]]]) -> str:
         """What replaces several things on a page: of each its selector, its template, that one's context."""
