@@ -11,7 +11,7 @@ from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import sign_in
 from mcp_gateway.faces.routing import PUBLIC, Let
-from mcp_gateway.faces.ui import servers
+from mcp_gateway.faces.ui import servers, shelves, tool
 from mcp_gateway.faces.ui.assets import Assets
 from mcp_gateway.faces.ui.render import Renderer
 from mcp_gateway.faces.ui.routing import own_path, read_form, router_of
@@ -34,6 +34,8 @@ def add(app: FastAPI, gateway: Gateway) -> None:
     _add_files(router, renderer)
     _add_signing(router, renderer)
     servers.add(router, renderer)
+    tool.add(router, renderer)
+    shelves.add(router, renderer)
 
     # The last one: it takes every path that the others left.
     @router.get("/ui/{path:path}", dependencies=[PUBLIC])
