@@ -120,12 +120,16 @@ bench: ui $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against 
 icons: $(VENV)/.stamp-dev tests-chromium ## draw the PNGs of the icon from its SVG, after a change of that
 	@cd $(PKG) && "$(BIN)"/python -m tests.ui.drawing
 
+.PHONY: screenshots
+screenshots: ui $(VENV)/.stamp-dev tests-chromium starter-node ## pictures of every page into pkgs/mcp-gateway/screenshots (ARGS="--only tools")
+	@cd $(PKG) && "$(BIN)"/python -m tests.ui.screenshots $(ARGS)
+
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
 	rm -rf $(VENV) $(TOOLS) .caddy .venv-3.* .venv-clients-* $(STARTER_NPM)/node_modules \
 		$(TESTS_NPM)/node_modules $(CONFORMANCE_NPM)/node_modules $(UI)/node_modules
 	rm -rf $(PKG)/src/mcp_gateway/faces/ui/static
-	rm -rf $(PKG)/.mypy_cache $(PKG)/.ruff_cache $(PKG)/.pytest_cache $(PKG)/.hypothesis $(PKG)/.import_linter_cache $(PKG)/dist
+	rm -rf $(PKG)/screenshots $(PKG)/.mypy_cache $(PKG)/.ruff_cache $(PKG)/.pytest_cache $(PKG)/.hypothesis $(PKG)/.import_linter_cache $(PKG)/dist
 	find $(PKG) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Below: what the words above need.

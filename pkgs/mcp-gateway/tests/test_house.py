@@ -27,7 +27,7 @@ PACKAGE: Final = "mcp_gateway"
 RANKS: Final[tuple[tuple[str, ...], ...]] = (
     ("", "errors", "names", "uris", "clock", "version", "visible", "wire"),
     ("catalog", "listed", "shelves", "access", "config", "upstream.lifecycle"),
-    ("config.load", "config.secrets", "config.watching", "config.aside"),
+    ("config.load", "config.secrets", "config.watching", "config.aside", "config.writing"),
     ("upstream", "store"),
     ("gateway",),
     ("faces",),
@@ -45,7 +45,7 @@ FACES_MAY_SEE: Final = (
     "gateway",
     "faces",
 )
-FACES_MAY_NOT_SEE: Final = ("config.load", "config.secrets")
+FACES_MAY_NOT_SEE: Final = ("config.load", "config.secrets", "config.writing")
 
 # Which rooms may import an outside library; prefixes of module names below the package.
 ONLY_IN: Final = {

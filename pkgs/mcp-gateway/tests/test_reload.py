@@ -141,9 +141,11 @@ def test_the_page_shows_it_and_text_of_the_file_is_no_markup(gateway: Gateway) -
     gateway.reconfigure('{"mcpServers": {"<script>": {"command": 1, "<b>": 2}}}')
     until(lambda: warnings(gateway), SEEN_S, "it is noticed")
     page = gateway.get("/").body.decode()
-    assert 'role="alert">The configuration file was changed but cannot be used' in page
+    alert = page.partition('role="alert">')[2].partition("</div>")[0]
+    assert "<div>The configuration file was changed but cannot be used" in alert
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
+    assert "<b>" not in page
 
 
 def put_fifo(path: Path) -> None:

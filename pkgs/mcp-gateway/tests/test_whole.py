@@ -202,7 +202,7 @@ def test_progress_of_a_real_server_is_heard(everything: Run) -> None:
 
 def test_nobody_needs_to_be_told_apart_to_look_and_the_page_shows_all(everything: Run) -> None:
     page = everything.client.get("/").body.decode()
-    assert page.count(">ready<") == 4
+    assert page.count("</svg>ready</span>") == 4
 
 
 def test_a_switch_survives_a_restart_of_the_gateway(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ KEEP_ALIVE_S: Final = 100
 GC_THRESHOLDS: Final = (20_000, 20, 20)  # objects of some ten megabytes at most between two looks
 CHECK_EVERY_S: Final = 1.0  # connections that do not move
 
-# What is a document says more (`faces/status.py`); each line here costs every call a microsecond.
+# What is a document says more (`faces/ui/render.py`); each line here costs every call a microsecond.
 ON_EVERY_ANSWER: Final = [("x-content-type-options", "nosniff")]
 
 logger = logging.getLogger(__name__)

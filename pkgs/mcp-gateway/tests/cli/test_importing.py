@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mcp_gateway.cli import main
-from mcp_gateway.cli.clients import read_servers
 from mcp_gateway.config import load
+from mcp_gateway.config.clients import read_servers
 
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "claude_desktop_config.json": (

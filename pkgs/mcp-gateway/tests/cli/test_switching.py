@@ -79,11 +79,30 @@ def test_a_tool_is_switched_off_and_on(gateway: Gateway) -> None:
     assert json.loads(run(gateway, "--json", "tools", "on", "good/echo").stdout)["enabled"] is True
 
 
+def test_tools_are_switched_by_patterns(gateway: Gateway) -> None:
+    def off() -> set[str]:
+        return {tool["name"] for tool in gateway.get("/api/tools").json()["tools"] if not tool["enabled"]}
+
+    run(gateway, "tools", "on", "good/*")
+    done = run(gateway, "tools", "off", "good/e*", "g*/pid", "good/echo")
+    assert off() == {"echo", "env", "exit", "pid"} & {tool["name"] for tool in listed(gateway)}
+    assert done.stdout == f"{len(off())} tools are switched off; {len(off())} of them were not before\n"
+    told = json.loads(run(gateway, "--json", "tools", "on", "*/*").stdout)
+    assert told == {"tools": len(listed(gateway)), "changed": 3}
+    assert off() == set()
+
+
+def listed(gateway: Gateway) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = gateway.get("/api/tools").json()["tools"]
+    return found
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (("tools", "off", "good"), 2, "SERVER/TOOL"),
-        (("tools", "off", "good", "echo", "sleep"), 2, "One tool at a time"),
+        (("tools", "off", "good", "echo", "sleep"), 2, "SERVER/TOOL"),
+        (("tools", "off", "good/e*", "good/nothing*"), 2, "No tool is `good/nothing*`"),
         (("tools", "off", "good/nothing"), 4, "has no tool `nothing`"),
         (("tools", "on", "nobody/echo"), 4, "There is no server `nobody`"),
         (("reload", "--url", "http://127.0.0.1:1"), 3, "mcp-gateway serve"),

@@ -227,7 +227,7 @@ BAD: list[tuple[str, list[str]]] = [
     ('{"gateway": 1}', ["f:1: gateway: must be an object"]),
     ('{"mcpserver": {}}', ["f:1: mcpserver: unknown key (did you mean `mcpServers`?)"]),
     ('{"git": {"command": "x"}}', ["f:1: git: is a server outside `mcpServers`; move it in there"]),
-    ('{"zzz": 1}', ["f:1: zzz: unknown key; known here: mcpServers, servers, gateway"]),
+    ('{"zzz": 1}', ["f:1: zzz: unknown key; known here: mcpServers, servers, addedServers, gateway"]),
     (
         '{"mcpServers": {"a": {"comand": "x"}}}',
         ["f:1: mcpServers.a.comand: unknown key (did you mean `command`?)"],

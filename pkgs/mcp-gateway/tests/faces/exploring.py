@@ -24,9 +24,11 @@ STREAM: Final = "text/event-stream"
 PAUSE_S: Final = 0.05  # between two calls of the bustle: how long a reader of a live stream waits
 CALL: Final = "POST /api/tools/{server}/{tool}"
 TRIM: Final = "PATCH /api/tools/{server}/{tool}"
+TRIM_MANY: Final = "PATCH /api/tools"
 SWITCH: Final = "PATCH /api/servers/{server}"
 RESTART: Final = "POST /api/servers/{server}/restart"
 MAKE: Final = "POST /api/keys"
+END: Final = "DELETE /api/sign-ins/{id}"
 CLOSE: Final = "DELETE /api/sessions/{id}"
 REVOKE: Final = "DELETE /api/keys/{id}"
 READ: Final = "GET /api/resources/{server}"
@@ -50,6 +52,7 @@ class Known:
     uris: tuple[str, ...]
     prompts: tuple[str, ...]
     sessions: tuple[str, ...]
+    sign_ins: tuple[str, ...] = ()
     share: float = 0.7
 
 
@@ -87,7 +90,7 @@ def config(
     Nothing is left to chance, kept on disk or learnt. With `credentials` it makes up some.
     """
     names: tuple[str, ...] = ("servers", "switched", "trimmed", "tools", "calls", "artifacts", "keys")
-    names += ("sessions", "shelves", "uris", "prompts")
+    names += ("sessions", "shelves", "uris", "prompts", "sign_ins")
 
     def drawn(name: str) -> dict[str, Any]:
         return {"dictionary": name, "probability": known.share}
@@ -141,6 +144,7 @@ def config(
             drawing("artifacts", *ARTIFACTS, parameter="path.id"),
             drawing("keys", REVOKE, parameter="path.id"),
             drawing("sessions", CLOSE, parameter="path.id"),
+            drawing("sign_ins", END, parameter="path.id"),
             # A cursor is whatever an earlier page gave; no schema says what that is.
             expecting("positive_data_acceptance", "GET /api/calls"),
             # Which name, pattern or day makes sense is more than a schema can say.

@@ -52,6 +52,7 @@ MEMBERS: Mapping[str, type] = {
     "retryAfter": int,
     "rpcError": dict,
     "inputRequests": dict,
+    "problems": list,
 }
 ALWAYS = frozenset({"type", "title", "status", "detail", "code", "retryable"})
 

@@ -14,7 +14,18 @@ from typing import Any, Final
 
 import pytest
 
-from tests.faces.exploring import CALL, MAKE, REVOKE, SIGN_IN, STREAM, Known, bustle, config, explore
+from tests.faces.exploring import (
+    CALL,
+    MAKE,
+    REVOKE,
+    SIGN_IN,
+    STREAM,
+    TRIM_MANY,
+    Known,
+    bustle,
+    config,
+    explore,
+)
 from tests.faces.knocking import BOTH_KINDS, Mcp, check_log, shelf
 from tests.harness import Gateway, hostile, until
 
@@ -93,6 +104,7 @@ def known(gateway: Gateway, who: str, *servers: str) -> Known:
     headers = bearer(who)
     calls: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
+    sign_ins: tuple[str, ...] = ()
     keys: tuple[str, ...] = ("keeper",)  # declared: it cannot be revoked
     if "call" in RIGHTS[who]:
         asynchronous = {"Prefer": "respond-async"}  # only of such a call there is a stream afterwards
@@ -102,6 +114,11 @@ def known(gateway: Gateway, who: str, *servers: str) -> Known:
     if "admin" in RIGHTS[who]:
         made = [gateway.request("POST", "/api/keys", {"name": f"key {n}"}, headers).json() for n in range(9)]
         keys = (*keys, *(key["id"] for key in made))
+        for _ in range(9):
+            code = (gateway.state_dir / "one-time-code").read_text().strip()
+            assert gateway.request("POST", "/api/sign-in", {"code": code}).status == 200
+        shown = gateway.request("GET", "/api/sign-ins", headers=headers).json()["signIns"]
+        sign_ins = tuple(one["id"] for one in shown)
     introduction = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}}
     for _ in range(9):  # each can be closed once
         body = Mcp.message("initialize", introduction, 1)
@@ -119,6 +136,7 @@ def known(gateway: Gateway, who: str, *servers: str) -> Known:
         uris=("x://known", "x://missing"),
         prompts=("known",),
         sessions=tuple(session["id"] for session in listed),
+        sign_ins=sign_ins,
     )
 
 
@@ -159,7 +177,8 @@ def test_every_answer_is_one_that_the_document_announces(
     # Nothing was left out, nothing was only ever refused, and nobody got what is not theirs.
     may = allowed(operations, RIGHTS[who])
     assert found.asked == set(operations)
-    in_vain = {SIGN_IN} | (set() if "call" in RIGHTS[who] else OF_WHO_CALLED)  # nobody guesses a password
+    # Nobody guesses a password, nor names in a body.
+    in_vain = {SIGN_IN, TRIM_MANY} | (set() if "call" in RIGHTS[who] else OF_WHO_CALLED)
     assert found.succeeded() == may - in_vain
     for label in set(operations) - may - {CALL}:
         assert set(found.statuses[label]) == {403}, f"{label}: {found.statuses[label]}"

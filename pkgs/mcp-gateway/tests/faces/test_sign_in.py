@@ -5,8 +5,9 @@ What a browser gets by it, how long that holds, and what a page of somebody else
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,22 @@ from urllib.parse import urlencode
 
 import pytest
 from argon2 import PasswordHasher
-from mcp_gateway.faces.status import Desk, Person, page, sign_in_page
 from starlette.requests import Request
 
-from mcp_gateway.access.caller import OPERATOR, Right, unlimited
+from mcp_gateway.access.caller import LOCAL_OPERATOR, NOBODY, OPERATOR, Caller, Grant, Right, unlimited
 from mcp_gateway.access.keys import hash_text
+from mcp_gateway.config import load
+from mcp_gateway.config.model import Config
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.routing import Policy
-from mcp_gateway.gateway.sign_ins import SignIn
+from mcp_gateway.faces.ui.assets import Assets
+from mcp_gateway.faces.ui.render import Renderer
+from mcp_gateway.faces.ui.signing import Desk, desk, sign_in_page
+from mcp_gateway.gateway import Gateway as Inside
+from mcp_gateway.gateway.sign_ins import SignIn, Way
+from mcp_gateway.store import Store
+from mcp_gateway.upstream.process import Nursery
 from tests.faces.knocking import check_log, check_problem
 from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway, free_port, hostile, parse_events, until
 from tests.strangers import open_directory
@@ -349,7 +357,13 @@ def test_who_may_not_operate_cannot_rise(guarded: Gateway) -> None:
     bob = proxied(guarded, "bob")
     answer = bob.request("POST", "/api/sign-in", {"password": PASSWORD})
     check_problem(answer, 403, "refused", "`operate`")
-    assert "Administration" not in bob.request("GET", "/", headers=HTML).body.decode()
+    assert shown(bob.request("GET", "/", headers=HTML)).fields == {}
+    # Nor by the form, whose answer has none to try again with.
+    answer = bob.submit(password=PASSWORD)
+    assert (answer.status, "set-cookie" in answer.headers) == (403, False)
+    found = shown(answer)
+    assert found.fields == {}
+    assert "`operate`" in found.text
 
 
 # -- what a page of somebody else cannot do -------------------------------------------------------------
@@ -382,6 +396,9 @@ UNSAFE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("POST", "/api/keys", {"name": "x", "scopes": {"rights": ["admin"]}}),
     ("POST", "/api/sign-out", {}),
     ("POST", "/ui/sign-out", {}),
+    ("POST", "/ui/sign-in", {"password": PASSWORD}),
+    ("POST", "/ui/servers/good/switch", {"enabled": "off"}),
+    ("POST", "/ui/servers/good/restart", {}),
     ("POST", "/api/sign-in", {"password": PASSWORD}),
 )
 SENT_BY_OTHERS: Mapping[str, Mapping[str, str | None]] = {
@@ -422,10 +439,19 @@ def test_no_page_of_others_can_make_a_browser_change_anything(
 
 def test_our_own_origin_does_not_make_a_form_of_json(nothing_moved: Browser) -> None:
     for method, path, body in UNSAFE:
-        if body and not path.endswith("sign-in"):
+        if body and not path.endswith("sign-in") and not path.startswith("/ui/"):
             for kind in ("text/plain", FORM["Content-Type"]):
                 answer = nothing_moved.request(method, path, body, {"Content-Type": kind})
                 check_problem(answer, 415, "invalid")
+
+
+def test_our_own_origin_does_not_make_json_or_text_of_a_form(nothing_moved: Browser) -> None:
+    for path in ("/ui/sign-in", "/ui/servers/good/switch"):
+        for kind in ("text/plain", "application/json", "multipart/form-data; boundary=x", ""):
+            headers = {"Content-Type": kind, **HTML}
+            answer = nothing_moved.request("POST", path, b"enabled=off&password=x", headers)
+            assert answer.status == 415, answer
+            assert "must be sent as" in shown(answer).text
 
 
 def test_a_browser_that_says_only_where_from_is_believed(browser: Browser) -> None:
@@ -439,7 +465,8 @@ def test_getting_changes_nothing(nothing_moved: Browser) -> None:
     document = nothing_moved.get("/openapi.json").json()
     paths = [path for path, operations in document["paths"].items() if "get" in operations]
     assert len(paths) > 10
-    for path in ["/", "/ui/sign-in", "/ui/sign-out", "/api/sign-in", "/api/sign-out", *paths]:
+    pages = ("/ui/servers", "/ui/servers/good/switch", "/ui/servers/good/restart", "/ui/csp-reports")
+    for path in ["/", *pages, "/ui/sign-in", "/ui/sign-out", "/api/sign-in", "/api/sign-out", *paths]:
         if path == "/api/events":
             continue  # it lasts
         filled = path.format(server="good", tool="echo", id="x")
@@ -453,7 +480,7 @@ def test_getting_changes_nothing(nothing_moved: Browser) -> None:
 
 
 class Page(HTMLParser):
-    """What matters of a page: its forms with their fields, labels, alerts, and the text."""
+    """What matters of a page: its forms with their fields, labels, alerts, scripts, and the text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -462,8 +489,11 @@ class Page(HTMLParser):
         self.fields: dict[str, dict[str, str | None]] = {}
         self.alerts = 0
         self.referrer: str | None = None
-        self.scripts = 0
+        self.scripts: list[str | None] = []
+        self.code = ""
+        self.next: set[str | None] = set()
         self.text = ""
+        self._is_code = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -472,26 +502,39 @@ class Page(HTMLParser):
             self.forms.append(facts)
         elif tag == "label":
             self.labels.add(str(facts["for"]))
+        elif tag == "input" and facts.get("type") == "hidden":
+            if facts["name"] == "next":
+                self.next.add(facts["value"])
         elif tag == "input" and "hidden" not in facts:
             self.fields[str(facts["name"])] = facts
         elif tag == "meta" and facts.get("name") == "referrer":
             self.referrer = facts["content"]
-        self.scripts += tag == "script"
+        elif tag == "script":
+            self.scripts.append(facts.get("src"))
+        self._is_code = tag in ("script", "style")
         self.alerts += facts.get("role") == "alert"
 
+    def handle_endtag(self, tag: str) -> None:
+        self._is_code = False
+
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self._is_code:
+            self.code += data
+        else:
+            self.text += data
 
 
 def shown(answer: Answer) -> Page:
-    """The page, held to what is true of each: no script, nothing but forms to ourselves, nothing kept."""
+    """The page, held to what is true of each: files of ours, nothing but forms to ourselves, nothing kept."""
     assert answer.headers["content-type"] == "text/html; charset=utf-8", answer
     assert answer.headers["cache-control"] == "no-store"
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "form-action 'self'" in policy
+    assert "script-src 'self';" in policy
     found = Page(answer.body.decode())
-    assert found.scripts == 0
+    assert found.code == ""
+    assert all(str(script).startswith("/ui/static/") for script in found.scripts)
     # With no-referrer, which its header says, browsers send `Origin: null` with a form; that is refused.
     assert found.referrer == "same-origin"
     assert all(form["method"] == "post" and str(form["action"]).startswith("/ui/") for form in found.forms)
@@ -517,11 +560,102 @@ def test_who_is_nobody_sees_the_form_and_no_server(browser: Browser) -> None:
     assert "one-time-code" in found.text
     assert "API key" in found.text
     assert "good" not in found.text
+    assert b"good" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ("/", "/"),
+        ("/ui/servers", "/ui/servers"),
+        ("/ui/activity?server=git&limit=5", "/ui/activity?server=git&limit=5"),
+        ("/ui/no/such", "/ui/no/such"),
+        ("/?x=1", "/"),
+        ("/ui/sign-in", "/"),
+        ("/ui/sign-out", "/"),
+        ("/ui/servers?" + "x" * 9_000, "/ui/servers"),
+        ("/ui/" + "x" * 9_000, "/"),
+        ("/ui/x?\\\\evil.test", "/ui/x"),
+    ],
+)
+def test_who_has_signed_in_gets_the_page_that_was_asked_for(
+    browser: Browser, asked: str, wanted: str
+) -> None:
+    answer = browser.request("GET", asked, headers=HTML)
+    assert answer.status == 401
+    found = shown(answer)
+    assert found.next == {wanted}
+    answer = browser.submit(password=PASSWORD, next=wanted)
+    assert (answer.status, answer.headers["location"]) == (303, wanted)
+
+
+def test_signing_in_leads_nowhere_else(browser: Browser) -> None:
+    foreign = (
+        "//evil.test",
+        "https://evil.test/",
+        "/\\evil.test",
+        "/ui/\r\nX: y",
+        "javascript:x",
+        "",
+        "/api/me",
+    )
+    for next_ in (*foreign, "/ui/" + "x" * 3_000, "/ui/\u00e9", "/uix", "/ui\\..\\evil.test"):
+        answer = browser.submit(password=PASSWORD, next=next_)
+        assert (answer.status, answer.headers["location"]) == (303, "/"), next_
+    wrong = browser.submit(password="wrong", next="//evil.test/")
+    assert shown(wrong).next == {"/"}
+    assert shown(browser.submit(password="wrong", next="/ui/servers")).next == {"/ui/servers"}
 
 
 def test_a_program_that_is_nobody_gets_a_problem(browser: Browser) -> None:
-    for accept in ("*/*", "application/json", ""):
-        check_problem(browser.request("GET", "/", headers={"Accept": accept}), 401, "unauthenticated")
+    for path in ("/", "/ui/servers", "/ui/live/servers", "/ui/no/such", "/ui/", "/ui/sign-in"):
+        for accept in ("*/*", "application/json", "text/event-stream", ""):
+            answer = browser.request("GET", path, headers={"Accept": accept})
+            check_problem(answer, 401, "unauthenticated")
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_who_is_nobody_changes_nothing_by_a_form_and_is_asked_who_it_is(
+    nothing_moved: Browser, browser: Browser
+) -> None:
+    for path in ("/ui/servers/good/switch", "/ui/servers/good/restart"):
+        body = urlencode({"enabled": "off"}).encode()
+        answer = browser.request("POST", path, body, FORM | HTML)
+        assert answer.status == 401
+        found = shown(answer)
+        assert found.fields.keys() == {"password", "code"}
+        assert found.next == {"/"}
+        check_problem(browser.request("POST", path, body, FORM), 401, "unauthenticated")
+        said = browser.request("POST", path, body, FORM | {"HX-Request": "true", "Accept": "text/html"})
+        assert said.status == 401
+        assert said.body.decode().lstrip().startswith('<hx-partial hx-target="#said"')
+        assert "<form" not in said.body.decode()
+    for method in ("PUT", "DELETE", "OPTIONS", "HEAD"):
+        for path in ("/ui/servers", "/ui/servers/good/switch", "/ui/no/such", "/ui/sign-in"):
+            assert browser.request(method, path, headers=HTML).status == 401
+
+
+def test_the_address_of_a_page_is_exact(browser: Browser) -> None:
+    """Nothing that only looks like a page's path passes the edge as one, or leads out of the pages."""
+    for path in ("//ui/servers", "/%2Fui/servers", "/%75i/servers", "/ui%2Fservers", "/UI/servers", "/ui"):
+        check_problem(browser.request("GET", path, headers=HTML), 401, "unauthenticated")
+    outside = (
+        "/ui/../api/servers",
+        "/ui/%2e%2e/api/servers",
+        "/ui//api/servers",
+        "/ui/servers/",
+        "/ui/./servers",
+    )
+    for path in outside:
+        answer = browser.request("GET", path, headers=HTML)
+        assert answer.status == 401
+        assert shown(answer).fields.keys() == {"password", "code"}
+        assert b"good" not in answer.body
+    browser.sign_in()
+    for path in outside:
+        answer = browser.request("GET", path, headers=HTML)
+        assert answer.status == 404
+        assert "Not here" in shown(answer).text
 
 
 def test_only_where_others_can_read_along_the_page_warns(guarded: Gateway) -> None:
@@ -541,10 +675,10 @@ def test_the_form_signs_in_and_out(guarded: Gateway, browser: Browser) -> None:
     answer = browser.submit(username="operator", password=PASSWORD)
     assert (answer.status, answer.headers["location"], answer.body) == (303, "/", b"")
     found = look(browser)
-    assert "You are operator, signed in just now" in found.text
+    assert "You are operator" in found.text
     assert "good" in found.text
-    assert "Open for 10 minutes more" in found.text
-    assert [form["action"] for form in found.forms] == ["/ui/sign-out"]
+    assert "/ui/sign-out" in [form["action"] for form in found.forms]
+    assert browser.me["elevatedUntil"] is not None
     answer = browser.submit("/ui/sign-out")
     assert (answer.status, answer.headers["location"]) == (303, "/")
     assert browser.cookie == ""
@@ -571,34 +705,106 @@ def test_what_is_not_the_form_is_told_on_the_page(browser: Browser) -> None:
         assert answer.status == 400, body
         assert shown(answer).alerts == 1
     large = browser.request("POST", "/ui/sign-in", b"password=" + b"x" * 8_192, FORM)
-    check_problem(large, 413, "invalid")
+    assert large.status == 413
+    assert "larger than" in shown(large).text
 
 
-def test_in_open_mode_the_page_has_a_form_for_the_code(opened: Gateway) -> None:
+def test_in_open_mode_the_form_asks_for_the_code_and_adds_to_who_is_there(opened: Gateway) -> None:
     browser = Browser(opened)
     found = look(browser)
-    assert found.fields.keys() == {"code"}
+    assert found.fields.keys() == set()
     assert "You are" not in found.text
     wrong = browser.submit(code="wrong")
     assert wrong.status == 401
-    assert "good" in shown(wrong).text
+    found = shown(wrong)
+    assert found.fields.keys() == {"code"}
+    assert "autofocus" in found.fields["code"]
     assert browser.submit(code=code_of(opened)).status == 303
     found = look(browser)
-    assert "Open for 10 minutes more" in found.text
-    assert found.fields.keys() == set()
+    assert "You are local" in found.text
+    assert "/ui/sign-out" in [form["action"] for form in found.forms]
+    assert browser.me["elevatedUntil"] is not None
 
 
-def test_the_page_offers_only_what_works() -> None:
-    found = Page(sign_in_page(Desk(("code",))))
+@pytest.fixture
+async def with_password(tmp_path: Path) -> AsyncIterator[Inside]:
+    """A gateway with a password that was made and never started."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"gateway": {"auth": {"password": {"hash": hashed(PASSWORD)}}}}))
+    async with made(load.load(path, {}), tmp_path) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def without_password(tmp_path: Path) -> AsyncIterator[Inside]:
+    async with made(load.empty(), tmp_path / "bare") as gateway:
+        yield gateway
+
+
+@asynccontextmanager
+async def made(config: Config, directory: Path) -> AsyncIterator[Inside]:
+    store = Store.open(directory / "state")
+    try:
+        yield Inside(config, store, Nursery("test", {}), {}, directory)
+    finally:
+        await store.close()
+
+
+STRANGER = Visit("GET", b"/ui/access", b"", {b"host": b"gw.test:8080"}, NOBODY)
+
+
+def signed_in(way: Way, *, adds: bool, known: Caller = NOBODY, rights: tuple[Right, ...] = OPERATOR) -> Visit:
+    """Somebody whose ten minutes may be over, at a page."""
+    one = SignIn(b"", "operator", adds=adds, way=way, began=0, used=0)
+    return replace(STRANGER, caller=unlimited("operator", *rights), sign_in=one, known=known)
+
+
+def ways(offered: Desk | None) -> tuple[str, ...]:
+    return () if offered is None else tuple(offered.ways)
+
+
+async def test_the_form_offers_only_what_works(with_password: Inside, without_password: Inside) -> None:
+    assert ways(desk(with_password, STRANGER)) == ("password", "code")
+    assert ways(desk(without_password, STRANGER)) == ("code",)
+    renderer = Renderer(without_password, Assets())
+    found = Page(bytes(sign_in_page(renderer, STRANGER).body).decode())
     assert found.fields.keys() == {"code"}
     assert "autofocus" in found.fields["code"]
 
 
-def test_whose_ten_minutes_are_over_is_asked_in_the_same_way() -> None:
-    person = Person("operator", "", is_guarded=True, signed_in_s=4_000, way="password")
-    found = Page(page([], (), person, Desk(("password", "code"))))
-    assert "signed in 1 hour ago" in found.text
-    assert found.fields.keys() == {"password"}
+async def test_whose_ten_minutes_are_over_is_asked_in_the_same_way(with_password: Inside) -> None:
+    """Another way than last time would make another caller of who is nobody by other proof."""
+    assert ways(desk(with_password, signed_in("password", adds=False))) == ("password",)
+    assert ways(desk(with_password, signed_in("code", adds=False))) == ("code",)
+    # Who is somebody by other proof stays who they are, whichever secret they know.
+    assert ways(desk(with_password, signed_in("code", adds=True, known=LOCAL_OPERATOR))) == (
+        "password",
+        "code",
+    )
+
+
+async def test_the_form_is_for_who_has_something_to_gain_by_it(with_password: Inside) -> None:
+    def offered(caller: Caller) -> Desk | None:
+        return desk(with_password, replace(STRANGER, caller=caller))
+
+    assert ways(offered(LOCAL_OPERATOR)) == ("password", "code")
+    for rights in ((), (Right.READ,), (Right.READ, Right.CALL), (Right.ADMIN,)):
+        assert offered(unlimited("proxy:bob", *rights)) is None
+    narrow = Caller("key:some", (Grant(frozenset({Right.OPERATE}), servers=("good",)),))
+    assert offered(narrow) is None
+
+
+async def test_the_form_says_what_it_was_asked_with(with_password: Inside) -> None:
+    wrong = GatewayError(Kind.UNAUTHENTICATED, "This is not the password")
+    offered = desk(with_password, STRANGER, wrong, "code", "/ui/tools")
+    assert offered == Desk(
+        ("password", "code"), "/ui/tools", "This is not the password", "code", is_readable=True
+    )
+    assert desk(with_password, STRANGER) == Desk(("password", "code"), "/ui/access", is_readable=True)
+    for visit in (replace(STRANGER, is_secure=True), replace(STRANGER, headers={b"host": b"localhost:8085"})):
+        found = desk(with_password, visit)
+        assert found is not None
+        assert not found.is_readable
 
 
 async def test_whose_ten_minutes_are_over_is_told_to_sign_in_again() -> None:
@@ -610,11 +816,19 @@ async def test_whose_ten_minutes_are_over_is_told_to_sign_in_again() -> None:
     assert (caught.value.kind, "sign in again" in caught.value.detail) == (Kind.REFUSED, True)
 
 
-def test_a_name_is_text() -> None:
-    person = Person("proxy:<i>", "<script>", is_guarded=True)
-    html = page([], (), person, None)
-    assert "<script" not in html
-    assert "<i>" not in html
+async def test_a_name_is_text(with_password: Inside) -> None:
+    person = replace(unlimited("proxy:<i>", Right.READ), name="<b onclick=x>\u202e")
+    renderer = Renderer(with_password, Assets())
+    for made in (
+        renderer.page(replace(STRANGER, caller=person), "servers.html", title="Servers", rows=[]),
+        renderer.failed(replace(STRANGER, caller=person), GatewayError(Kind.UNKNOWN, "no <i>\u202e")),
+    ):
+        html = bytes(made.body).decode()
+        assert "&lt;b onclick=x&gt;\\u202e" in html
+        assert "proxy:&lt;i&gt;" in html
+        assert "<i>" not in html
+        assert "<b" not in html.replace("<body", "").replace("<button", "")
+        assert "\u202e" not in html
 
 
 # -- records, reloads, restarts -------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The servers of a gateway over servers in this process, as the tests of one upstream have them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,15 @@ class Switches:
         return dict(self.set)
 
     async def set_override(self, server: str, tool: str | None, enabled: bool | None) -> None:
+        await self.set_overrides(((server, tool),), enabled)
+
+    async def set_overrides(self, keys: Collection[tuple[str, str | None]], enabled: bool | None) -> None:
         await asyncio.sleep(0)  # the real one waits for the disk
-        if enabled is None:
-            self.set.pop((server, tool), None)
-        else:
-            self.set[server, tool] = enabled
+        for key in keys:
+            if enabled is None:
+                self.set.pop(key, None)
+            else:
+                self.set[key] = enabled
 
 
 class Set:

@@ -1,6 +1,8 @@
 """Sign-ins over a real store: what proves what, how long it holds, and how guessing is slowed down."""
 
 import asyncio
+import json
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from mcp_gateway.gateway.sign_ins import (
     SignIn,
     SignIns,
 )
-from mcp_gateway.store import CallQuery, Store
+from mcp_gateway.store import CallQuery, Store, StoreError
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery staple"
@@ -99,6 +101,109 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     made = Desk(tmp_path, hashed())
     yield made
     await made.store.close()
+
+
+ADMIN = unlimited("key:admin", Right.ADMIN)
+
+
+# -- administration -------------------------------------------------------------------------------------
+
+
+async def test_who_administers_sees_who_is_signed_in_and_nothing_that_opens(desk: Desk) -> None:
+    first = await desk.password(peer="192.0.2.7")
+    desk.now_s += ELEVATED_S
+    ann = Caller("proxy:ann", (Grant(frozenset(OPERATOR)),), "Ann")
+    second = await desk.password(known=ann, peer="")
+    of_first, of_second = desk.found(first), desk.found(second, ann)
+    shown = desk.sign_ins.shown_to(ADMIN, of_first)
+    assert [(one["caller"], one["name"], one["adds"], one["from"], one["yours"]) for one in shown] == [
+        ("proxy:ann", "Ann", True, None, False),
+        ("operator", None, False, "192.0.2.7", True),
+    ]
+    now = clock.wall_s()
+    assert [one["elevatedUntil"] is None for one in shown] == [False, True]
+    assert [round(now - one["since"], -1) for one in shown] == [0, ELEVATED_S]
+    assert [round(one["until"] - now, -1) for one in shown] == [IDLE_S, IDLE_S]
+    for text, one in ((first, of_first), (second, of_second)):
+        for secret in (text, one.digest.hex(), b64encode(one.digest).decode().rstrip("=")):
+            assert secret not in json.dumps(shown)
+        # Neither the id nor anything made of it opens what it names.
+        assert desk.sign_ins.find(one.id, NOBODY) is None
+        assert one.id not in text + one.digest.hex()
+    desk.now_s += ABSOLUTE_S
+    assert desk.sign_ins.shown_to(ADMIN, None) == []
+
+
+async def test_only_who_administers_everything_sees_and_ends_sign_ins(desk: Desk) -> None:
+    made = desk.found(await desk.password())
+    narrow = Caller("key:narrow", (Grant(frozenset({Right.ADMIN}), servers=("git",)),))
+    for caller in (NOBODY, LOCAL_OPERATOR, unlimited("key:x", *OPERATOR), narrow):
+        with pytest.raises(GatewayError) as caught:
+            desk.sign_ins.shown_to(caller, None)
+        assert caught.value.kind is Kind.REFUSED
+        with pytest.raises(GatewayError) as caught:
+            await desk.sign_ins.end(caller, made.id, "rest")
+        assert caught.value.kind is Kind.REFUSED
+    assert len(desk.sign_ins) == 1
+
+
+async def test_one_that_is_ended_opens_nothing_and_what_is_open_for_it_ends(desk: Desk) -> None:
+    text, other = await desk.password(), await desk.password()
+    made = desk.found(text)
+    desk.sign_ins.require_current(made)
+    await desk.sign_ins.end(ADMIN, made.id, "rest")
+    assert desk.sign_ins.find(text, NOBODY) is None
+    assert desk.left == ["operator"]
+    assert desk.sign_ins.find(other, NOBODY) is not None
+    with pytest.raises(GatewayError) as caught:
+        desk.sign_ins.require_current(made)
+    assert caught.value.kind is Kind.UNAUTHENTICATED
+    assert (await desk.rows())[-1] == ("sign-in.end", "key:admin", "ok")
+    for unknown in (made.id, "", "x" * 10_000, text, made.digest.hex()):
+        with pytest.raises(GatewayError) as caught:
+            await desk.sign_ins.end(ADMIN, unknown, "rest")
+        assert caught.value.kind is Kind.UNKNOWN
+    assert len(desk.sign_ins) == 1
+
+
+async def test_one_that_only_adds_is_ended_and_its_caller_goes_on_without_it(desk: Desk) -> None:
+    text = await desk.code(LOCAL_OPERATOR)
+    await desk.sign_ins.end(ADMIN, desk.found(text, LOCAL_OPERATOR).id, "ui")
+    assert desk.sign_ins.find(text, LOCAL_OPERATOR) is None
+    assert desk.left == []
+
+
+@pytest.mark.parametrize("fault", [StoreError("the disk is full"), None])
+async def test_a_disk_that_takes_nothing_keeps_no_sign_in_alive(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: StoreError | None
+) -> None:
+    text = await desk.password()
+    made = desk.found(text)
+    seen: list[bool] = []
+
+    async def commit(_record: object) -> None:
+        seen.append(desk.sign_ins.find(text, NOBODY) is made)  # recorded before it takes effect
+        if fault is not None:
+            raise fault
+        await asyncio.Event().wait()  # it hangs
+
+    monkeypatch.setattr(desk.store, "commit", commit)
+    monkeypatch.setattr(room, "RECORD_S", 0.01)
+    await desk.sign_ins.end(ADMIN, made.id, "rest")
+    assert seen == [True]
+    assert desk.sign_ins.find(text, NOBODY) is None
+    assert "the end of a sign-in could not be recorded" in caplog.text
+    caplog.clear()  # it was meant
+
+
+async def test_what_is_replaced_in_its_own_browser_cuts_off_nothing(desk: Desk) -> None:
+    before = desk.found(await desk.password())
+    after = desk.found(await desk.password(before=before))
+    desk.sign_ins.require_current(before)
+    assert after.id != before.id
+    desk.sign_ins.configure(hashed("another password of theirs"))
+    with pytest.raises(GatewayError):
+        desk.sign_ins.require_current(after)
 
 
 # -- what proves what -----------------------------------------------------------------------------------

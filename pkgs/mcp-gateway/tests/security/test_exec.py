@@ -1,4 +1,4 @@
-"""S14-S18: nothing that the API or MCP understands defines, tests, imports or previews a command.
+"""S14-S18: nothing that the API or MCP understands runs a command for who may not define what runs here.
 
 The shapes are those that were exploited elsewhere: LiteLLM CVE-2026-42271 and CVE-2026-30623 (`/mcp-rest`),
 Flowise CVE-2026-40933 (`npx -c` at import), MCPJam CVE-2026-23744 (`/api/mcp/connect`), Inspector
@@ -91,6 +91,7 @@ def shapes(trap: Path) -> list[dict[str, Any]]:
 
 PATHS = (
     "/api/servers",
+    "/api/servers/check",
     "/api/servers/x",
     "/api/servers/good",
     "/api/servers/good/command",
@@ -153,7 +154,27 @@ def test_CVE_2026_42271_nor_with_the_one_time_code(gateway: Guarded, trap: Path)
     for path in ("/api/servers", "/api/servers/good", "/mcp-rest/test/connection", "/api/config"):
         code = (gateway.state_dir / "one-time-code").read_text().strip()
         answer = gateway.nobody.request("POST", path, shapes(trap)[0], {"Mcp-Gateway-Code": code})
-        assert answer.status in (404, 405), answer
+        assert answer.status in (400, 404, 405), answer
+
+
+def test_S14_no_right_of_a_key_saves_what_is_pasted(gateway: Guarded, trap: Path) -> None:
+    for who in ("full", *RIGHTS, "server-operator"):
+        for shape in shapes(trap):
+            body = {"text": json.dumps(shape)}
+            check_problem(gateway.as_(who).request("POST", "/api/servers", body), 403, "refused")
+    check_problem(gateway.request("DELETE", "/api/servers/good"), 403, "refused")
+
+
+def test_S14_to_look_at_what_is_pasted_runs_none_of_it(gateway: Guarded, trap: Path) -> None:
+    texts = [json.dumps(shape) for shape in shapes(trap)]
+    texts += [f"/bin/sh -c 'touch {trap}'", f"$(touch {trap})", f"npx `touch {trap}`", f"x; touch {trap}"]
+    texts += [f"env X=1 sh -c 'touch {trap}'", f"x > {trap}", f"x\ntouch {trap}", f"file://{trap}"]
+    for text in texts:
+        answer = gateway.as_("operate").request("POST", "/api/servers/check", {"text": text})
+        assert answer.status in (200, 400), (text, answer)
+    for who in ("read", "call", "admin", "server-operator"):
+        answer = gateway.as_(who).request("POST", "/api/servers/check", {"text": texts[0]})
+        check_problem(answer, 403, "refused")
 
 
 def test_S14_a_reload_reads_the_file_and_nothing_that_was_sent(gateway: Guarded, trap: Path) -> None:

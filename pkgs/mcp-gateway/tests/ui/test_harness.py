@@ -42,8 +42,9 @@ class Site:
         await writer.wait_closed()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def site() -> AsyncIterator[Site]:
+    """Before `windows`, so that it is there for as long as they are open."""
     site = Site({"/favicon.ico": ""})
     server = await asyncio.start_server(site.answer, "127.0.0.1", 0)
     site.port = server.sockets[0].getsockname()[1]

@@ -1,6 +1,8 @@
 // What every page has: times that move, buttons that copy, notices that go. Finds its work by data attributes,
 // also in what htmx has put in since.
 
+import "./pwa.js";
+
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, {
   day: "numeric",

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import click
 
-from mcp_gateway.cli.clients import Found, NotRead, address, read_servers, speaks_to
 from mcp_gateway.cli.failures import Exit, unusable
 from mcp_gateway.cli.options import DEFAULT_URL, Asked, common
 from mcp_gateway.cli.screen import say, say_json
 from mcp_gateway.config import load
+from mcp_gateway.config.clients import Found, NotRead, address, read_servers, speaks_to
 from mcp_gateway.config.model import slug
 from mcp_gateway.visible import safe
 
@@ -62,7 +62,7 @@ class _Merge:
             self.left_out.append(f"{where}: left out: `{server_id}` is there already and differs; rename one")
 
     def _servers(self) -> Iterable[tuple[str, Any]]:
-        for section in ("mcpServers", "servers"):
+        for section in load.SECTIONS:
             yield from self.document.get(section, {}).items()
 
     def _problems(self, found: Found) -> list[str]:

@@ -1,11 +1,13 @@
-"""`tools`: what the servers offer; switching one."""
+"""`tools`: what the servers offer; switching some."""
 
 import json
+import re
+from fnmatch import fnmatchcase
 from typing import Any
 
 import click
 
-from mcp_gateway.cli.client import run, tool_path
+from mcp_gateway.cli.client import Client, run, tool_path
 from mcp_gateway.cli.completing import complete_server, complete_tool
 from mcp_gateway.cli.failures import unusable
 from mcp_gateway.cli.flags import flags_of
@@ -20,6 +22,10 @@ _HINTS = {
     "idempotentHint": "may be repeated",
     "openWorldHint": "reaches the world outside",
 }
+
+
+_PATTERN = re.compile(r"[*?[]")
+_WORDS = {True: "on", False: "off"}
 
 
 @click.group(cls=ListByDefault)
@@ -82,34 +88,74 @@ def show(asked: Asked, tool: str) -> None:
 
 
 @tools.command()
-@click.argument("tool", metavar="SERVER/TOOL", nargs=-1, required=True, shell_complete=complete_tool)
+@click.argument("tool", metavar="SERVER/TOOL...", nargs=-1, required=True, shell_complete=complete_tool)
 @common
 def on(asked: Asked, tool: tuple[str, ...]) -> None:
-    """Switch a tool on again."""
+    """Switch tools on again, by name or by patterns such as `git/*`."""
     _switch(asked, tool, enabled=True)
 
 
 @tools.command()
-@click.argument("tool", metavar="SERVER/TOOL", nargs=-1, required=True, shell_complete=complete_tool)
+@click.argument("tool", metavar="SERVER/TOOL...", nargs=-1, required=True, shell_complete=complete_tool)
 @common
 def off(asked: Asked, tool: tuple[str, ...]) -> None:
-    """Switch a tool off; it stays so after a restart of the gateway."""
+    """Switch tools off, by name or by patterns such as `git/*`; they stay so after a restart."""
     _switch(asked, tool, enabled=False)
 
 
 def _switch(asked: Asked, words: tuple[str, ...], *, enabled: bool) -> None:
-    """SERVER/TOOL may also be said in two words."""
-    if len(words) > 2:
-        raise unusable("One tool at a time: SERVER/TOOL, such as `time/get_current_time`")
-    path = tool_path("/".join(words))
+    """One SERVER/TOOL may also be said in two words."""
+    if len(words) == 2 and "/" not in words[0]:
+        words = ("/".join(words),)
+    paths = [tool_path(word) for word in words]
+    if len(words) > 1 or _PATTERN.search(words[0]):
+        _switch_many(asked, words, enabled=enabled)
+        return
     body = json.dumps({"enabled": enabled}).encode()
-    answer = run(asked, lambda client: client.send("PATCH", path, body))
+    answer = run(asked, lambda client: client.send("PATCH", paths[0], body))
     if asked.json:
         say_json(answer)
         return
     shown = json.loads(answer)
     name = safe(f"{shown['server']}/{shown['name']}", lines=False)
-    say(f"{name} is switched {'on' if enabled else 'off'}")
+    say(f"{name} is switched {_WORDS[enabled]}")
+
+
+def _switch_many(asked: Asked, words: tuple[str, ...], *, enabled: bool) -> None:
+    async def switch(client: Client) -> bytes:
+        listed = [
+            (tool["server"], tool["name"]) for tool in json.loads(await client.get("/api/tools"))["tools"]
+        ]
+        meant = [{"server": server, "name": name} for server, name in _meant(words, listed)]
+        return await client.send(
+            "PATCH", "/api/tools", json.dumps({"enabled": enabled, "tools": meant}).encode()
+        )
+
+    answer = run(asked, switch)
+    if asked.json:
+        say_json(answer)
+        return
+    told = json.loads(answer)
+    say(f"{told['tools']} tools are switched {_WORDS[enabled]}; {told['changed']} of them were not before")
+
+
+def _meant(words: tuple[str, ...], listed: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The tools that are named, by their names or by patterns.
+
+    Raises: Failure for words that mean none.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for word in words:
+        server, _, name = word.partition("/")
+        # A name may itself hold the characters of a pattern; then it means that tool alone.
+        exact = [tool for tool in listed if tool == (server, name)]
+        tools = exact or [
+            tool for tool in listed if fnmatchcase(tool[0], server) and fnmatchcase(tool[1], name)
+        ]
+        if not tools:
+            raise unusable(f"No tool is `{word}`; `mcp-gateway tools` lists those there are")
+        found |= dict.fromkeys(tools)
+    return list(found)
 
 
 def _hints(annotations: Any) -> str:

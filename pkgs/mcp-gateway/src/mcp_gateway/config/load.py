@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from mcp_gateway.config import foreign, forwarding, variables
 from mcp_gateway.config import positions as json_positions
+from mcp_gateway.config.added import SECTION
 from mcp_gateway.config.model import (
     KEY_CHARS_MIN,
     PROXY_PLACE,
@@ -30,6 +31,7 @@ from mcp_gateway.config.model import (
     Auth,
     Config,
     ConfigError,
+    Declared,
     DeclaredKey,
     GatewayConfig,
     Keep,
@@ -53,8 +55,9 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 FILE_BYTES_MAX = 4 << 20  # the largest hand-written configurations are some hundred kilobytes
 _FOREIGN_WRITERS = stat.S_IWGRP | stat.S_IWOTH
-_SECTIONS = ("mcpServers", "servers")  # Claude Desktop and .mcp.json; VS Code
-_TOP_KEYS = ("mcpServers", "servers", "gateway")
+# Claude Desktop and .mcp.json; VS Code; what the gateway itself writes when it is asked to (`added`).
+SECTIONS = ("mcpServers", "servers", SECTION)
+_TOP_KEYS = (*SECTIONS, "gateway")
 # The model behind the second part of a place; the first part of a longer one names it uniquely.
 _INNER: Mapping[str, type[BaseModel]] = {
     "tools": ToolRules,
@@ -161,7 +164,7 @@ def parse(text: bytes, *, source: str, env: Mapping[str, str]) -> Config:
 def check(path: Path, env: Mapping[str, str]) -> Report:
     """Everything there is to say about a file; never raises for what is in it."""
     try:
-        text = _read(path)
+        text = read_text(path)
     except ConfigError as error:
         return Report(None, error.problems)
     report = examine(text, source=str(path), env=env)
@@ -181,6 +184,11 @@ def examine(text: bytes, *, source: str, env: Mapping[str, str]) -> Report:
         for some in (reader.problems, reader.unset, reader.warnings)
     )
     return Report(None if problems else config, problems, unset, warnings)
+
+
+def as_text(document: Mapping[str, Any]) -> bytes:
+    """A document as a file would hold it."""
+    return json.dumps(document).encode()
 
 
 def _usable(report: Report) -> Config:
@@ -218,10 +226,12 @@ def _xdg(env: Mapping[str, str], name: str, under_home: str) -> Path | None:
     return Path(home) / under_home
 
 
-def _read(path: Path) -> bytes:
+def read_text(path: Path) -> bytes:
     """The bytes of a file that nobody else could have written.
 
     The file decides what runs as this user, so whoever can write it is this user.
+
+    Raises: ConfigError.
     """
 
     def refuse(sentence: str) -> ConfigError:
@@ -281,6 +291,7 @@ class _Reader:
     problems: list[Problem] = field(default_factory=list)
     unset: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    declared: dict[str, Declared] = field(default_factory=dict)
 
     def read(self, document: Any) -> Config:
         for path, line in self.positions.repeated:
@@ -303,12 +314,12 @@ class _Reader:
                 self._unknown((key,), _TOP_KEYS)
         servers, gateway = self._servers(document), self._gateway(document.get("gateway", {}))
         self._keep_to_itself(gateway, servers)
-        return Config(servers, gateway, texts=self._texts_for(gateway))
+        return Config(servers, gateway, texts=self._texts_for(gateway), declared=self.declared)
 
     def _servers(self, document: dict[str, Any]) -> dict[str, ServerConfig]:
         servers: dict[str, ServerConfig] = {}
         names: dict[str, tuple[str, str]] = {}
-        for section in _SECTIONS:
+        for section in SECTIONS:
             entries = document.get(section, {})
             if not self._is_object(entries, (section,)):
                 continue
@@ -325,6 +336,7 @@ class _Reader:
                 names.setdefault(server_id, path)
                 if self._is_object(raw, path) and (server := self._server(path, server_id or "x", raw)):
                     servers[server_id] = server
+                    self.declared[server_id] = Declared(section, name, self.positions.line(path))
         return servers
 
     def _keep_to_itself(self, gateway: GatewayConfig, servers: Mapping[str, ServerConfig]) -> None:

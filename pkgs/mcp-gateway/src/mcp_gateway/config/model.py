@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticCustomError
 
+from mcp_gateway.config.added import SECTION
 from mcp_gateway.config.foreign import IGNORED, IGNORED_AT_TOP, TRANSLATED, TYPE_WORDS
 from mcp_gateway.config.forwarding import FORWARD_MAX, plain, why_never
 
@@ -97,7 +98,7 @@ def _amount(value: object, pattern: str, units: dict[str, Any], bare: float, exa
     if isinstance(value, str) and (match := re.match(pattern, value)):
         return type(units[match[2]])(match[1]) * units[match[2]]
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return min(value, _HUGE) * bare
+        return max(min(value, _HUGE), -_HUGE) * bare
     raise _wrong(f"must be {example}")
 
 
@@ -652,6 +653,15 @@ def key_place(key: DeclaredKey) -> str:
     return f"auth.keys.{slug(key.name)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """Where a server stands in the file: the member at the top, its name there, the line."""
+
+    section: str
+    name: str
+    line: int
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything the operator declared; `servers` by id, in the order of the file."""
@@ -662,6 +672,7 @@ class Config:
     warnings: tuple[str, ...] = ()
     # What the files hold that say who may come in, by `key_place` and the names above.
     texts: dict[str, str] = field(default_factory=dict, repr=False)
+    declared: dict[str, Declared] = field(default_factory=dict, compare=False)  # by server id
 
 
 def keys_of(model: type[BaseModel]) -> tuple[str, ...]:
@@ -699,6 +710,7 @@ def schema() -> dict[str, Any]:
             "$schema": {"type": "string"},
             "mcpServers": {**servers, "description": "The servers, by name."},
             "servers": {**servers, "description": "The same, as VS Code writes it."},
+            SECTION: {**servers, "description": "The same; the gateway adds and removes servers here."},
             "gateway": {"$ref": "#/$defs/GatewayConfig"},
             **{key: {"description": f"Ignored: {reason}."} for key, reason in IGNORED_AT_TOP.items()},
         },

@@ -50,7 +50,7 @@ async def resolve(server: ServerConfig, env: Mapping[str, str]) -> Resolved:
         command=_expanded("command", server.command, env) or "",
         args=tuple(_expand(f"args[{index}]", text, env) for index, text in enumerate(server.args)),
         env={name: await _value(f"env.{name}", value, env) for name, value in server.env.items()},
-        cwd=_at_home(cwd, env) if (cwd := _expanded("cwd", server.cwd, env)) else None,
+        cwd=at_home(cwd, env) if (cwd := _expanded("cwd", server.cwd, env)) else None,
         url=_expanded("url", server.url, env),
         headers={
             name: _one_line(f"headers.{name}", await _value(f"headers.{name}", value, env))
@@ -75,7 +75,8 @@ def _expanded(place: str, text: str | None, env: Mapping[str, str]) -> str | Non
     return expanded
 
 
-def _at_home(path: str, env: Mapping[str, str]) -> str:
+def at_home(path: str, env: Mapping[str, str]) -> str:
+    """The path with the home directory where it begins with `~/`."""
     if path.startswith("~/"):
         path = env.get("HOME", "") + path[1:]
     return path
@@ -91,7 +92,7 @@ async def _value(place: str, value: str | SecretRef, env: Mapping[str, str]) -> 
     if isinstance(value, str):
         return _expand(place, value, env)
     if value.file is not None:
-        path = Path(_at_home(_expand(f"{place}.file", value.file, env), env))
+        path = Path(at_home(_expand(f"{place}.file", value.file, env), env))
         secret = await _read_aside(place, f"file {path}", path)
     elif value.credential is not None:
         if not (folder := env.get("CREDENTIALS_DIRECTORY")):
@@ -111,7 +112,7 @@ def read_file(place: str, path: str, env: Mapping[str, str]) -> str:
 
     Raises: SecretError.
     """
-    path = _at_home(_expand(place, path, env), env)
+    path = at_home(_expand(place, path, env), env)
     return _read(place, f"file {path}", Path(path))
 
 

@@ -37,3 +37,22 @@ def expand(text: str, env: Mapping[str, str]) -> str:
         return env[name] if default is None else env.get(name) or default
 
     return _VARIABLE.sub(value, text)
+
+
+def names(text: str) -> list[str]:
+    """The variables that stand in the text, each once."""
+    return list(dict.fromkeys(match[1] for match in _VARIABLE.finditer(text)))
+
+
+def without_defaults(text: str, hidden: str) -> str:
+    """The text with its variables as written, but `hidden` in place of what stands in for a missing one."""
+
+    def shown(match: re.Match[str]) -> str:
+        return match[0] if not match[2] else f"{match[0].partition(':-')[0]}:-{hidden}}}"
+
+    return _VARIABLE.sub(shown, text)
+
+
+def without_any(text: str) -> str:
+    """What is left of the text when its variables are taken out."""
+    return _VARIABLE.sub("", text)

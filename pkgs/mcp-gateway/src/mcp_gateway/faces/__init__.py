@@ -4,5 +4,6 @@ http      the shared edge of every HTTP face: who may knock, limits, the error d
 calls     POST /api/tools/..., plain ASGI: the hot route of REST
 rest      the rest of /api, by FastAPI, and the OpenAPI document
 mcp/      MCP over HTTP
-status    the page at /
+ui/       the web UI: pages for people, at / and below /ui/
+policy    what each route asks for
 """

@@ -64,10 +64,11 @@ _ONCE: Final = frozenset(
 _LOOPBACK_HOST: Final = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _OWN_PAGE: Final = (b"same-origin", b"none")
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")  # they change nothing here
-# What anybody may ask: whether the gateway is there, and the form to sign in with. Exact, as sent.
+# What anybody may ask: whether the gateway is there, the form to sign in with, and what a browser fetches
+# without credentials to install the pages as an app. Exact, as sent.
 PUBLIC: Final = frozenset(
     {(method, path) for method in ("GET", "HEAD") for path in (b"/health", b"/ready", b"/")}
-    | {("POST", b"/api/sign-in")}
+    | {("GET", b"/manifest.webmanifest"), ("GET", b"/sw.js"), ("POST", b"/api/sign-in")}
 )
 # Pages let nobody in to say so with a form, each by its policy; below lies nothing that a program calls.
 _PAGES: Final = b"/ui/"
@@ -208,6 +209,14 @@ class Edge:
             signed_in = self._gateway.sign_ins.caller(sign_in, caller)
             return replace(visit, caller=signed_in, sign_in=sign_in, known=caller)
         if caller is NOBODY and not is_public(visit.method, visit.path):
+            return replace(
+                visit,
+                caller=signed_in,
+                sign_in=sign_in,
+                known=caller,
+                require_current=lambda _caller: self._gateway.sign_ins.require_current(sign_in),
+            )
+        if caller is NOBODY and (visit.method, visit.path) not in PUBLIC:
             raise unauthenticated("This needs an API key, or to be signed in")
         return replace(visit, caller=caller)
 
@@ -312,6 +321,10 @@ def _check_sender(visit: Visit) -> None:
 def is_public(method: str, path: bytes) -> bool:
     """Whether anybody gets to the route, whatever it asks for then."""
     return (method, path) in PUBLIC or path.startswith(_PAGES)
+
+
+def is_page(path: bytes) -> bool:
+    return path == b"/" or path.startswith(_PAGES)
 
 
 def is_loopback_host(headers: Headers) -> bool:

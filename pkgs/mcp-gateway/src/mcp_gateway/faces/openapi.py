@@ -55,9 +55,11 @@ _SCHEMES: Final = {
 _ALWAYS: Final = (400, 403, 500)  # the edge refuses before any route is known; and a mistake of ours
 _GUARDED: Final = (401, 429)
 _OF_A_CALL: Final = (404, 409, 502, 503, 504)
+_OF_THE_FILE: Final = (409, 503)  # an id that is taken, a change meanwhile; a disk that takes nothing
 _OF_A_KEY: Final = (409, 503)  # a declared one, or one too many; a disk that takes nothing
 # Beyond what the rules of `_statuses` give.
 _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
+    ("/api/tools", "patch"): (404,),
     ("/api/tools", "get"): (404,),  # the server that is asked for
     ("/api/resources", "get"): (404,),
     ("/api/prompts", "get"): (404,),
@@ -67,6 +69,9 @@ _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
     ("/api/prompts/{server}/{prompt}", "post"): _OF_A_CALL,
     ("/api/artifacts/{id}", "get"): (416,),
     ("/api/artifacts/{id}", "head"): (416,),
+    ("/api/servers/check", "post"): (503,),  # a file system that does not answer
+    ("/api/servers", "post"): _OF_THE_FILE,
+    ("/api/servers/{server}", "delete"): _OF_THE_FILE,
     ("/api/keys", "post"): _OF_A_KEY,
     ("/api/keys/{id}", "delete"): _OF_A_KEY,
     ("/api/sign-in", "post"): (401, 429, 503),  # the wrong word, too often; a disk that takes nothing
@@ -147,10 +152,17 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/servers", "get"): _json(_list_of("servers", "Server")),
     ("/api/servers/{server}", "get"): _json(ref("Server")),
     ("/api/servers/{server}", "patch"): _json(ref("Server")),
+    ("/api/servers", "post"): _json(
+        _list_of("servers", "Server", warnings={"type": "array", "items": {"type": "string"}})
+    ),
+    ("/api/servers/check", "post"): _json(ref("Proposed")),
+    ("/api/servers/{server}", "delete"): {},
+    ("/api/servers/{server}/config", "get"): _json(ref("ServerConfig")),
     ("/api/servers/{server}/restart", "post"): _json(ref("Server")),
     ("/api/servers/{server}/logs", "get"): _text("text/plain", "The last lines")
     | _stream(log=ref("LogLine")),
     ("/api/tools", "get"): _json(_list_of("tools", "Tool")),
+    ("/api/tools", "patch"): _json(ref("ToolsSwitched")),
     ("/api/tools/{server}/{tool}", "get"): _json(ref("Tool")),
     ("/api/tools/{server}/{tool}", "patch"): _json(ref("Tool")),
     ("/api/tools/{server}/{tool}", "post"): _json(ref("Result")) | _OF_THE_CALL,
@@ -174,6 +186,9 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/sign-in", "post"): _json(ref("Me")),
     ("/api/sign-out", "post"): {},
     ("/api/connect", "get"): _json(ref("Connect")),
+    ("/api/access", "get"): _json(ref("Access")),
+    ("/api/sign-ins", "get"): _json(_list_of("signIns", "SignedIn")),
+    ("/api/sign-ins/{id}", "delete"): {},
 }
 _PART: Final = {"description": "The range that was asked for", "headers": _WHICH_BYTES}
 # What some routes answer besides.
@@ -209,8 +224,11 @@ def _switch(*kinds: str) -> Shape:
 _BODIES: Final[dict[Place, Shape]] = {
     ("/api/servers/{server}", "patch"): _switch("boolean", "null"),
     ("/api/tools/{server}/{tool}", "patch"): _switch("boolean"),
+    ("/api/tools", "patch"): ref("ToolsSwitch"),
     ("/api/tools/{server}/{tool}", "post"): {"type": "object", "description": "The tool's arguments"},
     ("/api/prompts/{server}/{prompt}", "post"): {"type": "object", "description": "The prompt's arguments"},
+    ("/api/servers", "post"): ref("Pasted"),
+    ("/api/servers/check", "post"): ref("Pasted"),
     ("/api/keys", "post"): ref("NewKey"),
     ("/api/sign-in", "post"): ref("SignIn"),
 }
@@ -328,7 +346,10 @@ def _security(place: Place, rights: Sequence[Right]) -> list[Shape]:
     if _is_public(place):
         return []
     roles = [[right.value] for right in rights] or [[]]
-    return [*({name: role} for name in _SCHEMES for role in roles), {}]
+    return [
+        *({name: role} for name in _SCHEMES for role in roles if (name, role) != ("key", [Right.EXEC.value])),
+        {},
+    ]
 
 
 def _complete_parameter(parameter: Shape) -> Shape:

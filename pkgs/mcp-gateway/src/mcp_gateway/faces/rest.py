@@ -17,12 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from mcp_gateway import clock
-from mcp_gateway.access.caller import Right
+from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.catalog import api_list
 from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import calls, connect, export, sign_in
+from mcp_gateway.faces import access, adding, calls, connect, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
+from mcp_gateway.faces.edge import is_page
 from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
@@ -36,10 +37,12 @@ from mcp_gateway.faces.routing import (
     Let,
     event_stream,
     json_response,
+    nobody,
     policies,
     read_json,
     visit_of,
 )
+from mcp_gateway.faces.shapes import SWITCHED_TOOLS_MAX
 from mcp_gateway.faces.ui import routes as ui
 from mcp_gateway.gateway import CallQuery, Gateway
 from mcp_gateway.gateway.events import changes
@@ -63,6 +66,20 @@ class ServerSwitch(BaseModel):
 class ToolSwitch(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     enabled: bool
+
+
+class NamedTool(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    server: str
+    name: str
+
+
+class ToolsSwitch(BaseModel):
+    """All of them or none."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    enabled: bool
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=SWITCHED_TOOLS_MAX)]
 
 
 class NewKey(BaseModel):
@@ -128,6 +145,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _handle_errors(app)
     _add_probes(app, gateway)
     _add_servers(app, gateway)
+    adding.add(app, gateway)
     _add_tools(app, gateway)
     _add_resources_and_prompts(app, gateway)
     _add_calls(app, gateway)
@@ -135,6 +153,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sessions(app, gateway, sessions)
     _add_sign_in(app, gateway)
     _add_keys(app, gateway)
+    access.add(app, gateway)
     connect.add(app, gateway)
     ui.add(app, gateway)
     app.rights = policies(app)
@@ -163,6 +182,10 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:
+        visit = visit_of(request)
+        if visit.caller is NOBODY and is_page(visit.path):
+            # Which pages there are, and what they take, is not for everybody.
+            return problem(nobody())
         kind = Kind.UNKNOWN if error.status_code == 404 else Kind.INVALID
         detail, headers = str(error.detail), dict(error.headers or {})
         if error.status_code == 405:
@@ -175,10 +198,13 @@ def _handle_errors(app: FastAPI) -> None:
 
 def _methods_at(app: FastAPI, request: Request) -> list[str]:
     """Every method of a path that has a route; the framework names those of its first route alone."""
-    routes = [route for route in app.routes if isinstance(route, Route)]
-    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
-    methods = {method for route in routes if route.path == path for method in route.methods or ()}
-    if path.endswith("/{tool:path}"):
+    routes = [
+        route
+        for route in app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    methods = {method for route in routes for method in route.methods or ()}
+    if any(route.path.endswith("/{tool:path}") for route in routes):
         methods.add("POST")  # the hot route, which the framework does not know
     return sorted(methods)
 
@@ -321,6 +347,15 @@ def _add_tools(app: FastAPI, gateway: Gateway) -> None:
         if server is not None:
             gateway.show_server(visit.caller, server)
         return Response(api_list(catalog.search(server, search)), media_type="application/json")
+
+    @app.patch(
+        "/api/tools", dependencies=[OPERATE], tags=["tools"], summary="Switch many tools on or off at once"
+    )
+    async def switch_tools(visit: Let, request: Request) -> Response:
+        """All of them or none: where one is unknown or not yours, the first such is told."""
+        switch = await read_json(request, ToolsSwitch, gateway.config.gateway.limits.body_bytes)
+        tools = ((tool.server, tool.name) for tool in switch.tools)
+        return json_response(await gateway.switch_tools(visit.caller, tools, switch.enabled))
 
     @app.get(
         "/api/tools/{server}/{tool:path}",

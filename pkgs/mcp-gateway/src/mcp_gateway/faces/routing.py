@@ -11,13 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from mcp_gateway.access.caller import Right
+from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.access.policy import require
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import sign_in
-from mcp_gateway.faces.http import Visit, require_json
+from mcp_gateway.faces.http import Visit, require_json, unauthenticated
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import encode, scan_object
 
@@ -34,6 +35,20 @@ def visit_of(request: Request) -> Visit:
 Let = Annotated[Visit, Depends(visit_of)]
 
 
+def nobody() -> GatewayError:
+    return unauthenticated("This needs an API key, or to be signed in")
+
+
+def require_somebody(visit: Visit) -> None:
+    """Of whom nothing is known has no rights, and is told how to say who they are.
+
+    Raises:
+        GatewayError: `unauthenticated`.
+    """
+    if visit.caller is NOBODY:
+        raise nobody()
+
+
 class Policy:
     """What a route asks for: one of the rights, or nothing where it is public. Every route has one."""
 
@@ -43,6 +58,7 @@ class Policy:
     async def __call__(self, request: Request) -> None:
         if self.rights:
             visit = visit_of(request)
+            require_somebody(visit)
             if visit.sign_in is not None and _OF_A_FRESH_SIGN_IN.issuperset(self.rights):
                 sign_in.require_fresh(visit)
             require(visit.caller, *self.rights)
@@ -108,10 +124,13 @@ async def read_bytes(request: Request, limit: int) -> bytes:
         GatewayError: `invalid`, `unauthenticated`.
     """
     parts = bytearray()
-    async for part in request.stream():
-        parts += part
-        if len(parts) > limit:
-            raise GatewayError(Kind.INVALID, f"The body is larger than {limit} bytes", status=413)
+    try:
+        async for part in request.stream():
+            parts += part
+            if len(parts) > limit:
+                raise GatewayError(Kind.INVALID, f"The body is larger than {limit} bytes", status=413)
+    except ClientDisconnect:
+        raise GatewayError(Kind.INVALID, "The client left while sending the body") from None
     visit = visit_of(request)
     visit.require_current(visit.caller)
     return bytes(parts)

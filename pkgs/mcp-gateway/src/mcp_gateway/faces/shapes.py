@@ -6,7 +6,8 @@ Data only. `openapi.py` puts them into the document; `tests/faces` holds every a
 from typing import Any, Final
 
 from mcp_gateway.access.caller import Right
-from mcp_gateway.config.model import PATTERNS_MAX
+from mcp_gateway.config.model import NAME_CHARS_MAX, PATTERNS_MAX
+from mcp_gateway.config.pasted import TEXT_CHARS_MAX
 from mcp_gateway.errors import Kind
 
 Shape = dict[str, Any]
@@ -172,6 +173,133 @@ SERVER: Final[Shape] = {
         "stderr": {"type": "array", "items": {"type": "string"}},
     },
 }
+_SOURCES: Final[Shape] = {
+    "type": "array",
+    "description": "Environment variables or headers; never what they hold",
+    "items": {
+        "type": "object",
+        "required": ["name", "value", "from", "of"],
+        "properties": {
+            "name": {"type": "string"},
+            "value": {"enum": ["set", "unset"], "description": "`unset`: a variable is missing"},
+            "from": {"enum": ["literal", "variable", "file", "credential", "command"]},
+            "of": {"type": ["string", "null"], "description": "Which variables, file, credential, program"},
+        },
+    },
+}
+_AS_WRITTEN: Final = "As written, with `<set>` in place of what looks like a secret"
+_ARGUMENTS: Final[Shape] = {**_NAMES, "description": _AS_WRITTEN}
+_ADDRESS: Final[Shape] = {"type": ["string", "null"], "description": _AS_WRITTEN}
+PASTED: Final[Shape] = {
+    "type": "object",
+    "required": ["text"],
+    "properties": {
+        "text": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": TEXT_CHARS_MAX,
+            "description": "The JSON of any MCP client, Codex's TOML, a command line, or a URL",
+        },
+        "name": {
+            "type": ["string", "null"],
+            "minLength": 1,
+            "maxLength": NAME_CHARS_MAX,
+            "description": "For a text with one server; else the name in the text, or one that fits it",
+        },
+    },
+    "additionalProperties": False,
+    "examples": [{"text": "npx -y @modelcontextprotocol/server-everything"}],
+}
+_PROPOSED_ONE: Final[Shape] = {
+    "type": "object",
+    "required": [
+        *("id", "name", "guessed", "title", "transport", "argv", "url", "cwd", "env", "headers"),
+        *("program", "taken", "problems", "warnings"),
+    ],
+    "properties": {
+        "id": {"type": "string", "description": "Empty when nothing can be made of the name"},
+        "name": {"type": "string"},
+        "guessed": {"type": "boolean", "description": "The text gives it no name"},
+        "title": {"type": "string"},
+        "transport": {"enum": ["stdio", "http", "sse"]},
+        "argv": {**_ARGUMENTS, "type": ["array", "null"]},
+        "url": _ADDRESS,
+        "cwd": {"type": ["string", "null"]},
+        "env": _SOURCES,
+        "headers": _SOURCES,
+        "program": {
+            "type": ["object", "null"],
+            "description": "Where the command is found on this machine, or why it is not",
+            "required": ["path", "reason"],
+            "properties": {"path": {"type": ["string", "null"]}, "reason": {"type": ["string", "null"]}},
+        },
+        "taken": {"type": "boolean", "description": "There is a server with this id"},
+        "problems": {
+            "type": "array",
+            "description": "It cannot be saved with these",
+            "items": {
+                "type": "object",
+                "required": ["place", "message", "nearest"],
+                "properties": {
+                    "place": {"type": ["string", "null"]},
+                    "message": {"type": "string"},
+                    "nearest": {"type": ["string", "null"]},
+                },
+            },
+        },
+        "warnings": _NAMES,
+    },
+}
+PROPOSED: Final[Shape] = {
+    "type": "object",
+    "description": "What a pasted text would add, and where it would be written",
+    "required": ["entries", "file"],
+    "properties": {
+        "entries": {"type": "array", "items": _PROPOSED_ONE},
+        "file": {
+            "type": "object",
+            "required": ["path", "writable", "reason"],
+            "properties": {
+                "path": {"type": ["string", "null"]},
+                "writable": {"type": "boolean"},
+                "reason": {"type": ["string", "null"], "description": "Why not, and what to do instead"},
+            },
+        },
+    },
+}
+SERVER_CONFIG: Final[Shape] = {
+    "type": "object",
+    "description": "The configuration that holds for a server, defaults filled in",
+    "required": ["id", "name", "declaredIn", "file", "line", "config", "overrides"],
+    "properties": {
+        "id": {"type": "string"},
+        "name": {"type": ["string", "null"], "description": "As the file has it"},
+        "declaredIn": {"enum": ["mcpServers", "servers", "addedServers", None]},
+        "file": {"type": ["string", "null"]},
+        "line": {"type": ["integer", "null"]},
+        "config": {
+            "type": "object",
+            "description": "Every key by its name in the file; seconds and bytes as numbers",
+            "required": ["command", "args", "url", "env", "headers", "enabled", "timeout", "tools"],
+            "properties": {
+                "command": {"type": ["string", "null"]},
+                "args": _ARGUMENTS,
+                "url": _ADDRESS,
+                "env": _SOURCES,
+                "headers": _SOURCES,
+                "enabled": {"type": "boolean"},
+                "timeout": {"type": "number"},
+                "tools": {"type": "object"},
+            },
+        },
+        "overrides": {
+            "type": "object",
+            "description": "What was switched at run time",
+            "required": ["enabled", "toolsOff"],
+            "properties": {"enabled": {"type": ["boolean", "null"]}, "toolsOff": _NAMES},
+        },
+    },
+}
 TOOL: Final[Shape] = {
     "type": "object",
     "description": "The server's own definition, plus where it belongs",
@@ -182,6 +310,36 @@ TOOL: Final[Shape] = {
         "exposedName": {"type": "string"},
         "enabled": {"type": "boolean"},
         "inputSchema": {"type": "object"},
+    },
+}
+SWITCHED_TOOLS_MAX: Final = 5_000  # at once
+TOOLS_SWITCH: Final[Shape] = {
+    "type": "object",
+    "required": ["enabled", "tools"],
+    "properties": {
+        "enabled": {"type": "boolean"},
+        "tools": {
+            "type": "array",
+            "description": "By their native names; one that is named twice counts once",
+            "minItems": 1,
+            "maxItems": SWITCHED_TOOLS_MAX,
+            "items": {
+                "type": "object",
+                "required": ["server", "name"],
+                "properties": {"server": {"type": "string"}, "name": {"type": "string"}},
+                "additionalProperties": False,
+            },
+        },
+    },
+    "additionalProperties": False,
+    "examples": [{"enabled": False, "tools": [{"server": "git", "name": "git_reset"}]}],
+}
+TOOLS_SWITCHED: Final[Shape] = {
+    "type": "object",
+    "required": ["tools", "changed"],
+    "properties": {
+        "tools": {"type": "integer", "description": "How many were named"},
+        "changed": {"type": "integer", "description": "How many of them were switched the other way before"},
     },
 }
 _LISTED: Final[Shape] = {"server": {"type": "string"}, "name": {"type": "string"}}
@@ -465,7 +623,97 @@ CONNECT: Final[Shape] = {
     },
 }
 
+_COUNT: Final[Shape] = {"type": "integer", "minimum": 0}
+_OPERATORS: Final[Shape] = {**_SENTENCES, "description": "Who may operate; all others read and call"}
+ACCESS: Final[Shape] = {
+    "type": "object",
+    "required": [
+        *("guarded", "because", "listening", "publicUrls", "corsOrigins", "mcp", "tailscale", "trustedProxy"),
+        *("limits", "password", "code", "keys", "signIns", "rules", "warnings"),
+    ],
+    "properties": {
+        "guarded": {"type": "boolean", "description": "Everybody has to say who they are; else it is open"},
+        "because": {**_SENTENCES, "description": "The settings that make it so; `host` is where it listens"},
+        "listening": {
+            "type": "object",
+            "required": ["address", "port", "exposed", "socket"],
+            "properties": {
+                "address": {"type": "string"},
+                "port": {"type": "integer"},
+                "exposed": {"type": "boolean", "description": "Other machines reach it"},
+                "socket": {"type": ["string", "null"], "description": "The path of a unix socket"},
+            },
+        },
+        "publicUrls": _SENTENCES,
+        "corsOrigins": {**_SENTENCES, "description": "Pages there may call with an API key"},
+        "mcp": {"type": "boolean", "description": "There are MCP endpoints"},
+        "tailscale": {
+            "type": "object",
+            "required": ["identity", "operators", "capability"],
+            "properties": {
+                "identity": {"type": "boolean"},
+                "operators": _OPERATORS,
+                "capability": {"type": ["string", "null"], "description": "What grants rights to the others"},
+            },
+        },
+        "trustedProxy": {
+            "type": ["object", "null"],
+            "description": "Believed with every proof that is named",
+            "required": ["userHeader", "operators", "uid", "addresses", "secret"],
+            "properties": {
+                "userHeader": {"type": "string"},
+                "operators": _OPERATORS,
+                "uid": {"type": ["integer", "null"]},
+                "addresses": _SENTENCES,
+                "secret": {"type": "boolean", "description": "It has to show one"},
+            },
+        },
+        "limits": {
+            "type": "object",
+            "required": ["body", "rate", "burst", "concurrency"],
+            "properties": {
+                "body": {**_COUNT, "description": "Bytes of a request"},
+                "rate": {**_COUNT, "description": "Requests of one caller a second"},
+                "burst": {**_COUNT, "description": "So many of them at once"},
+                "concurrency": {**_COUNT, "description": "Calls of one caller under way"},
+            },
+        },
+        "password": {"type": "boolean", "description": "One can sign in with a password"},
+        "code": {"type": "boolean", "description": "The one-time code that works is in its file"},
+        "keys": {
+            "type": "object",
+            "required": ["declared", "made", "expired"],
+            "properties": {"declared": _COUNT, "made": _COUNT, "expired": _COUNT},
+        },
+        "signIns": _COUNT,
+        "rules": {**_SENTENCES, "description": "What is in force, in sentences for a person"},
+        "warnings": _SENTENCES,
+    },
+}
+SIGNED_IN: Final[Shape] = {
+    "type": "object",
+    "required": [
+        *("id", "caller", "name", "way", "adds", "face", "from", "since", "seen", "until"),
+        *("elevatedUntil", "yours"),
+    ],
+    "properties": {
+        "id": {"type": "string", "description": "To end it with; it opens nothing"},
+        "caller": {"type": "string", "description": "As activity names it"},
+        "name": {"type": ["string", "null"]},
+        "way": {"enum": ["password", "code"]},
+        "adds": {"type": "boolean", "description": "To rights that its caller has without it"},
+        "face": {"type": "string"},
+        "from": {"type": ["string", "null"], "description": "The address, behind a proxy that of the proxy"},
+        "since": {"type": "number", "description": "Seconds since 1970"},
+        "seen": {"type": "number", "description": "When it was used last; seconds since 1970"},
+        "until": {"type": "number", "description": "Seconds since 1970, if nothing is asked until then"},
+        "elevatedUntil": {"type": ["number", "null"], "description": "Until then it may administer"},
+        "yours": {"type": "boolean", "description": "It is the one that asks"},
+    },
+}
+
 SCHEMAS: Final[dict[str, Shape]] = {
+    "Access": ACCESS,
     "Call": CALL,
     "CallRunning": CALL_RUNNING,
     "CatalogChange": CATALOG_CHANGE,
@@ -475,10 +723,12 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "LogLine": LOG_LINE,
     "Me": ME,
     "NewKey": NEW_KEY,
+    "Pasted": PASTED,
     "Payload": PAYLOAD,
     "Problem": PROBLEM,
     "Prompt": PROMPT,
     "PromptResult": PROMPT_RESULT,
+    "Proposed": PROPOSED,
     "Ready": READY,
     "Reload": RELOAD,
     "ResourceResult": RESOURCE_RESULT,
@@ -486,9 +736,13 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "Result": RESULT,
     "Scopes": SCOPES,
     "Server": SERVER,
+    "ServerConfig": SERVER_CONFIG,
     "Session": SESSION,
     "SignIn": SIGN_IN,
+    "SignedIn": SIGNED_IN,
     "Tool": TOOL,
+    "ToolsSwitch": TOOLS_SWITCH,
+    "ToolsSwitched": TOOLS_SWITCHED,
 }
 
 TAGS: Final = {

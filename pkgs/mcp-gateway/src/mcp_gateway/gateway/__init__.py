@@ -16,6 +16,7 @@
     payloads   what was said in the last calls
     subscriptions  who is told what changes, within bounds
     reloading  the configuration file, read again
+    adding     servers that are written to that file at run time
 
 Every face goes through `Gateway`, so what one can do, each can do, by the same rules.
 """
@@ -23,7 +24,7 @@ Every face goes through `Gateway`, so what one can do, each can do, by the same 
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -39,11 +40,13 @@ from mcp_gateway.access.policy import (
     sees_server,
 )
 from mcp_gateway.catalog import Catalog, Entry
+from mcp_gateway.config import shown
 from mcp_gateway.config.changes import Changes
 from mcp_gateway.config.model import Config, PayloadMode, ServerConfig
 from mcp_gateway.config.secrets import Resolved, SecretError, resolve
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway.actions import Actions
+from mcp_gateway.gateway.adding import Adding, ConfigFile
 from mcp_gateway.gateway.artifacts import Artifact, Artifacts, Reading
 from mcp_gateway.gateway.calls import Call, Calls, Request, facts_of, stopping, unknown_server, unknown_tool
 from mcp_gateway.gateway.console import Console
@@ -134,7 +137,6 @@ class Gateway:
         *,
         listening: Listening = HERE,
     ) -> None:
-        self.exposure = Exposure(listening, is_mcp_open=config.gateway.mcp.enabled)
         self._environment = environment
         self._store = store
         self._nursery = nursery
@@ -169,10 +171,12 @@ class Gateway:
         )
         self.parking = Parking(nursery.instance)
         self.actions = Actions(store, ids, self.events)
+        self.adding = Adding(self.reloading, self.actions, environment, lambda: self.is_stopping)
         self.keys = Keys(config, store, self.actions)
         self.keys.gone = self.end_of
         self.console = Console(state_dir, self.actions)
         self.sign_ins = SignIns(config, self.actions, self.console)
+        self.exposure = Exposure(listening, lambda: self.config, self.keys, self.sign_ins, self.console)
         self.sign_ins.gone, self.sign_ins.left = self.end_of, self._left
         self.at_end_of: list[Callable[[str], None]] = []  # what faces do when a caller may not go on
         self._minding_keys: asyncio.Task[None] | None = None
@@ -256,14 +260,47 @@ class Gateway:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether every request needs an identity, or one from this machine is its operator's."""
-        return self.exposure.listening.is_exposed or self.config.gateway.is_guarded
+        """See `Exposure.is_guarded`."""
+        return self.exposure.is_guarded
 
     async def reload(self, caller: Caller) -> dict[str, Any]:
         """See `Reloading.now`."""
         require_everywhere(caller, Right.OPERATE)
         self.actions.note(caller, Right.OPERATE, "reload")
         return await self.reloading.now()
+
+    async def config_file(self, caller: Caller) -> ConfigFile:
+        """See `Adding.file`."""
+        return await self.adding.file(caller)
+
+    async def check_servers(self, caller: Caller, text: str, name: str | None) -> dict[str, Any]:
+        """See `Adding.check`."""
+        return await self.adding.check(caller, text, name)
+
+    async def add_servers(self, caller: Caller, text: str, name: str | None) -> dict[str, Any]:
+        """See `Adding.add`; `servers` as they are shown, and `warnings`."""
+        ids, warnings = await self.adding.add(caller, text, name)
+        views = [self._view(caller, up) for server in ids if (up := self.servers.get(server)) is not None]
+        return {"servers": views, "warnings": warnings}
+
+    async def remove_server(self, caller: Caller, server: str) -> None:
+        """See `Adding.remove`."""
+        await self.adding.remove(caller, server)
+
+    def show_config(self, caller: Caller, server: str) -> dict[str, Any]:
+        """The configuration that holds for a server, without a secret: for who operates it."""
+        upstream = self._operable(caller, server)
+        declared = self.config.declared.get(server)
+        switched, tools_off = self.servers.overrides_of(server)
+        return {
+            "id": server,
+            "declaredIn": declared and declared.section,
+            "name": declared and declared.name,
+            "file": self.config.path and str(self.config.path),
+            "line": declared and declared.line,
+            "config": shown.server(self.config.servers.get(server, upstream.config), self._environment),
+            "overrides": {"enabled": switched, "toolsOff": tools_off},
+        }
 
     def reload_soon(self) -> None:
         """The operator asked with a signal; the outcome is in the log, the feed and the warnings."""
@@ -467,14 +504,30 @@ class Gateway:
             raise unknown_tool(server, tool)
         return entry
 
-    async def switch_tool(self, caller: Caller, server: str, tool: str, enabled: bool) -> Entry:
-        require(caller, Right.OPERATE)
+    def _operable_tool(self, caller: Caller, server: str, tool: str) -> Entry:
         entry = self._entry(caller, server, tool)
         require_on_tool(caller, Right.OPERATE, server, tool, entry.is_read_only)
-        await self.servers.switch_tool(server, tool, enabled)
-        word = "on" if enabled else "off"
-        self.actions.note(caller, Right.OPERATE, "tool.switch", detail=f"{server}/{tool} {word}")
+        return entry
+
+    async def switch_tool(self, caller: Caller, server: str, tool: str, enabled: bool) -> Entry:
+        await self.switch_tools(caller, [(server, tool)], enabled)
         return self._entry(caller, server, tool)
+
+    async def switch_tools(
+        self, caller: Caller, tools: Iterable[tuple[str, str]], enabled: bool
+    ) -> dict[str, Any]:
+        """Switches tools, (server, native name), all or none of them; how many they are, and how many moved.
+
+        Raises:
+            GatewayError: `unknown` or `refused`, naming the first that is.
+        """
+        require(caller, Right.OPERATE)
+        entries = [self._operable_tool(caller, server, tool) for server, tool in dict.fromkeys(tools)]
+        changed = sum(entry.enabled is not enabled for entry in entries)
+        await self.servers.switch_tools([(entry.server, entry.tool) for entry in entries], enabled)
+        word = "on" if enabled else "off"
+        self.actions.note(caller, Right.OPERATE, "tool.switch", detail=f"{_told(entries)} {word}")
+        return {"tools": len(entries), "changed": changed}
 
     # Calls
 
@@ -697,6 +750,14 @@ def _operates(caller: Caller) -> bool:
 
 def _narrowed(caller: Caller, query: CallQuery) -> CallQuery:
     return query if _operates(caller) else replace(query, only=caller.id)
+
+
+def _told(entries: Sequence[Entry]) -> str:
+    """Which tools, in a line of the activity: the one, or how many of which servers."""
+    if len(entries) == 1:
+        return f"{entries[0].server}/{entries[0].tool}"
+    servers = ", ".join(dict.fromkeys(entry.server for entry in entries))
+    return f"{len(entries)} tools of {servers}:"
 
 
 # What a server writes to stderr may be about anybody's calls; the process is its operator's business.

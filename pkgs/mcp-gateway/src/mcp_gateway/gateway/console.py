@@ -38,10 +38,12 @@ class Console:
         self._actions = actions
         self._wrong = Buckets()
         self.code = secrets.token_hex(_CODE_BYTES)
+        self.is_written = False  # the one that works, to its file
 
     def prepare(self) -> None:
         """Writes the code to its file. Raises: OSError."""
         write_private(self._path, self.code)
+        self.is_written = True
 
     async def redeem(self, text: str, what_for: str) -> Caller:
         """Uses the code up, and puts the next one into the file.
@@ -72,7 +74,9 @@ class Console:
     def _write_next(self) -> None:
         try:
             write_private(self._path, self.code)
+            self.is_written = True
         except OSError as problem:  # the next one is had by a restart
+            self.is_written = False
             logger.error("the next one-time code could not be written: %s", problem)
 
 

@@ -66,6 +66,13 @@ class Keys:
     def __len__(self) -> int:
         return len(self._by_digest)
 
+    def counts(self) -> dict[str, int]:
+        """How many there are, by where they come from; and how many of all have expired."""
+        now = clock.wall_s()
+        both = (*self._declared.values(), *self._made.values())
+        expired = sum(key.is_expired(now) for key in both)
+        return {"declared": len(self._declared), "made": len(self._made), "expired": expired}
+
     def caller_of(self, text: str) -> Caller:
         """Whose key this is.
 

@@ -7,9 +7,11 @@ what records and what applies one is handed in.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from mcp_gateway.config import load
@@ -84,6 +86,12 @@ class Reloading:
             names = ", ".join(f"`gateway.{key}`" for key in late)
             told.append(f"{names} changed in the configuration; it holds after a restart of the gateway")
         return told
+
+    def adopt(self, path: Path) -> None:
+        """A file that was made for a gateway that was started without one; from now on it is the file."""
+        if self.config.path is None and not self._is_over:
+            self.config = replace(self.config, path=path)
+            self._tasks.append(asyncio.create_task(self._watch(), name="watch"))
 
     async def now(self) -> dict[str, Any]:
         """Reads the file and applies it; answers what moved.
@@ -186,13 +194,18 @@ class Reloading:
         }
 
     def _problem_facts(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "file": problem.source,
-                "line": problem.line,
-                "place": problem.place or None,
-                "message": problem.message,
-                "nearest": problem.nearest,
-            }
-            for problem in self.problems
-        ]
+        return problem_facts(self.problems)
+
+
+def problem_facts(problems: Iterable[Problem]) -> list[dict[str, Any]]:
+    """Problems of a file as every face shows them."""
+    return [
+        {
+            "file": problem.source,
+            "line": problem.line,
+            "place": problem.place or None,
+            "message": problem.message,
+            "nearest": problem.nearest,
+        }
+        for problem in problems
+    ]

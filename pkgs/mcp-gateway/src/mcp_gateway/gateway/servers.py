@@ -8,7 +8,7 @@ before goes when its calls are done. Knows no caller and no face.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from msgspec import Raw
@@ -46,6 +46,7 @@ class Switches(Protocol):
 
     def overrides(self) -> Mapping[tuple[str, str | None], bool]: ...
     async def set_override(self, server: str, tool: str | None, enabled: bool | None) -> None: ...
+    async def set_overrides(self, keys: Collection[tuple[str, str | None]], enabled: bool | None) -> None: ...
 
 
 _Tools = tuple[Tool, ...]
@@ -278,13 +279,20 @@ class Servers:
         if not is_on:
             self.links.end_all(upstream.id, "the server was switched off", may_finish=False)
 
-    async def switch_tool(self, server: str, tool: str, enabled: bool) -> None:
+    async def switch_tools(self, tools: Collection[tuple[str, str]], enabled: bool) -> None:
+        """Switches tools, (server, native name), all or none of them; the catalog is made anew once."""
         # Tools are on unless switched off, so "on" is the absence of an override.
-        await self._switches.set_override(server, tool, None if enabled else False)
+        await self._switches.set_overrides(tools, None if enabled else False)
         self._rebuild()
 
     def is_tool_on(self, server: str, tool: str) -> bool:
         return self._switches.overrides().get((server, tool), True)
+
+    def overrides_of(self, server: str) -> tuple[bool | None, list[str]]:
+        """What was switched at run time: the server itself, and which of its tools are off."""
+        switched = self._switches.overrides()
+        off = sorted(tool for (of, tool), on in switched.items() if of == server and tool and not on)
+        return switched.get((server, None)), off
 
     def restart(self, upstream: Upstream) -> None:
         key = upstream.id, SHARED

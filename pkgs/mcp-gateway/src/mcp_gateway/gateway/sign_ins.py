@@ -10,11 +10,11 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from mcp_gateway import clock
 from mcp_gateway.access.caller import (
@@ -29,6 +29,7 @@ from mcp_gateway.access.caller import (
     unlimited,
 )
 from mcp_gateway.access.limits import Buckets
+from mcp_gateway.access.policy import require_everywhere
 from mcp_gateway.config.model import SIGN_IN_PLACE, Config
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.gateway.actions import Actions
@@ -41,6 +42,8 @@ MAX_SIGN_INS: Final = 1_000
 MAX_PER_CALLER: Final = 100  # browsers of one person; the one not seen for longest goes
 MAX_SECRET_CHARS: Final = 1_024  # of what is looked at; more is no password
 _TOKEN_BYTES: Final = 32
+_ID_BYTES: Final = 5
+RECORD_S: Final = 5.0  # a disk that hangs must not keep a sign-in from being ended
 
 # Wrong attempts: so many at once, and as many again in a minute.
 WRONG_OF_ONE: Final = 10
@@ -69,7 +72,9 @@ logger = logging.getLogger(__name__)
 class SignIn:
     """`caller_id` is who it makes of somebody, or, where it `adds`, to whom it adds rights.
 
-    `began` and `used` in seconds of the monotonic clock.
+    `began` and `used` in seconds of the monotonic clock. `id` is for who administers: it opens nothing and is
+    made of nothing that does. `name` is what a proxy calls the person; `peer` the address it was done from,
+    empty for the unix socket. `is_over`: it was ended, and not only replaced by another of the same browser.
     """
 
     digest: bytes
@@ -78,6 +83,11 @@ class SignIn:
     way: Way
     began: float
     used: float
+    name: str = ""
+    peer: str = ""
+    face: str = ""
+    id: str = field(default_factory=lambda: secrets.token_hex(_ID_BYTES))
+    is_over: bool = False
 
     @property
     def until(self) -> float:
@@ -114,6 +124,7 @@ class SignIns:
         if before != self._secret:
             ended = [one for one in self._sign_ins.values() if one.way == "password"]
             for one in ended:
+                one.is_over = True
                 del self._sign_ins[one.digest]
             for caller_id in {one.caller_id for one in ended if not one.adds}:
                 self.gone(caller_id)
@@ -138,7 +149,7 @@ class SignIns:
             GatewayError: `unauthenticated`; `refused` for a known caller who may not operate; `busy` after
                 too many wrong ones; `unavailable` when it could not be recorded.
         """
-        detail = f"{_SHOWN[way]}, from {peer or 'a unix socket'}"
+        detail = _described(way, peer)
         if known is not NOBODY and Right.OPERATE not in known.everywhere:
             self._actions.note(known, None, "sign-in.failed", detail=detail, outcome="refused", face=face)
             raise GatewayError(
@@ -159,15 +170,16 @@ class SignIns:
             raise
         for pool in pools:
             self._wrong.give_back(pool)
-        return await self._begin(way, known, before, detail, face)
+        return await self._begin(way, known, peer, before, face)
 
     async def _begin(
-        self, way: Way, known: Caller, before: SignIn | None, detail: str, face: str
+        self, way: Way, known: Caller, peer: str, before: SignIn | None, face: str
     ) -> tuple[str, SignIn]:
         text, now, checked = secrets.token_urlsafe(_TOKEN_BYTES), self._now(), self._secret
         is_nobody = known is NOBODY
         caller_id = _CALLER_IDS[way] if is_nobody else known.id
-        made = SignIn(_digest(text), caller_id, not is_nobody, way, now, now)
+        made = SignIn(_digest(text), caller_id, not is_nobody, way, now, now, known.name, peer, face)
+        detail = _described(way, peer)
         await self._actions.commit(self.caller(made, known), None, "sign-in", detail=detail, face=face)
         if way == "password" and self._secret != checked:
             raise _wrong_password()  # another one holds since a moment ago
@@ -243,6 +255,67 @@ class SignIns:
         """For how many seconds more administration is open; 0 when it is not."""
         return max(0.0, sign_in.elevated_until - self._now())
 
+    def require_current(self, sign_in: SignIn) -> None:
+        """That a sign-in by which somebody was let in was not ended since.
+
+        Raises:
+            GatewayError: `unauthenticated`.
+        """
+        if sign_in.is_over:
+            raise GatewayError(Kind.UNAUTHENTICATED, "What you had signed in with was ended; sign in again")
+
+    # Administration
+
+    def shown_to(self, caller: Caller, own: SignIn | None) -> list[dict[str, Any]]:
+        """Who is signed in, the last seen first; times in seconds since 1970. `own` is the caller's.
+
+        Raises:
+            GatewayError: `refused`.
+        """
+        require_everywhere(caller, Right.ADMIN)
+        self.sweep()
+        to_wall = clock.wall_s() - self._now()
+        return [
+            {
+                "id": one.id,
+                "caller": one.caller_id,
+                "name": one.name or None,
+                "way": one.way,
+                "adds": one.adds,
+                "face": one.face,
+                "from": one.peer or None,
+                "since": round(one.began + to_wall, 3),
+                "seen": round(one.used + to_wall, 3),
+                "until": round(one.until + to_wall, 3),
+                "elevatedUntil": round(one.elevated_until + to_wall, 3) if self.elevated_for(one) else None,
+                "yours": one is own,
+            }
+            for one in reversed(self._sign_ins.values())
+        ]
+
+    async def end(self, caller: Caller, sign_in_id: str, face: str) -> None:
+        """Ends somebody's sign-in: its cookie is worth nothing from now on, and what is open for who had it
+        ends as if they had signed out.
+
+        It is recorded before. Where that fails it is ended all the same: a full disk must not keep a stolen
+        cookie alive.
+
+        Raises:
+            GatewayError: `refused`, `unknown`.
+        """
+        require_everywhere(caller, Right.ADMIN)
+        self.sweep()
+        found = next((one for one in self._sign_ins.values() if one.id == sign_in_id), None)
+        if found is None:
+            raise GatewayError(Kind.UNKNOWN, "There is no such sign-in; it may have ended by itself")
+        detail = f"{found.id} of {found.caller_id}, {_described(found.way, found.peer)}"
+        try:
+            async with asyncio.timeout(RECORD_S):
+                await self._actions.commit(caller, Right.ADMIN, "sign-in.end", detail=detail, face=face)
+        except (GatewayError, TimeoutError):
+            logger.error("the end of a sign-in could not be recorded: %s", detail)
+        self._end(found)
+
     def sign_out(self, sign_in: SignIn, caller: Caller, face: str) -> None:
         self._actions.note(caller, None, "sign-out", face=face)
         self._end(sign_in)
@@ -254,6 +327,7 @@ class SignIns:
             self._end(one)
 
     def _end(self, sign_in: SignIn) -> None:
+        sign_in.is_over = True
         if self._sign_ins.pop(sign_in.digest, None) is not None and not sign_in.adds:
             self.left(sign_in.caller_id)
 
@@ -291,6 +365,10 @@ def _is_hashed(hashed: str, given: bytes) -> bool:
     except (VerificationError, InvalidHashError) as problem:
         logger.error("the hash of the password cannot be used, so nobody gets in by it: %s", problem)
         return False
+
+
+def _described(way: Way, peer: str) -> str:
+    return f"{_SHOWN[way]}, from {peer or 'a unix socket'}"
 
 
 def _wrong_password() -> GatewayError:

@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
@@ -224,13 +224,21 @@ class Store:
 
         Raises: StoreError.
         """
+        await self.set_overrides(((server, tool),), enabled)
 
-        key = (server, tool)
+    async def set_overrides(self, keys: Collection[_tables.Key], enabled: bool | None) -> None:
+        """Remembers switches, or forgets them, all or none; on the disk before it returns.
+
+        Raises: StoreError.
+        """
 
         def write(database: Database) -> None:
             with database.transaction(durable=True) as connection:
-                _tables.write_override(connection, key, enabled)
-            self._overrides = _with(self._overrides, key, enabled)
+                _tables.write_overrides(connection, keys, enabled)
+            # A changed copy: the event loop may be reading the old one.
+            gone = frozenset(keys)
+            others = {key: on for key, on in self._overrides.items() if key not in gone}
+            self._overrides = others if enabled is None else others | dict.fromkeys(keys, enabled)
 
         await self._ask(write)
 

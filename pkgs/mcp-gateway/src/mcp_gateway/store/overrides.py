@@ -6,6 +6,7 @@ nor what a switch does.
 
 import sqlite3
 import time
+from collections.abc import Iterable
 
 Key = tuple[str, str | None]  # server, tool; no tool: the server as a whole
 
@@ -17,10 +18,14 @@ def read_overrides(connection: sqlite3.Connection) -> dict[Key, bool]:
     return {(server, tool): bool(enabled) for server, tool, enabled in rows}
 
 
-def write_override(connection: sqlite3.Connection, key: Key, enabled: bool | None) -> None:
-    connection.execute("DELETE FROM overrides WHERE server = ? AND tool IS ?", key)
+def write_overrides(connection: sqlite3.Connection, keys: Iterable[Key], enabled: bool | None) -> None:
+    wanted = dict.fromkeys(keys)
+    # The table is read once: it has no index, and to look each key up would be the square of thousands.
+    rows = connection.execute("SELECT rowid, server, tool FROM overrides")
+    gone = [(rowid,) for rowid, server, tool in rows if (server, tool) in wanted]
+    connection.executemany("DELETE FROM overrides WHERE rowid = ?", gone)
     if enabled is not None:
-        connection.execute("INSERT INTO overrides VALUES (?, ?, ?)", (*key, enabled))
+        connection.executemany("INSERT INTO overrides VALUES (?, ?, ?)", ((*key, enabled) for key in wanted))
 
 
 def read_eras(connection: sqlite3.Connection) -> dict[str, frozenset[str]]:

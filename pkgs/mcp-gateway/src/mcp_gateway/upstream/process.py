@@ -332,7 +332,7 @@ class Nursery:
         child_env = {key: self._environment[key] for key in INHERITED if key in self._environment}
         child_env |= env
         child_env[MARKER] = mark
-        argv = (_locate(command, child_env.get("PATH"), cwd), *args)
+        argv = (locate(command, child_env.get("PATH"), cwd), *args)
         if self._setpriv is not None:
             argv = (self._setpriv, "--pdeathsig", "KILL", "--", *argv)
         try:
@@ -360,7 +360,7 @@ class Nursery:
         return child
 
 
-def _locate(command: str, path: str | None, cwd: str | None) -> str:
+def locate(command: str, path: str | None, cwd: str | None) -> str:
     """The absolute path of a command, found before the spawn so that the reason can be precise."""
     if cwd is not None and not os.path.isdir(cwd):
         raise SpawnError(f"the working directory `{cwd}` does not exist", permanent=True)

@@ -3,6 +3,7 @@
     render   templates into answers, with what stands around every page
     assets   the files that browsers load, as `ui/build.py` made them
     routing  routes of pages: rights, and failures as pages or notices
+    pwa      what makes the pages an app to install
     live     a page's parts, again whenever what they show has changed
     servers, ...  one module per page
 

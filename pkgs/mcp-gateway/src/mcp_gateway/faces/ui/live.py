@@ -5,10 +5,11 @@ and no more. A page that is slow misses what came between and gets what is.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from mcp_gateway.faces.http import Visit
 from mcp_gateway.gateway import Gateway
@@ -47,25 +48,40 @@ def stream(gateway: Gateway, visit: Visit, page: Live) -> StreamingResponse:
     feed = gateway.open_feed(visit.caller, page.kinds, is_lossy=True)
 
     async def parts() -> AsyncIterator[bytes]:
-        try:
-            yield b": live\n\n"
-            yield _event(await page.fresh())
-            patience_s = min(page.every_s, KEEP_ALIVE_S)
-            while True:
-                try:
-                    first = await feed.next(patience_s)
-                except StopAsyncIteration:
-                    return
-                if first is None:
-                    yield _event(await page.passed())
-                    continue
-                await asyncio.sleep(GATHER_S)
+        yield b": live\n\n"
+        yield _event(await page.fresh())
+        patience_s = min(page.every_s, KEEP_ALIVE_S)
+        # What is unread when the feed ends is not for this reader any more.
+        while not feed.is_over:
+            try:
+                first = await feed.next(patience_s)
+            except StopAsyncIteration:
+                return
+            if first is None:
+                yield _event(await page.passed())
+                continue
+            await asyncio.sleep(GATHER_S)
+            if not feed.is_over:
                 yield _event(await page.changed([first, *feed.take()]))
-        finally:
-            gateway.close_feed(feed)
 
     headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
-    return StreamingResponse(parts(), headers=headers)
+    return _Stream(parts(), headers=headers, at_end=lambda: gateway.close_feed(feed))
+
+
+class _Stream(StreamingResponse):
+    """One whose end is told in any case: a reader can be gone before the first part is made."""
+
+    def __init__(
+        self, parts: AsyncIterator[bytes], headers: Mapping[str, str], at_end: Callable[[], None]
+    ) -> None:
+        super().__init__(parts, headers=headers)
+        self._at_end = at_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._at_end()
 
 
 def _event(html: str) -> bytes:

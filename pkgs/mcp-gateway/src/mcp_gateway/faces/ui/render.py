@@ -42,6 +42,7 @@ HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "vary": "accept-encoding, hx-request",
 }
+PATH_CHARS: Final = 2_000  # a form gives it back, beside a secret, and may be so large
 PACK_FROM_BYTES: Final = 2_048  # below, compressing costs more than it saves
 PACK_LEVEL: Final = 4  # 1 ms for 200 kB, a tenth larger than the best
 _HTMX: Final = b"hx-request"
@@ -79,9 +80,9 @@ class Renderer:
         self._environment.globals.update(asset=assets.address, version=VERSION, now=clock.wall_s)
         self._environment.globals["icon"] = self._icon
 
-    def part(self, template: str, /, **context: Any) -> str:
+    def part(self, name: str, /, **context: Any) -> str:
         """A template alone, such as what a click or a change puts in the place of what stands there."""
-        return self._environment.get_template(template).render(context)
+        return self._environment.get_template(name).render(context)
 
     def parts(self, parts: Iterable[tuple[str, str, Mapping[str, Any]]]) -> str:
         """What replaces several things on a page: of each its selector, its template, that one's context."""
@@ -166,6 +167,13 @@ def html(visit: Visit, body: str, status: int = 200, headers: Mapping[str, str] 
         data = gzip.compress(data, PACK_LEVEL, mtime=0)
         every["content-encoding"] = "gzip"
     return Response(data, status, every | dict(headers or {}), "text/html; charset=utf-8")
+
+
+def own_path(text: str) -> str | None:
+    """A path of our own pages as it may stand in a Location header, or None for anything else."""
+    is_ours = text == "/" or text.startswith("/ui/")
+    is_plain = text.isascii() and text.isprintable() and "\\" not in text and len(text) <= PATH_CHARS
+    return text if is_ours and is_plain else None
 
 
 class _Rights:

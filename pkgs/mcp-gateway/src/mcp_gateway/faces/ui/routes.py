@@ -10,14 +10,14 @@ from mcp_gateway.access.limits import Buckets
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import sign_in
-from mcp_gateway.faces.routing import PUBLIC, Let
-from mcp_gateway.faces.ui import servers, shelves, tool
+from mcp_gateway.faces.ui import Let, PUBLIC, faces, from, mcp_gateway, require_somebody, ui
 from mcp_gateway.faces.ui.assets import Assets
-from mcp_gateway.faces.ui.render import Renderer
-from mcp_gateway.faces.ui.routing import own_path, read_form, router_of
+from mcp_gateway.faces.ui.render import Renderer, own_path
+from mcp_gateway.faces.ui.routing import read_form, router_of
 from mcp_gateway.faces.ui.signing import sign_in_page
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.gateway.sign_ins import Way
+from mcp_gateway.visible import safe
 
 SIGN_IN_BYTES: Final = 8 * 1024  # a password of `MAX_SECRET_CHARS`, percent-encoded, and what a browser adds
 REPORT_BYTES: Final = 8 * 1024
@@ -32,6 +32,7 @@ def add(app: FastAPI, gateway: Gateway) -> None:
     renderer = Renderer(gateway, Assets())
     router = router_of(renderer)
     _add_files(router, renderer)
+    pwa.add(router)
     _add_signing(router, renderer)
     servers.add(router, renderer)
     tool.add(router, renderer)
@@ -39,7 +40,8 @@ def add(app: FastAPI, gateway: Gateway) -> None:
 
     # The last one: it takes every path that the others left.
     @router.get("/ui/{path:path}", dependencies=[PUBLIC])
-    async def nothing(_visit: Let, path: str) -> Response:
+    async def nothing(visit: Let, path: str) -> Response:
+        require_somebody(visit)
         raise GatewayError(Kind.UNKNOWN, f"There is no page at /ui/{path}")
 
     # Not as a router of its own: `policies` looks at every route there is.
@@ -63,8 +65,13 @@ def _add_files(router: APIRouter, renderer: Renderer) -> None:
         async for part in request.stream():
             body += part[: REPORT_BYTES - len(body)]
         if not reports.take("reports", REPORTS_PER_S, REPORTS_BURST, now_s()):
-            logger.warning("a browser reports what a page was kept from: %s", body.decode("utf-8", "replace"))
+            logger.warning("a browser reports what a page was kept from: %s", _shown(body))
         return Response(status_code=204)
+
+
+def _shown(report: bytearray) -> str:
+    """As one line of the log: anybody can send one, and browsers repeat what a page holds."""
+    return safe(report.decode("utf-8", "replace"), lines=False)
 
 
 def _add_signing(router: APIRouter, renderer: Renderer) -> None:

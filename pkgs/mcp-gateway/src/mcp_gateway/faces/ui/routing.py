@@ -11,12 +11,13 @@ from urllib.parse import parse_qsl, urlsplit
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from mcp_gateway.access.caller import NOBODY
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import Visit
-from mcp_gateway.faces.ui.render import Renderer, is_htmx
+from mcp_gateway.faces.ui.render import Renderer, is_htmx, own_path
 from mcp_gateway.faces.ui.signing import sign_in_page
 
 FORM_BYTES: Final = 64 * 1024
@@ -49,8 +50,11 @@ def router_of(renderer: Renderer) -> APIRouter:
 
 def _failed(renderer: Renderer, visit: Visit, problem: GatewayError) -> Response:
     # Of a page only: whoever watches something live, or clicked, is told and comes back by themselves.
-    wants_page = b"text/html" in visit.headers.get(b"accept", b"").lower() and not is_htmx(visit)
-    if visit.caller is NOBODY and problem.kind is Kind.UNAUTHENTICATED and wants_page:
+    if is_htmx(visit):
+        return renderer.failed(visit, problem)
+    if b"text/html" not in visit.headers.get(b"accept", b"").lower():
+        raise problem  # to a program, as everywhere else
+    if visit.caller is NOBODY and problem.kind is Kind.UNAUTHENTICATED:
         return sign_in_page(renderer, visit)
     return renderer.failed(visit, problem)
 
@@ -59,17 +63,20 @@ async def read_form(request: Request, limit: int = FORM_BYTES) -> list[tuple[str
     """The fields of a form, in their order.
 
     Raises:
-        GatewayError: `invalid`; `unauthenticated` when the person is not let in any more.
+        GatewayError: `invalid`, also of who left meanwhile; `unauthenticated` of who is not let in any more.
     """
     visit: Visit = request.scope["mcp_gateway.visit"]
     kind = visit.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if kind != _FORM_TYPE:
         raise GatewayError(Kind.INVALID, f"The form must be sent as {_FORM_TYPE.decode()}", status=415)
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise GatewayError(Kind.INVALID, f"The form is larger than {limit} bytes", status=413)
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                raise GatewayError(Kind.INVALID, f"The form is larger than {limit} bytes", status=413)
+    except ClientDisconnect:
+        raise GatewayError(Kind.INVALID, "The client left while sending the form") from None
     visit.require_current(visit.caller)
     try:
         return parse_qsl(
@@ -82,12 +89,11 @@ async def read_form(request: Request, limit: int = FORM_BYTES) -> list[tuple[str
 def back(request: Request, fallback: str) -> Response:
     """Where a form without scripts leads: to the page that it stood on."""
     visit: Visit = request.scope["mcp_gateway.visit"]
-    referrer = urlsplit(visit.headers.get(b"referer", b"").decode("latin-1"))
-    here = referrer.path if referrer.netloc == visit.headers.get(b"host", b"").decode("latin-1") else ""
+    try:
+        referrer = urlsplit(visit.headers.get(b"referer", b"").decode("latin-1"))
+    except ValueError:  # of what no browser sends
+        referrer = urlsplit("")
+    here = ""
+    if referrer.netloc == visit.headers.get(b"host", b"").decode("latin-1"):
+        here = f"{referrer.path}?{referrer.query}" if referrer.query else referrer.path
     return Response(status_code=303, headers={"location": own_path(here) or fallback})
-
-
-def own_path(text: str) -> str | None:
-    """A path of our own pages as it may stand in a Location header, or None for anything else."""
-    is_ours = text == "/" or text.startswith("/ui/")
-    return text if is_ours and text.isascii() and text.isprintable() and "\\" not in text else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.responses import Response
 
@@ -9,9 +10,11 @@ from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.errors import GatewayError
 from mcp_gateway.faces.edge import is_loopback_host
 from mcp_gateway.faces.http import Visit, error_headers, unauthenticated
-from mcp_gateway.faces.ui.render import Renderer
+from mcp_gateway.faces.ui.render import Renderer, own_path
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.gateway.sign_ins import Way
+
+_FORMS: Final = (b"/ui/sign-in", b"/ui/sign-out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,18 @@ def desk(
     if sign_in is not None and not sign_in.adds:
         # Another way than last time would make another caller of who is nobody by other proof.
         ways = (sign_in.way,)
-    here = next_ or visit.path.decode("latin-1")
+    here = next_ or _page_of(visit)
     is_readable = not visit.is_secure and not is_loopback_host(visit.headers)
     return Desk(ways, here, None if problem is None else problem.detail, tried, is_readable)
+
+
+def _page_of(visit: Visit) -> str:
+    """The page that was asked for; what a form was sent to is none to come back to."""
+    if visit.method != "GET" or visit.path in _FORMS:
+        return "/"
+    query = visit.query.decode("latin-1")
+    path = visit.path.decode("latin-1")
+    return own_path(f"{path}?{query}" if query else path) or own_path(path) or "/"
 
 
 def sign_in_page(
@@ -59,9 +71,11 @@ def sign_in_page(
     next_: str = "",
 ) -> Response:
     """What somebody sees of whom nothing is known."""
-    said = problem or unauthenticated("Nobody is signed in")
-    headers = {name.decode(): value.decode() for name, value in error_headers(said)}
     forms = desk(renderer.gateway, visit, problem, tried, next_)
+    said = problem or unauthenticated("Nobody is signed in")
+    if forms is None:
+        return renderer.failed(visit, said)
+    headers = {name.decode(): value.decode() for name, value in error_headers(said)}
     return renderer.page(
         visit, "sign_in.html", title="Sign in", status=said.status, headers=headers, desk=forms
     )

@@ -3,6 +3,7 @@
     Claude Desktop, Cursor, Gemini CLI     mcpServers
     Claude Code                            mcpServers, and those of each project in ~/.claude.json
     VS Code                                servers, or mcp.servers in settings.json; comments are allowed
+    Zed                                    context_servers, in settings.json; comments are allowed
     Codex                                  [mcp_servers.NAME], TOML
 
 Keys that the loader understands or ignores for other clients are its business (`config/foreign`); here is
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 from mcp_gateway.config import foreign
 from mcp_gateway.config.model import ServerConfig, keys_of
+from mcp_gateway.config.shown import SECRET_NAME, SECRET_TEXT
 
 _OURS: Final = frozenset(keys_of(ServerConfig))
 _PROMPT: Final = re.compile(r"\$\{input:([^}]*)\}")
@@ -27,16 +29,8 @@ _EDITORS_WORD: Final = re.compile(r"\$\{(?:workspaceFolder|workspaceRoot|file|cw
 # A number of seconds above the longest a call may take by default is one of milliseconds.
 _SURELY_MS: Final = 900
 _MAX_TIMEOUT_S: Final = 900.0
-_SECRET_NAME: Final = re.compile(
-    r"token|secret|passw|api[_-]?key|apikey|auth|credential|cookie|private|session|bearer|(^|[_-])(key|pat|pwd|dsn)([_-]|$)",
-    re.IGNORECASE,
-)
+_TOO_MANY_MS: Final = 1e12  # what no float holds, or no number, too
 _SECRET_ARG: Final = re.compile(r"^--?([A-Za-z][\w-]*)(?:=(.+))?$", re.DOTALL)
-_SECRET_TEXT: Final = re.compile(
-    r"(sk-[\w-]{16,}|gh[opsu]_\w{20,}|github_pat_\w{20,}|xox[abprs]-[\w-]{10,}|glpat-[\w-]{16,}|AKIA[0-9A-Z]{16}"
-    r"|Bearer\s+[^\s$]{8,}|://[^/\s:@$]+:[^/\s@$]+@|[?&](?:key|token|api_?key|access_token)=[^&$\s]{6,})",
-    re.IGNORECASE,
-)
 
 
 class NotRead(Exception):
@@ -61,19 +55,35 @@ def read_servers(text: bytes, *, is_toml: bool) -> list[Found]:
 
     Raises: NotRead.
     """
+    return servers_in(decode(text, is_toml=is_toml))
+
+
+def decode(text: bytes, *, is_toml: bool) -> dict[str, Any]:
+    """What stands in a client's file.
+
+    Raises: NotRead.
+    """
     try:
         decoded = text.decode("utf-8-sig")
-        document = tomllib.loads(decoded) if is_toml else _lenient_json(decoded)
+        document = tomllib.loads(decoded) if is_toml else lenient_json(decoded)
     except (ValueError, RecursionError) as problem:
         raise NotRead(f"cannot be read: {problem}") from None
     if not isinstance(document, dict):
         raise NotRead("is not a file of MCP servers")
+    return document
+
+
+def servers_in(document: Mapping[str, Any]) -> list[Found]:
+    """The servers of what `decode` answered, in our words.
+
+    Raises: NotRead.
+    """
     sections = list(_sections(document))
     if not sections:
         raise NotRead("has no MCP servers: none of mcpServers, servers, mcp.servers and mcp_servers")
     is_codex = "mcp_servers" in document
     return [
-        _found(name, raw, is_codex=is_codex)
+        translated(name, raw, is_codex=is_codex)
         for section in sections
         for name, raw in section.items()
         if isinstance(raw, dict)
@@ -100,32 +110,58 @@ def speaks_to(entry: Mapping[str, Any], addresses: Collection[tuple[str, int] | 
     return not found.isdisjoint(addresses)
 
 
+_NAMES_OF_SECTIONS: Final = ("mcpServers", "servers", "addedServers", "mcp_servers", "context_servers")
+
+
 def _sections(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     inner, projects = document.get("mcp"), document.get("projects")
-    candidates = [document.get(key) for key in ("mcpServers", "servers", "mcp_servers")]
+    candidates = [document.get(key) for key in _NAMES_OF_SECTIONS]
     candidates.append(inner.get("servers") if isinstance(inner, dict) else None)
     if isinstance(projects, dict):
         candidates += [one.get("mcpServers") for one in projects.values() if isinstance(one, dict)]
     yield from (section for section in candidates if isinstance(section, dict))
 
 
-# Strings, comments, and commas before a closing bracket, as VS Code's files may hold them.
+# Strings, comments, blanks, commas, all else. Each also matches where its end is missing, so that a text
+# which opens many is walked through once.
 _JSONC: Final = re.compile(
-    r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|,(?=\s*(?:(?://[^\n]*|/\*.*?\*/)\s*)*[}\]])', re.DOTALL
+    r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/)?|\s++|,|[^\s,"/]++|/', re.DOTALL
 )
 
 
-def _lenient_json(text: str) -> Any:
+def lenient_json(text: str) -> Any:
+    """JSON with comments and commas before a closing bracket, as VS Code's files may hold them.
+
+    Raises: ValueError, RecursionError.
+    """
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        # A comment becomes blanks of its own shape, so that an error still names the right line.
-        return json.loads(_JSONC.sub(lambda match: match[1] or re.sub(r"[^\n]", " ", match[0]), text))
+        return json.loads(_strict_json(text))
 
 
-def _found(name: str, raw: Mapping[str, Any], *, is_codex: bool) -> Found:
+def _strict_json(text: str) -> str:
+    pieces: list[str] = []
+    comma: int | None = None  # one that nothing has followed yet
+    for match in _JSONC.finditer(text):
+        piece = match[0]
+        if piece.startswith(("//", "/*")):
+            # A comment becomes blanks of its own shape, so that an error still names the right line.
+            piece = re.sub(r"[^\n]", " ", piece)
+        elif piece == ",":
+            comma = len(pieces)
+        elif not piece.isspace():
+            if comma is not None and piece[0] in "]}":
+                pieces[comma] = " "
+            comma = None
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+def translated(name: str, raw: Mapping[str, Any], *, is_codex: bool = False) -> Found:
+    """One server, in our words."""
     found = Found(name, {})
-    told = foreign.translate(_from_codex(raw, found.notes) if is_codex else raw)
+    told = foreign.translate(_from_codex(raw) if is_codex else _with_words(raw))
     found.notes += [f"{key}: ignored: {reason}" for key, reason in told.ignored]
     found.notes += [f"{key}: left out: {reason}" for key, reason in told.problems]
     for key, value in told.entry.items():
@@ -137,6 +173,21 @@ def _found(name: str, raw: Mapping[str, Any], *, is_codex: bool) -> Found:
     return found
 
 
+def _with_words(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The program and its arguments apart, where a client keeps them in one place: opencode, older Zed."""
+    command = raw.get("command")
+    if isinstance(command, list) and command:
+        return {**raw, "command": command[0], "args": [*command[1:], *_list(raw.get("args"))]}
+    if isinstance(command, dict) and "path" in command:
+        inner = {key: value for key, value in command.items() if key != "path"}
+        return {**raw, **inner, "command": command["path"]}
+    return raw
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 _CODEX: Final = {
     "startup_timeout_sec": "startTimeout",
     "tool_timeout_sec": "timeout",
@@ -146,7 +197,7 @@ _CODEX: Final = {
 }
 
 
-def _from_codex(raw: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+def _from_codex(raw: Mapping[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {}
     variables: dict[str, str] = {}
     headers: dict[str, str] = {}
@@ -157,7 +208,7 @@ def _from_codex(raw: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
             headers |= {name: f"${{{variable}}}" for name, variable in value.items()}
         elif key == "env_vars" and isinstance(value, list):
             variables |= {variable: f"${{{variable}}}" for variable in value if isinstance(variable, str)}
-        elif key == "startup_timeout_ms" and isinstance(value, int):
+        elif key == "startup_timeout_ms" and isinstance(value, int) and 0 < value < _TOO_MANY_MS:
             entry["startTimeout"] = value / 1000
         else:
             entry[_CODEX.get(key, key)] = value
@@ -170,8 +221,8 @@ def _from_codex(raw: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
 def _in_seconds(found: Found) -> None:
     """Timeouts are milliseconds in most clients; ours are seconds, and at most `maxTimeout`."""
     value = found.entry.get("timeout")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _TOO_MANY_MS:
+        return  # the loader says what is wrong with it
     if value > _SURELY_MS:
         value = value / 1000
         found.notes.append(f"timeout: taken for milliseconds, {value:g} s")
@@ -208,9 +259,9 @@ def _secrets(entry: Mapping[str, Any]) -> Iterator[str]:
         values = entry.get(section)
         for name, value in values.items() if isinstance(values, dict) else ():
             is_open = isinstance(value, str) and value and "${" not in value
-            if is_open and (_SECRET_NAME.search(name) or _SECRET_TEXT.search(value)):
+            if is_open and (SECRET_NAME.search(name) or SECRET_TEXT.search(value)):
                 yield f"{section}.{name}"
-    if isinstance(url := entry.get("url"), str) and _SECRET_TEXT.search(url):
+    if isinstance(url := entry.get("url"), str) and SECRET_TEXT.search(url):
         yield "url"
     named = ""
     args = entry.get("args")
@@ -220,10 +271,6 @@ def _secrets(entry: Mapping[str, Any]) -> Iterator[str]:
         flag = _SECRET_ARG.match(word)
         value = (flag[2] if flag else word) or ""
         name = flag[1] if flag and flag[2] else named
-        if (
-            value
-            and "${" not in value
-            and ((name and _SECRET_NAME.search(name)) or _SECRET_TEXT.search(value))
-        ):
+        if value and "${" not in value and ((name and SECRET_NAME.search(name)) or SECRET_TEXT.search(value)):
             yield f"args[{number}]"
         named = flag[1] if flag and not flag[2] else ""
