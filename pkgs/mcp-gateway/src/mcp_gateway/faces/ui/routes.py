@@ -10,7 +10,8 @@ from mcp_gateway.access.limits import Buckets
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import sign_in
-from mcp_gateway.faces.ui import Let, PUBLIC, faces, from, mcp_gateway, require_somebody, ui
+from mcp_gateway.faces.routing import PUBLIC, Let, require_somebody
+from mcp_gateway.faces.ui import pwa, servers, shelves, tool
 from mcp_gateway.faces.ui.assets import Assets
 from mcp_gateway.faces.ui.render import Renderer, own_path
 from mcp_gateway.faces.ui.routing import read_form, router_of
