@@ -68,7 +68,6 @@ class Look extends Jedison.Theme {
   getSwitcherSelect(config) {
     const control = this.getSelectControl(config);
     control.label.remove();
-    control.input.setAttribute("aria-label", "Kind of value");
     control.input.removeAttribute("aria-describedby");
     control.container.classList.add("kind-of");
     return control;
@@ -113,6 +112,20 @@ function field(control) {
 class Box extends Jedison.EditorStringTextarea {
   static resolves(schema) {
     return schema["x-box"] === true;
+  }
+}
+
+/** One of several kinds of value: a name, a choice of the kind, and the field for it. */
+class Several extends Jedison.EditorMultiple {
+  build() {
+    super.build();
+    const title = document.createElement("span");
+    title.className = "jedi-title";
+    title.innerHTML = this.getTitle();
+    title.id = `${this.getIdFromPath(this.instance.path)}-several`;
+    this.control.header.prepend(title);
+    this.control.switcher.input.setAttribute("aria-label", `Kind of value: ${title.textContent}`);
+    this.control.container.classList.add("several");
   }
 }
 
@@ -322,7 +335,7 @@ export class Form {
       container,
       theme,
       schema,
-      customEditors: [Free, Box, Fields],
+      customEditors: [Free, Several, Box, Fields],
       id: "argument",
       // Texts are escaped, and values shall reach the tool as they are.
       purifyHtml: false,

@@ -16,6 +16,7 @@ export class Running {
   #progress;
   #abort = null;
   #id = "";
+  #isTakenBack = false;
 
   constructor(progress, outcome, changed = () => {}) {
     this.#progress = progress;
@@ -31,6 +32,7 @@ export class Running {
     const abort = new AbortController();
     this.#abort = abort;
     this.#id = "";
+    this.#isTakenBack = false;
     const began = performance.now();
     const bar = make("progress");
     bar.setAttribute("aria-label", "Progress");
@@ -89,6 +91,7 @@ export class Running {
   /** Takes the call back: the gateway is told, then nobody waits any more. */
   async cancel() {
     const abort = this.#abort;
+    this.#isTakenBack = abort !== null;
     if (abort && this.#id) {
       await cancel(this.#id);
     }
@@ -106,14 +109,19 @@ export class Running {
 
   #show(ending, milliseconds) {
     const outcome = this.#outcome;
+    const isOver = this.#isTakenBack && ending.result === undefined;
     const failed = ending.result === undefined || ending.result?.isError === true;
-    const head = make("div", "ended", icon(failed ? "circle-alert" : "circle-check"),
-      make("span", "", failed ? "Did not work" : "Done"), make("span", "num quiet", took(milliseconds)));
-    head.dataset.tone = failed ? "bad" : "good";
+    const [tone, picture, words] = isOver
+      ? ["none", "ban", "Cancelled"]
+      : failed ? ["bad", "circle-alert", "Did not work"] : ["good", "circle-check", "Done"];
+    const head = make("div", "ended", icon(picture), make("span", "", words), make("span", "num quiet", took(milliseconds)));
+    head.dataset.tone = tone;
     head.setAttribute("role", "status");
     const body = make("div", "flex flex-col gap-3");
     if (ending.result !== undefined) {
       renderResult(body, ending.result, ending.text);
+    } else if (isOver) {
+      body.append(make("p", "quiet", "What it had done by then is done."));
     } else if (ending.problem) {
       body.append(...problem(ending.problem));
     } else {

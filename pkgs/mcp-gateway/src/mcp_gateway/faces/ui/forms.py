@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mcp_gateway.faces.ui.schema import Unfollowed, followed, text_of, types_of
+from mcp_gateway.faces.ui.schema import Unfollowed, followed, says_same, text_of, types_of
 from mcp_gateway.visible import safe
 
 DEPTH_MAX: Final = 8
@@ -279,7 +279,7 @@ class _Maker:
         title, about = text_of(schema.get("title")), text_of(schema.get("description"))
         # The name is what the tool knows it by; a title that says the same in other letters says nothing.
         shown = name or title or "Item"
-        is_news = name and title and _letters(title) != _letters(name)
+        is_news = name and title and not says_same(title, name)
         texts = {"title": plain(shown, 200)}
         words = f"{title}\n{about}" if is_news and about else title if is_news else about
         if words:
@@ -294,7 +294,9 @@ class _Maker:
             return made
         default = schema["default"]
         shape, wanted = _shape(default), made.get("type")
-        fits = "x-free" in made or wanted is None or shape == wanted or (shape, wanted) == ("integer", "number")
+        fits = (
+            "x-free" in made or wanted is None or shape == wanted or (shape, wanted) == ("integer", "number")
+        )
         if fits and self._has_room(default):
             made["default"] = default
         return made
@@ -374,7 +376,3 @@ def _is_limit(keyword: str, value: object) -> bool:
     if keyword == "minItems":
         return 0 < value <= ITEMS_MAX
     return value > 0 if keyword == "multipleOf" else True
-
-
-def _letters(text: str) -> str:
-    return "".join(filter(str.isalnum, text)).lower()

@@ -60,6 +60,7 @@ _FACTS: Final = {
     "default": "default",
     "const": "always",
 }
+_FLAGS: Final = frozenset({"uniqueItems", "readOnly", "writeOnly", "deprecated"})
 
 
 @dataclass(slots=True)
@@ -155,6 +156,15 @@ def followed(
     raise Unfollowed("refers to itself")
 
 
+def says_same(title: str, name: str) -> bool:
+    """Whether a title is the name in other letters, as some libraries make them."""
+    return _letters(title) == _letters(name)
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text)).lower()
+
+
 def types_of(schema: Mapping[str, Any]) -> tuple[str, ...]:
     """What it says of its type."""
     said = schema.get("type")
@@ -196,16 +206,17 @@ class _Reader:
 
     def _fill(self, node: Node, schema: Mapping[str, Any], depth: int, refs: tuple[str, ...]) -> None:
         node.types = tuple(self._cut(one) for one in types_of(schema))
-        node.title = self._cut(text_of(schema.get("title")))
+        title = text_of(schema.get("title"))
+        node.title = "" if depth == 0 or says_same(title, node.name) else self._cut(title)
         node.about = self._cut(text_of(schema.get("description")))
         choices = schema.get("enum")
         if isinstance(choices, list):
             node.choices = tuple(self._value(choice) for choice in choices[:CHOICES_MAX])
             node.more_choices = max(0, len(choices) - CHOICES_MAX)
         for keyword, words in _FACTS.items():
-            if keyword in schema and schema[keyword] is not False:
+            if keyword in schema and not (keyword in _FLAGS and schema[keyword] is False):
                 value = schema[keyword]
-                node.facts.append((words, "" if value is True else self._value(value)))
+                node.facts.append((words, "" if keyword in _FLAGS and value is True else self._value(value)))
         if schema.get("additionalProperties") is False:
             node.facts.append(("no other properties", ""))
         for child, where in _below(schema):
@@ -216,7 +227,9 @@ class _Reader:
 
     def _value(self, value: object) -> str:
         try:
-            return self._cut(value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False))
+            return self._cut(
+                value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+            )
         except (ValueError, RecursionError):
             return "…"
 

@@ -41,7 +41,13 @@ def add(router: APIRouter, renderer: Renderer) -> None:
         groups = resources_of(gateway, visit.caller, search, server)
         query = f"?search={quote(search)}&server={quote(server)}"
         return renderer.page(
-            visit, "resources.html", title="Resources", groups=groups, search=search, server=server, query=query
+            visit,
+            "resources.html",
+            title="Resources",
+            groups=groups,
+            search=search,
+            server=server,
+            query=query,
         )
 
     @router.get("/ui/prompts", dependencies=[READ])

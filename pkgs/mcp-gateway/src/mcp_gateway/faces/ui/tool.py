@@ -20,7 +20,7 @@ from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.routing import OPERATE, READ, Let
 from mcp_gateway.faces.ui import live, schema
 from mcp_gateway.faces.ui.forms import form_of
-from mcp_gateway.faces.ui.render import Renderer, data_block, html, is_htmx
+from mcp_gateway.faces.ui.render import Renderer, html, is_htmx
 from mcp_gateway.faces.ui.routing import back, read_form
 from mcp_gateway.faces.ui.servers import row_of
 from mcp_gateway.gateway import Gateway
@@ -70,9 +70,9 @@ def tags_of(definition: dict[str, Any]) -> list[tuple[str, str]]:
     elif said.get("destructiveHint") is False:
         tags.append(("only adds", "none"))
     if said.get("idempotentHint") is True:
-        tags.append(("same again", "none"))
+        tags.append(("repeatable", "none"))
     if said.get("openWorldHint") is True:
-        tags.append(("reaches out", "none"))
+        tags.append(("reaches other systems", "none"))
     return tags
 
 
@@ -115,7 +115,7 @@ def _whole(gateway: Gateway, caller: Caller, entry: Entry) -> dict[str, Any]:
         "may_call": may_call,
         "is_destructive": facts["isDestructive"],
         "is_silent": not {"read-only", "destructive", "only adds"} & set(words),
-        "facts": data_block(facts),
+        "facts": facts,
     }
 
 
