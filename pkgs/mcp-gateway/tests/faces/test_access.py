@@ -59,6 +59,21 @@ def warned(inside: Inside) -> str:
     return " ".join(inside.exposure.view(OPERATE)["warnings"])
 
 
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8085"),
+        ("::1", "http://[::1]:8085"),
+        ("0.0.0.0", "http://127.0.0.1:8085"),
+        ("::", "http://[::1]:8085"),
+        ("192.168.1.5", "http://192.168.1.5:8085"),
+        ("fd00::5", "http://[fd00::5]:8085"),
+    ],
+)
+def test_what_a_program_on_this_machine_opens_follows_from_where_it_listens(address: str, url: str) -> None:
+    assert Listening(address, 8085).url == url
+
+
 PROXY = {"userHeader": "Remote-User"}
 
 

@@ -28,29 +28,23 @@ export function span(seconds) {
   return "0 s";
 }
 
-// Deadlines by this machine's own clock, which need not agree with the gateway's.
-const deadlines = new WeakMap();
+// By how much the gateway's clock is behind this machine's; the page says when it was made.
+const behind = Date.now() / 1000 - Number(document.documentElement.dataset.now);
 
 /** Writes times in the reader's zone, and what is left or has passed, once a second. */
 function tellTimes(root = document) {
   for (const time of root.querySelectorAll("time[data-at]")) {
-    const at = new Date(Number(time.dataset.at) * 1000);
+    const at = new Date((Number(time.dataset.at) + behind) * 1000);
     const text = Date.now() - at < 72_000_000 ? clock.format(at) : day.format(at);
     if (time.textContent !== text) {
       time.textContent = text;
       time.title = at.toString();
     }
   }
-  const now = performance.now() / 1000;
-  for (const [attribute, sign] of [["left", -1], ["since", 1]]) {
+  const now = Date.now() / 1000 - behind;
+  for (const [attribute, sign] of [["until", -1], ["since", 1]]) {
     for (const element of root.querySelectorAll(`[data-${attribute}]`)) {
-      const said = element.dataset[attribute];
-      let known = deadlines.get(element);
-      if (known?.said !== said) {
-        known = { said, at: now - sign * Number(said) };
-        deadlines.set(element, known);
-      }
-      const text = span(sign * (now - known.at));
+      const text = span(sign * (now - Number(element.dataset[attribute])));
       if (element.textContent !== text) {
         element.textContent = text;
       }

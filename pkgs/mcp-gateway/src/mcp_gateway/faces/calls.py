@@ -97,7 +97,7 @@ async def _open(gateway: Gateway, visit: Visit, receive: Receive) -> tuple[Call,
 
 
 def _face(visit: Visit) -> str:
-    """`ui` for a call that our own page says it makes, else `rest`: a label for the activity, never a right."""
+    """`ui` for a call that our page says it makes, else `rest`: a label for the activity, never a right."""
     return "ui" if visit.headers.get(_FACE) == b"ui" else "rest"
 
 
@@ -210,7 +210,7 @@ def _timeout_s(query: bytes) -> float | None:
     """`?timeout=` in seconds without progress; the server's `maxTimeout` stays above it."""
     if not query:
         return None
-    values = parse_qs(query.decode("ascii", "replace")).get("timeout")
+    values = parse_qs(query.decode("ascii", "replace"), keep_blank_values=True).get("timeout")
     if not values:
         return None
     try:

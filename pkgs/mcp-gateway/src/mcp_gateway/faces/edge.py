@@ -207,8 +207,6 @@ class Edge:
         if sign_in is not None:
             _check_sender(visit)
             signed_in = self._gateway.sign_ins.caller(sign_in, caller)
-            return replace(visit, caller=signed_in, sign_in=sign_in, known=caller)
-        if caller is NOBODY and not is_public(visit.method, visit.path):
             return replace(
                 visit,
                 caller=signed_in,
@@ -216,7 +214,7 @@ class Edge:
                 known=caller,
                 require_current=lambda _caller: self._gateway.sign_ins.require_current(sign_in),
             )
-        if caller is NOBODY and (visit.method, visit.path) not in PUBLIC:
+        if caller is NOBODY and not is_public(visit.method, visit.path):
             raise unauthenticated("This needs an API key, or to be signed in")
         return replace(visit, caller=caller)
 

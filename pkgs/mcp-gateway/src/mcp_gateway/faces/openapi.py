@@ -173,6 +173,7 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/calls", "get"): _json(_list_of("calls", "Call", cursor={"type": ["string", "null"]})),
     ("/api/calls/export", "get"): _text("application/jsonl", "One call a line")
     | _text("text/csv", "RFC 4180, with a head"),
+    ("/api/stats", "get"): _json(ref("Stats")),
     ("/api/calls/{id}", "get"): _json(ref("Call")) | _OF_THE_CALL,
     ("/api/calls/{id}", "delete"): _json(ref("Call")),
     ("/api/artifacts/{id}", "get"): _json(ref("Result")),

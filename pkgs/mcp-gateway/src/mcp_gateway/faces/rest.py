@@ -19,7 +19,6 @@ from starlette.routing import Match, Route
 from mcp_gateway import clock
 from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.catalog import api_list
-from mcp_gateway.config.model import Expiry, KeyName, Scopes
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import access, adding, calls, connect, export, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
@@ -28,7 +27,6 @@ from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
 from mcp_gateway.faces.routing import (
-    ADMIN,
     CALL,
     MINE,
     OPERATE,
@@ -44,7 +42,7 @@ from mcp_gateway.faces.routing import (
 )
 from mcp_gateway.faces.shapes import SWITCHED_TOOLS_MAX
 from mcp_gateway.faces.ui import routes as ui
-from mcp_gateway.gateway import CallQuery, Gateway
+from mcp_gateway.gateway import CallQuery, Gateway, StatsQuery
 from mcp_gateway.gateway.events import changes
 from mcp_gateway.version import VERSION
 from mcp_gateway.wire import sse
@@ -82,19 +80,10 @@ class ToolsSwitch(BaseModel):
     tools: Annotated[list[NamedTool], Field(min_length=1, max_length=SWITCHED_TOOLS_MAX)]
 
 
-class NewKey(BaseModel):
-    """`expires` as a day, a time, or seconds since 1970."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    name: KeyName
-    scopes: Scopes = Scopes()
-    expires: Expiry | None = None
-
-
 _Time = Annotated[float, Field(allow_inf_nan=False, description="Seconds since 1970")]
 
 
-class CallFilter(BaseModel):
+class CallsOnly(BaseModel):
     """Which calls; begun at `since` or later and before `until`."""
 
     model_config = ConfigDict(extra="forbid")
@@ -103,10 +92,15 @@ class CallFilter(BaseModel):
     caller: str | None = None
     face: str | None = None
     outcome: str | None = None
-    action: str | None = None
     method: str | None = None
     since: _Time | None = None
     until: _Time | None = None
+
+
+class CallFilter(CallsOnly):
+    """Calls, or what was done to the gateway itself."""
+
+    action: str | None = None
 
 
 class CallPage(CallFilter):
@@ -121,6 +115,13 @@ class CallExport(CallFilter):
 
     format: Literal["jsonl", "csv"] = "jsonl"
     limit: Annotated[int | None, Field(ge=1)] = None
+
+
+class CallStats(CallsOnly):
+    """The query of `GET /api/stats`; `since` is one hour before `until`, and that is now."""
+
+    buckets: Annotated[int, Field(ge=1, le=240)] = 60
+    by: Literal["server"] | None = None
 
 
 def tool_path(request: Request) -> tuple[str, str]:
@@ -152,7 +153,6 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_artifacts(app, gateway)
     _add_sessions(app, gateway, sessions)
     _add_sign_in(app, gateway)
-    _add_keys(app, gateway)
     access.add(app, gateway)
     connect.add(app, gateway)
     ui.add(app, gateway)
@@ -439,6 +439,13 @@ def _add_calls(app: FastAPI, gateway: Gateway) -> None:
             export.parts(query.format, first, pages), headers=export.headers(query.format)
         )
 
+    @app.get("/api/stats", dependencies=[READ], tags=["calls"], summary="Activity in numbers, over time")
+    async def count_calls(visit: Let, query: Annotated[CallStats, Query()]) -> Response:
+        """Only calls count. Errors are all that did not end well: not `ok`, `running`, `cancelled` or
+        `input_required`. Durations are told within 5 %, of calls that took any time.
+        """
+        return json_response(await gateway.stats(visit.caller, StatsQuery(**query.model_dump())))
+
     @app.get(
         "/api/calls/{id}",
         dependencies=[MINE],
@@ -539,23 +546,3 @@ def _add_sign_in(app: FastAPI, gateway: Gateway) -> None:
     async def signing_out(visit: Let) -> Response:
         """What was signed in with the cookie is over; without one nothing happens."""
         return Response(status_code=204, headers=sign_in.sign_out(gateway, visit, "rest"))
-
-
-def _add_keys(app: FastAPI, gateway: Gateway) -> None:
-    @app.get("/api/keys", dependencies=[ADMIN], tags=["callers"], summary="All API keys, without their texts")
-    async def list_keys(visit: Let) -> Response:
-        return json_response({"keys": gateway.keys.list(visit.caller)})
-
-    @app.post("/api/keys", dependencies=[ADMIN], status_code=201, tags=["callers"], summary="Make an API key")
-    async def create_key(visit: Let, request: Request) -> Response:
-        """`key` in the answer is shown this once."""
-        asked = await read_json(request, NewKey)
-        made = await gateway.keys.create(visit.caller, asked.name, asked.scopes, asked.expires)
-        return json_response(made, 201)
-
-    @app.delete(
-        "/api/keys/{id}", dependencies=[ADMIN], status_code=204, tags=["callers"], summary="Revoke a key"
-    )
-    async def revoke_key(visit: Let, id: str) -> Response:
-        await gateway.keys.revoke(visit.caller, id)
-        return Response(status_code=204)

@@ -110,6 +110,11 @@ SERVER: Final[Shape] = {
         "override": {"type": ["boolean", "null"], "description": "What was switched at run time"},
         "transport": {"type": "string"},
         "protocolRevision": {"type": ["string", "null"]},
+        "serverInfo": {"description": "As the server introduced itself"},
+        "capabilities": {
+            "type": ["object", "null"],
+            "description": "As the server said when it was connected to",
+        },
         "instructions": {"type": ["string", "null"]},
         "pid": {"type": ["integer", "null"]},
         "successor": {
@@ -423,6 +428,64 @@ CALL: Final[Shape] = {
         "response": _KEPT,
         "result": {"$ref": "#/components/schemas/Result"},
         "problem": {"$ref": "#/components/schemas/Problem"},
+    },
+}
+_COUNTS: Final[Shape] = {
+    "calls": {"type": "integer"},
+    "errors": {
+        "type": "integer",
+        "description": "Of them, all but `ok`, `running`, `cancelled` and `input_required`",
+    },
+}
+_DURATIONS: Final[Shape] = {
+    name: {
+        "type": ["number", "null"],
+        "description": f"{share} took no longer, within 5 %; null when none has ended that took time",
+    }
+    for name, share in (("p50Ms", "Half of them"), ("p95Ms", "19 of 20"))
+}
+_NUMBERS: Final[Shape] = {
+    "type": "object",
+    "required": ["calls", "errors", "p50Ms", "p95Ms"],
+    "properties": {**_COUNTS, **_DURATIONS},
+}
+STATS: Final[Shape] = {
+    "type": "object",
+    "description": "Numbers over time: `buckets` and `totals`, or `servers` where that is asked for",
+    "required": ["since", "until", "bucketSeconds", "truncated", "countedSince"],
+    "properties": {
+        "since": {"type": "number", "description": "Seconds since 1970"},
+        "until": {"type": "number", "description": "Seconds since 1970"},
+        "bucketSeconds": {"type": "number"},
+        "truncated": {"type": "boolean", "description": "There were too many calls to count them all"},
+        "countedSince": {"type": "number", "description": "What began before is not in the numbers"},
+        "buckets": {
+            "type": "array",
+            "items": {
+                **_NUMBERS,
+                "required": ["at", *_NUMBERS["required"]],
+                "properties": {
+                    "at": {"type": "number", "description": "Where it begins; seconds since 1970"},
+                    **_NUMBERS["properties"],
+                },
+            },
+        },
+        "totals": _NUMBERS,
+        "servers": {
+            "type": "object",
+            "description": "By id, all that the caller sees",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["calls", "errors", "buckets"],
+                "properties": {
+                    **_COUNTS,
+                    "buckets": {
+                        "type": "array",
+                        "items": {"type": "object", "required": ["calls", "errors"], "properties": _COUNTS},
+                    },
+                },
+            },
+        },
     },
 }
 
@@ -740,6 +803,7 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "Session": SESSION,
     "SignIn": SIGN_IN,
     "SignedIn": SIGNED_IN,
+    "Stats": STATS,
     "Tool": TOOL,
     "ToolsSwitch": TOOLS_SWITCH,
     "ToolsSwitched": TOOLS_SWITCHED,
@@ -774,6 +838,8 @@ PARAMETERS: Final = {
     "action": "What was done that is no call, such as `key.create`",
     "since": "Begun then or later; seconds since 1970",
     "until": "Begun before then; seconds since 1970",
+    "buckets": "Into how many stretches of the same length the time is divided",
+    "by": "`server` counts calls and errors of each server",
     "cursor": "Where to go on: `cursor` of the page before, unchanged",
     "limit": "How many at most, the newest first",
     "format": "One JSON object a line, or a table",

@@ -73,6 +73,18 @@ async def sign_in(
     """Signs in; the document of who that is, and the headers that make the browser keep it.
 
     Raises:
+        GatewayError: see `enter`.
+    """
+    caller, made, headers = await enter(gateway, request, visit, attempt, face)
+    return _document(gateway, caller, made), headers
+
+
+async def enter(
+    gateway: Gateway, request: Request, visit: Visit, attempt: tuple[Way, str], face: str
+) -> tuple[Caller, SignIn, dict[str, str]]:
+    """Signs in: who that is, by which sign-in, and the headers that make the browser keep it.
+
+    Raises:
         GatewayError: see `SignIns.sign_in`; `refused` where a credential in the request says who it is.
     """
     if b"authorization" in visit.headers or CODE_HEADER in visit.headers:
@@ -84,7 +96,7 @@ async def sign_in(
     text, made = await gateway.sign_ins.sign_in(way, secret, known, peer, before=visit.sign_in, face=face)
     caller = gateway.sign_ins.caller(made, known)
     cookie = cookies.to_set(visit.headers, visit.is_secure, text)
-    return _document(gateway, caller, made), {"set-cookie": cookie, **_NO_STORE}
+    return caller, made, {"set-cookie": cookie, **_NO_STORE}
 
 
 def sign_out(gateway: Gateway, visit: Visit, face: str) -> dict[str, str]:

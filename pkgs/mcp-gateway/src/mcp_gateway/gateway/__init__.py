@@ -14,6 +14,7 @@
     bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
+    statistics numbers of activity, for charts
     subscriptions  who is told what changes, within bounds
     reloading  the configuration file, read again
     adding     servers that are written to that file at run time
@@ -27,7 +28,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mcp_gateway import clock
 from mcp_gateway.access.caller import LOCAL_OPERATOR, Caller, Right
@@ -69,9 +70,11 @@ from mcp_gateway.gateway.primitives import (
 from mcp_gateway.gateway.reloading import Reloading
 from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.gateway.sign_ins import SignIns
+from mcp_gateway.gateway.statistics import Statistics
 from mcp_gateway.gateway.subscriptions import ACCEPT_S, Listener, Subscriptions
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
+from mcp_gateway.store.stats import StatsQuery
 from mcp_gateway.upstream.asks import ASKED_BY, ELICIT, Ask
 from mcp_gateway.upstream.client import NO_ASKS, NO_CLIENT, Client
 from mcp_gateway.upstream.exchange import Mailbox, Note
@@ -107,6 +110,7 @@ __all__ = [
     "Parked",
     "Reading",
     "Request",
+    "StatsQuery",
     "call_id_text",
     "facts_of",
     "not_valid",
@@ -122,6 +126,7 @@ MAX_REMOVED: Final = 1_000  # servers that a reload has removed and of which cal
 EXPORT_ROWS: Final = 200
 
 logger = logging.getLogger(__name__)
+_Query = TypeVar("_Query", CallQuery, StatsQuery)
 
 
 class Gateway:
@@ -155,6 +160,7 @@ class Gateway:
             lambda: store.lost_records,
         )
         self.payloads = Payloads(self._payload_mode)
+        self._statistics = Statistics(store)
         journal = CountedJournal(store, self.metrics)
         self.artifacts = Artifacts()
         ids = clock.CallIds(store.last_call_id)
@@ -559,6 +565,18 @@ class Gateway:
             query = replace(query, cursor=page.cursor)
             left = None if left is None else left - len(page.rows)
 
+    async def stats(self, caller: Caller, query: StatsQuery) -> dict[str, Any]:
+        """Numbers of calls over time: of all callers for who operates, else of the caller's own.
+
+        By server, they are of the servers that the caller sees. See `Statistics.of`.
+        """
+        require(caller, Right.READ)
+        query = _narrowed(caller, query)
+        if query.by is not None:
+            seen = tuple(up.id for up in self.servers.all() if sees_server(caller, up.id))
+            query = replace(query, servers=seen)
+        return await self._statistics.of(query)
+
     def open_call(self, request: Request) -> Call:
         """See `Calls.open`."""
         return self.calls.open(request)
@@ -748,7 +766,7 @@ def _operates(caller: Caller) -> bool:
     return Right.OPERATE in caller.everywhere
 
 
-def _narrowed(caller: Caller, query: CallQuery) -> CallQuery:
+def _narrowed(caller: Caller, query: _Query) -> _Query:
     return query if _operates(caller) else replace(query, only=caller.id)
 
 

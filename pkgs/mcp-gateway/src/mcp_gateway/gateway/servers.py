@@ -399,6 +399,8 @@ class Servers:
             "override": override,
             "transport": upstream.transport.value,
             "protocolRevision": None if opened is None else opened.revision,
+            "serverInfo": None if opened is None else opened.server_info,
+            "capabilities": None if opened is None else opened.capabilities,
             "instructions": None if opened is None else opened.instructions or None,
             "pid": upstream.pid,
             "successor": self._view_of_successor(config.id),

@@ -47,6 +47,7 @@ from mcp_gateway.store.database import (
 )
 from mcp_gateway.store.keys import KeyRow
 from mcp_gateway.store.payloads import Capture, Captured
+from mcp_gateway.store.stats import StatsQuery, Tally
 
 __all__ = [
     "FILE_NAME",
@@ -57,6 +58,7 @@ __all__ = [
     "Captured",
     "CursorError",
     "KeyRow",
+    "StatsQuery",
     "Store",
     "StoreClosed",
     "StoreError",
@@ -201,6 +203,16 @@ class Store:
             found, before = await self._ask(partial(_read_window, query, before, limit + 1 - len(rows)))
             rows += found
         return _calls.page_of(rows, limit)
+
+    async def stats(self, query: StatsQuery) -> dict[str, Any]:
+        """What happened between the query's times, whatever was handed in before included; see `Tally`.
+
+        Raises: StoreError.
+        """
+        tally = Tally(query)
+        while not tally.is_over:
+            await self._ask(lambda database: tally.count_window(database.connection))
+        return await self._ask(lambda _database: tally.document())
 
     async def call(self, call_id: int) -> dict[str, Any] | None:
         """Raises: StoreError."""

@@ -1,4 +1,4 @@
-"""A tool's schema as the form library may see it: a schema of our own making, with nothing of a stranger's. Pure.
+"""A tool's schema as the form library may see it: one of our own making, with nothing of a stranger's. Pure.
 
 jedison writes titles and descriptions as HTML, takes names of properties for paths, ids and labels, and obeys
 `x-*` members. So it never gets a server's schema, but one that is written here, word by word:
@@ -53,7 +53,7 @@ _CHOICE: Final = ("anyOf", "oneOf")
 
 @dataclass(slots=True)
 class Form:
-    """What the page gets: a schema for the library, or None and why not; the names that `p0`, ... stand for."""
+    """A schema for the library, or None and why not; and the names that `p0`, ... stand for."""
 
     schema: dict[str, Any] | None = None
     names: list[str] = field(default_factory=list)

@@ -150,6 +150,7 @@ def environment() -> Environment:
         "size": size,
         "span": span,
         "stamp": stamp,
+        "ticks": ticks,
         "took": took,
     }
     return made
@@ -255,6 +256,14 @@ def stamp(seconds: float) -> Markup:
     moment = time.gmtime(seconds)
     return Markup('<time datetime="{}" data-at="{}">{} UTC</time>').format(
         time.strftime("%Y-%m-%dT%H:%M:%SZ", moment), f"{seconds:.3f}", time.strftime("%H:%M:%S", moment)
+    )
+
+
+def ticks(text: str) -> Markup:
+    """A sentence of ours, with what stands in backticks as code."""
+    pieces = safe(text).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if at % 2 else piece for at, piece in enumerate(pieces)
     )
 
 

@@ -11,7 +11,7 @@ from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import sign_in
 from mcp_gateway.faces.routing import PUBLIC, Let, require_somebody
-from mcp_gateway.faces.ui import pwa, servers, shelves, tool
+from mcp_gateway.faces.ui import access, adding, connect, pwa, server, servers, shelves, tool
 from mcp_gateway.faces.ui.assets import Assets
 from mcp_gateway.faces.ui.render import Renderer, own_path
 from mcp_gateway.faces.ui.routing import read_form, router_of
@@ -38,6 +38,10 @@ def add(app: FastAPI, gateway: Gateway) -> None:
     servers.add(router, renderer)
     tool.add(router, renderer)
     shelves.add(router, renderer)
+    server.add(router, renderer)
+    connect.add(router, renderer)
+    adding.add(router, renderer)
+    access.add(router, renderer)
 
     # The last one: it takes every path that the others left.
     @router.get("/ui/{path:path}", dependencies=[PUBLIC])

@@ -65,7 +65,7 @@ _FLAGS: Final = frozenset({"uniqueItems", "readOnly", "writeOnly", "deprecated"}
 
 @dataclass(slots=True)
 class Node:
-    """One schema. `name` is the property's; `role` says in words what else it is; `note` why there is no more."""
+    """One schema: the `name` of the property, or its `role` in words; `note` says why there is no more."""
 
     name: str = ""
     role: str = ""

@@ -1,5 +1,6 @@
-"""One server's page: its state and why, what it says on stderr as it says it, what it offers, how it is set up."""
+"""One server's page: its state and why, its stderr as it comes, what it offers, how it is set up."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from mcp_gateway.faces.routing import READ, Let
 from mcp_gateway.faces.ui import live
 from mcp_gateway.faces.ui.render import Renderer
 from mcp_gateway.faces.ui.servers import one_of
+from mcp_gateway.faces.ui.signing import desk
 from mcp_gateway.gateway.events import Change
 
 SAID_CHARS: Final = 80
@@ -40,13 +42,16 @@ async def _context(renderer: Renderer, visit: Visit, server: str) -> dict[str, A
     view = gateway.show_server(caller, server)
     is_operator = has_whole_server(caller, Right.OPERATE, server)
     catalog = gateway.catalog(caller)
+    config = gateway.show_config(caller, server) if is_operator else None
     return {
         "row": row,
         "view": view,
         "said": _said(view),
         "tools": list(catalog.by_server.get(server, {}).values()),
         "lines": gateway.logs(caller, server).tail(LOG_LINES) if is_operator else None,
-        "config": gateway.show_config(caller, server) if is_operator else None,
+        "config": config,
+        "config_text": json.dumps(config["config"], indent=2, ensure_ascii=False) if config else "",
+        "desk": None if Right.EXEC in caller.rights else desk(gateway, visit),
         "base": visit_base(visit),
     }
 

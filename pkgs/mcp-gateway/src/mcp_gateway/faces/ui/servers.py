@@ -1,22 +1,22 @@
-"""The Servers page: what works, what does not and why, and the switch for each."""
+"""The Servers page: what works, what does not and why, what each costs, and the switch for each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import has_whole_server
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.routing import OPERATE, READ, Let
 from mcp_gateway.faces.ui import live
-from mcp_gateway.faces.ui.render import Renderer, html, is_htmx
+from mcp_gateway.faces.ui.render import Renderer, html, is_htmx, size
 from mcp_gateway.faces.ui.routing import back, read_form
-from mcp_gateway.gateway import Gateway
+from mcp_gateway.faces.ui.spark import NO_SPARK, Spark, spark
+from mcp_gateway.gateway import Gateway, StatsQuery
 from mcp_gateway.gateway.events import Change
 
 # How a state looks: tone, icon, whether it moves. The word is the state itself.
@@ -32,17 +32,21 @@ LOOKS: Final[dict[str, tuple[str, str, bool]]] = {
 }
 _SWITCH: Final = {"on": True, "off": False, "declared": None}
 _AT_REST: Final = frozenset({"off", "failed", "needs login", "waiting", "idle"})
-TICK_S: Final = 5.0
+_SHOWN: Final = (
+    *("id", "title", "state", "reason", "attempt", "nextRetry", "enabled", "declared", "override"),
+    *("transport", "protocolRevision", "tools", "toolTokens", "readySince"),
+)
+TICK_S: Final = 5.0  # after which numbers that move by themselves are looked at again
+SPARK_BUCKETS: Final = 30
 
 
 def add(router: APIRouter, renderer: Renderer) -> None:
     gateway = renderer.gateway
 
     async def servers(visit: Let) -> Response:
-        rows = rows_of(gateway, visit.caller)
+        rows = await rows_of(gateway, visit.caller)
         return renderer.page(visit, "servers.html", title="Servers", rows=rows)
 
-    # Public at the edge, like every page; here it asks for the right.
     router.get("/", dependencies=[READ])(servers)
     router.get("/ui/servers", dependencies=[READ])(servers)
 
@@ -55,33 +59,58 @@ def add(router: APIRouter, renderer: Renderer) -> None:
         wanted = dict(await read_form(request)).get("enabled", "")
         if wanted not in _SWITCH:
             raise GatewayError(Kind.INVALID, "`enabled` must be `on`, `off` or `declared`")
-        view = await gateway.switch_server(visit.caller, server, _SWITCH[wanted])
-        return _replied(visit, request, view)
+        await gateway.switch_server(visit.caller, server, _SWITCH[wanted])
+        return await replied(visit, request, server)
 
     @router.post("/ui/servers/{server}/restart", dependencies=[OPERATE])
     async def restart(visit: Let, server: str, request: Request) -> Response:
-        return _replied(visit, request, gateway.restart_server(visit.caller, server))
+        gateway.restart_server(visit.caller, server)
+        return await replied(visit, request, server)
 
-    def _replied(visit: Visit, request: Request, view: dict[str, Any]) -> Response:
+    async def replied(visit: Visit, request: Request, server: str) -> Response:
+        """The row, or the head of the server's own page, whichever the button was on."""
         if not is_htmx(visit):
             return back(request, "/")
-        return html(visit, renderer.part("_server.html", row=row_of(visit.caller, view)))
+        row = await one_of(gateway, visit.caller, server)
+        is_head = visit.headers.get(b"hx-target", b"").endswith(b"#server")
+        return html(visit, renderer.part("_server_head.html" if is_head else "_server.html", row=row))
 
 
-def rows_of(gateway: Gateway, caller: Caller) -> list[dict[str, Any]]:
+async def rows_of(gateway: Gateway, caller: Caller) -> list[dict[str, Any]]:
     """What `_server.html` shows of each server that the caller sees."""
-    return [row_of(caller, view) for view in gateway.list_servers(caller)]
+    await gateway.refresh_usage(caller)
+    sparks = await sparks_of(gateway, caller)
+    views = gateway.list_servers(caller)
+    return [row_of(caller, view, sparks.get(view["id"], NO_SPARK)) for view in views]
 
 
-def row_of(caller: Caller, view: dict[str, Any]) -> dict[str, Any]:
-    """A server's view (`shapes.SERVER`), and how it looks."""
+async def one_of(gateway: Gateway, caller: Caller, server: str) -> dict[str, Any]:
+    """The same of one."""
+    await gateway.refresh_usage(caller)
+    sparks = await sparks_of(gateway, caller)
+    return row_of(caller, gateway.show_server(caller, server), sparks.get(server, NO_SPARK))
+
+
+async def sparks_of(gateway: Gateway, caller: Caller) -> dict[str, Spark]:
+    """The last hour of each server."""
+    found = await gateway.stats(caller, StatsQuery(by="server", buckets=SPARK_BUCKETS))
+    return {server: spark(numbers) for server, numbers in found["servers"].items()}
+
+
+def row_of(caller: Caller, view: Mapping[str, Any], hour: Spark) -> dict[str, Any]:
+    """A server's view (`shapes.SERVER`), as far as the row shows it, and how it looks.
+
+    Holds nothing that moves by itself: two rows are the same while there is nothing new to show.
+    """
     tone, icon, moves = LOOKS[view["state"]]
-    retry = view["nextRetry"]
-    return view | {
+    usage = view.get("usage")
+    return {name: view[name] for name in _SHOWN} | {
         "tone": tone,
         "icon": icon,
         "moves": moves,
-        "retry_s": None if retry is None else max(0.0, retry - clock.wall_s()),
+        "hour": hour,
+        "memory": size(usage["memoryBytes"]) if usage else None,
+        "cpu": f"{usage['cpuPercent']:.0f} %" if usage and usage["cpuPercent"] is not None else None,
         "may_operate": has_whole_server(caller, Right.OPERATE, view["id"]),
         "is_at_rest": view["state"] in _AT_REST,
     }
@@ -94,19 +123,30 @@ class _LiveServers:
     def __init__(self, renderer: Renderer, visit: Visit) -> None:
         self._renderer = renderer
         self._caller = visit.caller
+        self._sent: dict[str, dict[str, Any]] = {}
 
     async def fresh(self) -> str:
-        rows = rows_of(self._renderer.gateway, self._caller)
+        rows = await rows_of(self._renderer.gateway, self._caller)
+        self._sent = {row["id"]: row for row in rows}
         return self._renderer.parts([("#servers", "_servers.html", {"rows": rows})])
 
     async def changed(self, changes: Sequence[Change]) -> str:
         if any(change.kind == "config" for change in changes):
             return await self.fresh()
         views = {view["id"]: view for view in (msgspec.json.decode(change.data) for change in changes)}
-        return self._renderer.parts(
-            (f"#server-{server}", "_server.html", {"row": row_of(self._caller, view)})
+        return self._rows(
+            row_of(self._caller, view, self._sent.get(server, {}).get("hour", NO_SPARK))
             for server, view in views.items()
         )
 
     async def passed(self) -> str:
-        return ""
+        rows = await rows_of(self._renderer.gateway, self._caller)
+        if rows and {row["id"] for row in rows} != self._sent.keys():
+            return await self.fresh()
+        return self._rows(rows)
+
+    def _rows(self, rows: Iterable[dict[str, Any]]) -> str:
+        """Those in which there is something new."""
+        new = [row for row in rows if self._sent.get(row["id"]) != row]
+        self._sent |= {row["id"]: row for row in new}
+        return self._renderer.parts((f"#server-{row['id']}", "_server.html", {"row": row}) for row in new)

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
-from urllib.parse import quote
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -39,24 +38,14 @@ def add(router: APIRouter, renderer: Renderer) -> None:
     @router.get("/ui/resources", dependencies=[READ])
     async def resources(visit: Let, search: str = "", server: str = "") -> Response:
         groups = resources_of(gateway, visit.caller, search, server)
-        query = f"?search={quote(search)}&server={quote(server)}"
-        return renderer.page(
-            visit,
-            "resources.html",
-            title="Resources",
-            groups=groups,
-            search=search,
-            server=server,
-            query=query,
-        )
+        asked: dict[str, Any] = {"groups": groups, "search": search, "server": server}
+        return renderer.page(visit, "resources.html", title="Resources", **asked)
 
     @router.get("/ui/prompts", dependencies=[READ])
     async def prompts(visit: Let, search: str = "", server: str = "") -> Response:
         groups = prompts_of(gateway, visit.caller, search, server)
-        query = f"?search={quote(search)}&server={quote(server)}"
-        return renderer.page(
-            visit, "prompts.html", title="Prompts", groups=groups, search=search, server=server, query=query
-        )
+        asked: dict[str, Any] = {"groups": groups, "search": search, "server": server}
+        return renderer.page(visit, "prompts.html", title="Prompts", **asked)
 
     @router.get("/ui/live/resources", dependencies=[READ])
     async def watch_resources(visit: Let, search: str = "", server: str = "") -> Response:

@@ -1,4 +1,4 @@
-"""A small chart of calls and errors over time, as two paths of SVG: one picture of a hundred points by height."""
+"""A small chart of calls and errors over time, as two paths of SVG."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

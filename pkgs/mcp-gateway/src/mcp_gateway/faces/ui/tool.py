@@ -22,7 +22,7 @@ from mcp_gateway.faces.ui import live, schema
 from mcp_gateway.faces.ui.forms import form_of
 from mcp_gateway.faces.ui.render import Renderer, html, is_htmx
 from mcp_gateway.faces.ui.routing import back, read_form
-from mcp_gateway.faces.ui.servers import row_of
+from mcp_gateway.faces.ui.servers import LOOKS
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.gateway.events import Change
 
@@ -81,12 +81,14 @@ def _head(gateway: Gateway, caller: Caller, entry: Entry) -> dict[str, Any]:
     definition = schema.decoded(entry.definition)
     annotations = definition.get("annotations")
     other = annotations.get("title") if isinstance(annotations, dict) else None
+    view = gateway.show_server(caller, entry.server)
+    tone, icon, moves = LOOKS[view["state"]]
     return {
         "entry": entry,
         "title": schema.text_of(definition.get("title")) or schema.text_of(other) or entry.tool,
         "about": schema.text_of(definition.get("description")),
         "tags": tags_of(definition),
-        "row": row_of(caller, gateway.show_server(caller, entry.server)),
+        "row": view | {"tone": tone, "icon": icon, "moves": moves},
         "may_switch": _has(caller, Right.OPERATE, entry),
         "has_changed": False,
         "seen": _mark(entry),
