@@ -147,6 +147,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Of schemas the order of members says what comes first in a form.
+    made.policies["json.dumps_kwargs"] = {}
     made.filters |= {
         "amount": amount,
         "segment": segment,

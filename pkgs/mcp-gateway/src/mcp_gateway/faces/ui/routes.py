@@ -13,7 +13,7 @@ from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import sign_in
 from mcp_gateway.faces.routing import PUBLIC, Let, require_somebody
-from mcp_gateway.faces.ui import access, adding, connect, pwa, server, servers, tools
+from mcp_gateway.faces.ui import access, adding, connect, pwa, server, servers, shelves, tool, tools
 from mcp_gateway.faces.ui.assets import Assets
 from mcp_gateway.faces.ui.render import Renderer, own_path
 from mcp_gateway.faces.ui.routing import read_form, router_of
@@ -38,6 +38,8 @@ def add(app: FastAPI, gateway: Gateway) -> None:
     pwa.add(router)
     _add_signing(router, renderer)
     servers.add(router, renderer)
+    tool.add(router, renderer)
+    shelves.add(router, renderer)
     server.add(router, renderer)
     tools.add(router, renderer)
     connect.add(router, renderer)
