@@ -156,7 +156,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sign_in(app, gateway)
     access.add(app, gateway)
     connect.add(app, gateway)
-    ui.add(app, gateway)
+    ui.add(app, gateway, sessions)
     app.rights = policies(app)
     return app
 
