@@ -101,6 +101,7 @@ class CallFilter(CallsOnly):
     """Calls, or what was done to the gateway itself."""
 
     action: str | None = None
+    kind: Literal["calls", "actions"] | None = None
 
 
 class CallPage(CallFilter):
@@ -155,7 +156,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sign_in(app, gateway)
     access.add(app, gateway)
     connect.add(app, gateway)
-    ui.add(app, gateway)
+    ui.add(app, gateway, sessions)
     app.rights = policies(app)
     return app
 
@@ -504,11 +505,7 @@ def _add_sessions(app: FastAPI, gateway: Gateway, sessions: Sessions) -> None:
         summary="Close a session: its calls are cancelled and its streams end",
     )
     async def close_session(visit: Let, id: str) -> Response:
-        session = sessions.by_handle(visit.caller, id)
-        if session.caller.id != visit.caller.id:
-            detail = f"{id} of {session.caller.id}"
-            gateway.actions.note(visit.caller, Right.OPERATE, "session.close", detail=detail)
-        sessions.close(session)
+        sessions.disconnect(gateway, visit.caller, id)
         return Response(status_code=204)
 
 

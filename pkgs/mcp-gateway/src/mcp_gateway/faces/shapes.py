@@ -830,6 +830,7 @@ PARAMETERS: Final = {
     "prompt": "The prompt's native name",
     "url": "One of the gateway's addresses, from `urls.offered`",
     "uri": "The resource's URI, as its server writes it",
+    "kind": "`calls`, or `actions`: what people did to the gateway itself",
     "method": "Of MCP, such as `tools/call` or `resources/read`",
     "id": "The id, as an earlier answer gave it",
     "search": "Words that name or description hold",

@@ -12,8 +12,9 @@ from mcp_gateway.access.limits import Buckets
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import sign_in
+from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.routing import PUBLIC, Let, require_somebody
-from mcp_gateway.faces.ui import access, adding, connect, pwa, server, servers, shelves, tool, tools
+from mcp_gateway.faces.ui import access, activity, adding, connect, pwa, server, servers, shelves, tool, tools
 from mcp_gateway.faces.ui.assets import Assets
 from mcp_gateway.faces.ui.render import Renderer, own_path
 from mcp_gateway.faces.ui.routing import read_form, router_of
@@ -30,8 +31,8 @@ REPORTS_BURST: Final = 10.0
 logger = logging.getLogger(__name__)
 
 
-def add(app: FastAPI, gateway: Gateway) -> None:
-    """Adds the web UI to the application."""
+def add(app: FastAPI, gateway: Gateway, sessions: Sessions) -> None:
+    """Adds the web UI to the application; `sessions` are those of MCP clients."""
     renderer = Renderer(gateway, Assets())
     router = router_of(renderer)
     _add_files(router, renderer)
@@ -44,6 +45,7 @@ def add(app: FastAPI, gateway: Gateway) -> None:
     tools.add(router, renderer)
     connect.add(router, renderer)
     adding.add(router, renderer)
+    activity.add(router, renderer, sessions)
     access.add(router, renderer)
 
     # The last one: it takes every path that the others left.
