@@ -333,8 +333,6 @@ async def test_a_client_is_disconnected_by_a_click(windows: Windows, gateway: Ga
 async def test_filters_are_chosen_with_the_form_and_survive_back_and_reload(
     windows: Windows, gateway: Gateway
 ) -> None:
-    # Chromium learns that a test wants no motion when a page has begun already.
-    windows.allow("ViewTransition opt-in disabled")
     gateway.call("good", "fail")
     page = await opened(windows, gateway)
     await page.get_by_label("Outcome").select_option("tool_error")
