@@ -29,13 +29,14 @@ export function span(seconds) {
 }
 
 // By how much the gateway's clock is behind this machine's; the page says when it was made.
-const behind = Date.now() / 1000 - Number(document.documentElement.dataset.now);
+export const behind = Date.now() / 1000 - Number(document.documentElement.dataset.now);
 
 /** Writes times in the reader's zone, and what is left or has passed, once a second. */
-function tellTimes(root = document) {
+export function tellTimes(root = document) {
   for (const time of root.querySelectorAll("time[data-at]")) {
     const at = new Date((Number(time.dataset.at) + behind) * 1000);
-    const text = Date.now() - at < 72_000_000 ? clock.format(at) : day.format(at);
+    const isRecent = Date.now() - at < 72_000_000 && !("whole" in time.dataset);
+    const text = isRecent ? clock.format(at) : day.format(at);
     if (time.textContent !== text) {
       time.textContent = text;
       time.title = at.toString();

@@ -53,6 +53,7 @@ KEEP_ALIVE_S: Final = 15.0  # below every common proxy's patience
 TIMEOUT_BELOW_S: Final = 86_400  # a day; whoever waits longer starts the call and comes back for it
 _CALL_HEADER: Final = b"mcp-gateway-call"
 _SESSION: Final = b"x-session-id"
+_FACE: Final = b"mcp-gateway-face"
 
 
 async def serve_call(gateway: Gateway, visit: Visit, receive: Receive, send: Send) -> None:
@@ -82,7 +83,7 @@ async def _open(gateway: Gateway, visit: Visit, receive: Receive) -> tuple[Call,
     params = {"name": tool, "arguments": Raw(arguments)}
     request = Request(
         visit.caller,
-        "rest",
+        _face(visit),
         server,
         tool,
         params,
@@ -93,6 +94,11 @@ async def _open(gateway: Gateway, visit: Visit, receive: Receive) -> tuple[Call,
         client=_client(visit),
     )
     return gateway.open_call(request), b"respond-async" in visit.headers.get(b"prefer", b"").lower()
+
+
+def _face(visit: Visit) -> str:
+    """`ui` for a call that our page says it makes, else `rest`: a label for the activity, never a right."""
+    return "ui" if visit.headers.get(_FACE) == b"ui" else "rest"
 
 
 def _client(visit: Visit) -> Client:
@@ -117,7 +123,7 @@ async def _read(
             scan_object(body)
         timeout_s = _timeout_s(visit.query)
     except GatewayError as error:
-        gateway.refuse_call(visit.caller, "rest", server, tool, len(body), error, **asked)
+        gateway.refuse_call(visit.caller, _face(visit), server, tool, len(body), error, **asked)
         raise
     return body, timeout_s
 
@@ -136,7 +142,7 @@ async def get_prompt(gateway: Gateway, visit: Visit, receive: Receive) -> Call:
     return gateway.open_call(
         Request(
             visit.caller,
-            "rest",
+            _face(visit),
             server,
             "",
             params,
@@ -157,13 +163,15 @@ def read_resource(gateway: Gateway, visit: Visit, server: str, uri: str) -> Call
     try:
         timeout_s = _timeout_s(visit.query)
     except GatewayError as error:
-        gateway.refuse_call(visit.caller, "rest", server, "", 0, error, method=READ_RESOURCE, target=uri)
+        gateway.refuse_call(
+            visit.caller, _face(visit), server, "", 0, error, method=READ_RESOURCE, target=uri
+        )
         raise
     arguments = encode({"uri": uri})
     return gateway.open_call(
         Request(
             visit.caller,
-            "rest",
+            _face(visit),
             server,
             "",
             {"uri": uri},
