@@ -26,6 +26,7 @@ DEPTH_MAX: Final = 8
 NODES_MAX: Final = 400  # a form of as many fields is none that anybody fills in
 CHOICES_MAX: Final = 500
 TEXT_CHARS: Final = 2_000
+VALUE_CHARS: Final = 1_000
 ALL_CHARS: Final = 200_000  # of texts and values: a reference may repeat long ones at every place
 ITEMS_MAX: Final = 20  # that are there from the start because at least so many are wanted
 TOO_MUCH: Final = "This tool asks for more than a form can hold; its arguments are edited as JSON."
@@ -122,7 +123,11 @@ class _Maker:
             return self._choice(schema, choices, name)
         for keyword in _CHOICE:
             several = schema.get(keyword)
-            if isinstance(several, list) and several and not all(map(_only_demands, several)):
+            if not isinstance(several, list) or not several:
+                continue
+            if len(several) > CHOICES_MAX:
+                return self._free(schema, name)
+            if not all(map(_only_demands, several)):
                 return self._either(schema, several, depth, refs, name)
         types = tuple(dict.fromkeys(types_of(schema)))
         if len(types) > 1:
@@ -146,7 +151,8 @@ class _Maker:
         properties, required = schema["properties"], schema.get("required")
         if not isinstance(properties, Mapping):
             return self._free(schema, name)
-        needed = [one for one in required if isinstance(one, str)] if isinstance(required, list) else []
+        listed = required if isinstance(required, list) else ()
+        needed = dict.fromkeys(one for one in listed if isinstance(one, str))
         made = self._head(schema, "object", name)
         made["properties"] = {}
         for own, child in properties.items():
@@ -154,7 +160,7 @@ class _Maker:
                 continue
             wanted = child if own in needed else self._without_null(child, refs)
             made["properties"][self._key(own)] = self.field(wanted, depth + 1, refs, own)
-        made["required"] = [self._key(own) for own in dict.fromkeys(needed) if own in properties]
+        made["required"] = [self._key(own) for own in needed if properties.get(own, False) is not False]
         made["additionalProperties"] = False
         return made
 
@@ -183,7 +189,7 @@ class _Maker:
         refs: tuple[str, ...],
         name: str | None,
     ) -> dict[str, Any]:
-        if depth >= DEPTH_MAX or len(several) > CHOICES_MAX:
+        if depth >= DEPTH_MAX:
             return self._free(schema, name)
         base = {key: value for key, value in schema.items() if key not in _CHOICE}
         made: list[dict[str, Any]] = []
@@ -191,8 +197,10 @@ class _Maker:
             one = self._merged(base, alternative, refs)
             if one is None:
                 return self._free(schema, name)
-            part = self.field(one, depth + 1, refs, name)
             title = text_of(alternative.get("title")) if isinstance(alternative, Mapping) else ""
+            if title:  # it is what the choice says
+                one = {key: value for key, value in one.items() if key != "title"}
+            part = self.field(one, depth + 1, refs, name)
             words = "JSON" if "x-free" in part else _WORDS.get(text_of(part.get("type")), f"Option {number}")
             part["x-switcherTitle"] = safe(title[:TEXT_CHARS], lines=False) or words
             made.append(part)
@@ -309,6 +317,7 @@ class _Maker:
         try:
             self._chars -= len(json.dumps(value, allow_nan=False))
         except (ValueError, RecursionError):
+            self._chars -= VALUE_CHARS  # and the time that it took to see that
             return False  # infinite, or too deep
         if self._chars < 0:
             raise _TooMuch

@@ -16,7 +16,9 @@ TEXT_CHARS: Final = 4_000  # of one description or value
 ALL_CHARS: Final = 400_000  # of all of them: a reference may repeat a long one at every place
 CHOICES_MAX: Final = 50
 RAW_CHARS: Final = 200_000
+REFERENCE_CHARS: Final = 1_000
 _STEPS_MAX: Final = 64  # of references that lead to references
+_NAME_CHARS: Final = 200  # of a name or title that are compared
 
 # Where one schema stands directly in another, and how that is said.
 _ONE: Final = {
@@ -60,6 +62,10 @@ _FACTS: Final = {
     "default": "default",
     "const": "always",
 }
+_KNOWN: Final = (
+    *("$ref", "type", "title", "description", "enum", "properties", "required"),
+    *(*_ONE, *_LISTS, *_NAMED, *_FACTS),
+)
 _FLAGS: Final = frozenset({"uniqueItems", "readOnly", "writeOnly", "deprecated"})
 
 
@@ -112,7 +118,7 @@ def local(root: object, reference: str) -> object | None:
     """What a reference into the same document (`#`, `#/$defs/…`) leads to; None for every other one."""
     if reference == "#":
         return root
-    if not reference.startswith("#/"):
+    if not reference.startswith("#/") or len(reference) > REFERENCE_CHARS:
         return None
     place: object = root
     for part in unquote(reference[2:]).split("/"):
@@ -137,9 +143,12 @@ def followed(
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """The schema with what it refers to, its own words first, and the references on the way to it.
 
+    Only of the members that are known here: of others there may be any number, at every place.
+
     Raises:
         Unfollowed: it leads outside, nowhere, or to where it came from.
     """
+    schema = _known(schema)
     for _ in range(_STEPS_MAX):
         reference = schema.get("$ref")
         if not isinstance(reference, str):
@@ -152,13 +161,17 @@ def followed(
         elif not isinstance(found, Mapping):
             raise Unfollowed(f"refers to {reference}, which is not followed")
         before = (*before, reference)
-        schema = {**found, **{key: value for key, value in schema.items() if key != "$ref"}}
+        schema = _known(found) | {key: value for key, value in schema.items() if key != "$ref"}
     raise Unfollowed("refers to itself")
+
+
+def _known(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: schema[key] for key in _KNOWN if key in schema}
 
 
 def says_same(title: str, name: str) -> bool:
     """Whether a title is the name in other letters, as some libraries make them."""
-    return _letters(title) == _letters(name)
+    return _letters(title[:_NAME_CHARS]) == _letters(name[:_NAME_CHARS])
 
 
 def _letters(text: str) -> str:
@@ -177,6 +190,7 @@ class _Reader:
         self._root = root
         self._nodes = NODES_MAX
         self._chars = ALL_CHARS
+        self._written: dict[int, str] = {}  # a large value may stand behind every reference
 
     def read(
         self,
@@ -226,12 +240,15 @@ class _Reader:
             node.children.append(self.read(child, depth + 1, refs, **where))
 
     def _value(self, value: object) -> str:
-        try:
-            return self._cut(
-                value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-            )
-        except (ValueError, RecursionError):
-            return "…"
+        if isinstance(value, str) and value:
+            return self._cut(value)
+        if id(value) not in self._written:
+            try:
+                text = json.dumps(value, ensure_ascii=False)
+            except (ValueError, RecursionError):
+                text = "…"
+            self._written[id(value)] = text[: TEXT_CHARS + 1]
+        return self._cut(self._written[id(value)])
 
     def _cut(self, text: str) -> str:
         length = max(0, min(TEXT_CHARS, self._chars))
@@ -242,7 +259,8 @@ class _Reader:
 def _below(schema: Mapping[str, Any]) -> Iterator[tuple[object, dict[str, Any]]]:
     """The schemas directly in this one, and what each is of it."""
     properties, required = schema.get("properties"), schema.get("required")
-    needed = frozenset(one for one in required if isinstance(one, str)) if isinstance(required, list) else ()
+    listed = required[:NODES_MAX] if isinstance(required, list) else ()
+    needed = frozenset(one for one in listed if isinstance(one, str))
     if isinstance(properties, Mapping):
         for name, child in properties.items():
             yield child, {"name": name, "is_required": name in needed}
