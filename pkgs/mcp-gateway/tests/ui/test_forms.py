@@ -1,4 +1,4 @@
-"""What the form library gets of a stranger's schema: members of ours, texts that are no markup, values as they are."""
+"""What the form library gets of a stranger's schema: our members, no markup, and values as they are."""
 
 import html
 import json
@@ -99,7 +99,7 @@ def test_a_text_is_shown_as_it_is_whichever_way_it_is_written(text: str) -> None
 def test_what_may_be_chosen_is_what_was_listed(choices: list[Any]) -> None:
     made = field({"enum": choices})
     listed = [choice for part in parts(made) for choice in part.get("enum", ())]
-    assert sorted(map(json.dumps, listed)) == sorted(map(json.dumps, choices))
+    assert set(map(json.dumps, listed)) == set(map(json.dumps, choices))
 
 
 def test_choices_with_markup_stay_what_they_are() -> None:
@@ -110,7 +110,7 @@ def test_choices_with_markup_stay_what_they_are() -> None:
 def test_names_of_properties_are_labels_and_come_back_as_they_were() -> None:
     names = [EVIL, "a/b", "__proto__", "constructor", "p1", "x-format", "", "{{ value }}", "a b"]
     form = form_of(
-        schema_of(**dict.fromkeys(names, {"type": "string"})) | {"default": dict.fromkeys(names, "v")}
+        schema_of(**{name: {"type": "string"} for name in names}) | {"default": dict.fromkeys(names, "v")}
     )
     assert list(fields(form)) == names
     assert form.schema is not None
@@ -179,13 +179,10 @@ def test_all_of_several_is_one_and_one_of_several_is_a_choice() -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [{}, True, {"type": "object"}, {"type": "array"}, {"$ref": "https://evil.example/s"}, {"enum": [[1]]}]
-    + [
-        {"type": "unheard-of"},
-        {"properties": 3},
-        {"allOf": [False]},
-        {"type": ["string"], "const": {"a": 1}},
-    ],
+    (
+        *({}, True, {"type": "object"}, {"type": "array"}, {"$ref": "https://a.b/s"}, {"enum": [[1]]}),
+        *({"type": "unheard-of"}, {"properties": 3}, {"allOf": [False]}, {"const": {"a": 1}}),
+    ),
 )
 def test_what_cannot_be_drawn_is_a_field_of_json(schema: Any) -> None:
     assert field(schema)["x-free"] is True
@@ -217,6 +214,7 @@ def test_a_tool_without_arguments_has_an_empty_form_and_an_unclear_one_has_none(
         form = form_of(nothing)
         assert form.schema is not None
         assert form.schema["properties"] == {}
+    unclear: Any
     for unclear in ({}, None, [], {"type": "string"}, {"type": "object", "patternProperties": {"a": {}}}):
         assert form_of(unclear) == Form(why=forms.NO_OBJECT)
 

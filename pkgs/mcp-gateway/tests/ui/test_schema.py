@@ -16,40 +16,25 @@ JSON = st.recursive(
     max_leaves=10,
 )
 WORDS = st.sampled_from(
-    ["type", "properties", "items", "required", "enum", "const", "default", "anyOf", "oneOf", "allOf", "$ref"]
-    + [
-        "$defs",
-        "title",
-        "description",
-        "additionalProperties",
-        "prefixItems",
-        "not",
-        "if",
-        "minimum",
-        "format",
-    ]
-    + ["minItems", "pattern", "x-format", "x-enumSource", "patternProperties", "examples", "nullable"]
+    "type properties items required enum const default anyOf oneOf allOf $ref $defs title description minItems"
+    " additionalProperties prefixItems not if minimum format pattern x-format x-enumSource examples".split()
 )
 TEXTS = st.sampled_from(
-    [
-        "string",
-        "object",
-        "array",
-        "integer",
-        "null",
-        "#",
-        "#/$defs/a",
-        "#/properties/a",
-        "https://evil.example/s",
-    ]
-    + [
-        "<img src=x onerror=alert(1)>",
-        "{{ value }}",
-        "{{ value || '<b>' }}",
-        "\u202egnp",
-        "a&amp;b",
+    (
+        *(
+            "string",
+            "object",
+            "array",
+            "integer",
+            "null",
+            "#",
+            "#/$defs/a",
+            "#/properties/a",
+            "https://a.b/s",
+        ),
+        *("<img src=x onerror=alert(1)>", "{{ value }}", "{{ value || '<b>' }}", "\u202egnp", "a&amp;b"),
         "__proto__",
-    ]
+    )
 )
 NAMES = TEXTS | st.text(max_size=8) | st.sampled_from(["a", "b", "a/b", "constructor", "p0", "x-y"])
 SCHEMAS = st.recursive(
@@ -167,7 +152,7 @@ def test_depth_has_an_end(length: int) -> None:
 
 
 def test_breadth_and_repetition_have_an_end() -> None:
-    wide = {"properties": {f"p{number}": {} for number in range(5_000)}}
+    wide: dict[str, Any] = {"properties": {f"p{number}": {} for number in range(5_000)}}
     assert read(wide).note == "and more"
     assert len(list(nodes(read(wide)))) == schema.NODES_MAX
     bomb: dict[str, Any] = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 10} for n in range(30)}
