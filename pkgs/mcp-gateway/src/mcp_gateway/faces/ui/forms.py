@@ -111,7 +111,7 @@ class _Maker:
             return self._free({}, name)
         try:
             whole, refs = followed(self._root, schema, refs)
-            whole = self._joined(known(whole), refs)
+            whole = self._joined(whole, refs)
         except Unfollowed:
             return self._free(schema, name)
         if depth > DEPTH_MAX:
@@ -126,7 +126,11 @@ class _Maker:
             return self._choice(schema, choices, name)
         for keyword in _CHOICE:
             several = schema.get(keyword)
-            if isinstance(several, list) and not all(map(_only_demands, several[: CHOICES_MAX + 1])):
+            if not isinstance(several, list) or not several:
+                continue
+            if len(several) > CHOICES_MAX:
+                return self._free(schema, name)
+            if not all(map(_only_demands, several)):
                 return self._either(schema, several, depth, refs, name)
         types = tuple(dict.fromkeys(types_of(schema)))
         if len(types) > 1:
@@ -150,9 +154,10 @@ class _Maker:
         properties, required = schema["properties"], schema.get("required")
         if not isinstance(properties, Mapping):
             return self._free(schema, name)
-        if max(len(properties), len(required) if isinstance(required, list) else 0) > NODES_MAX:
+        listed = required if isinstance(required, list) else ()
+        if max(len(properties), len(listed)) > NODES_MAX:
             raise _TooMuch
-        needed = [one for one in required if isinstance(one, str)] if isinstance(required, list) else []
+        needed = dict.fromkeys(one for one in listed if isinstance(one, str))
         made = self._head(schema, "object", name)
         made["properties"] = {}
         for own, child in properties.items():
@@ -160,7 +165,7 @@ class _Maker:
                 continue
             wanted = child if own in needed else self._without_null(child, refs)
             made["properties"][self._key(own)] = self.field(wanted, depth + 1, refs, own)
-        made["required"] = [self._key(own) for own in dict.fromkeys(needed) if own in properties]
+        made["required"] = [self._key(own) for own in needed if properties.get(own, False) is not False]
         made["additionalProperties"] = False
         return made
 
@@ -189,7 +194,7 @@ class _Maker:
         refs: tuple[str, ...],
         name: str | None,
     ) -> dict[str, Any]:
-        if depth >= DEPTH_MAX or len(several) > CHOICES_MAX:
+        if depth >= DEPTH_MAX:
             return self._free(schema, name)
         base = {key: value for key, value in schema.items() if key not in _CHOICE}
         made: list[dict[str, Any]] = []
@@ -197,8 +202,10 @@ class _Maker:
             one = self._merged(base, alternative, refs)
             if one is None:
                 return self._free(schema, name)
-            part = self.field(one, depth + 1, refs, name)
             title = text_of(alternative.get("title")) if isinstance(alternative, Mapping) else ""
+            if title:  # it is what the choice says
+                one = {key: value for key, value in one.items() if key != "title"}
+            part = self.field(one, depth + 1, refs, name)
             words = "JSON" if "x-free" in part else _WORDS.get(text_of(part.get("type")), f"Option {number}")
             part["x-switcherTitle"] = safe(title[:TEXT_CHARS], lines=False) or words
             made.append(part)

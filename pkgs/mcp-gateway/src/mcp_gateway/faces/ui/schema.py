@@ -177,12 +177,12 @@ def followed(
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """The schema with what it refers to, its own words first, and the references on the way to it.
 
-    Of a schema that refers to another, only the keywords that are known are kept: who writes 50,000 words
-    once and refers to them at every place would have them copied at every place.
+    Only of the members that are known here: of others there may be any number, at every place.
 
     Raises:
         Unfollowed: it leads outside, nowhere, or to where it came from.
     """
+    schema = known(schema)
     for _ in range(_STEPS_MAX):
         reference = schema.get("$ref")
         if not isinstance(reference, str):
@@ -195,9 +195,7 @@ def followed(
         elif not isinstance(found, Mapping):
             raise Unfollowed(f"refers to {reference}, which is not followed")
         before = (*before, reference)
-        own = known(schema)
-        del own["$ref"]
-        schema = known(found) | own
+        schema = known(found) | {key: value for key, value in schema.items() if key != "$ref"}
     raise Unfollowed("refers to itself")
 
 
