@@ -345,6 +345,8 @@ export class Form {
       objectAdd: false,
       enforceEnum: true,
       arrayDeleteConfirm: false,
+      // Said where it is; the others would only repeat it, with names that mean nothing.
+      muteValidationMessages: ["properties", "items", "anyOf", "additionalProperties", "required"],
       arrayButtonsPosition: "right",
       constraints: { type: ({ schema: own, ...context }) => (own["x-free"] ? [] : typed(own, context)) },
     });
