@@ -309,6 +309,17 @@ async def test_the_page_of_a_running_call_tells_its_end(windows: Windows, gatewa
     await check_accessible(page)
 
 
+async def test_what_was_answered_is_drawn_by_its_kind_and_acts_on_nobody(
+    windows: Windows, gateway: Gateway
+) -> None:
+    windows.base_url = stage.url(gateway)
+    page = await windows.open(f"/ui/activity/{gateway.call('good', 'echo', text=NASTY).call_id}")
+    await expect(page.locator(".answer")).to_contain_text("<img src=x onerror=alert(1)>")
+    await expect(page.locator("[aria-labelledby=Request] pre")).to_contain_text("{{7*7}}")
+    assert await page.locator("img[src=x]").count() == 0
+    await check_accessible(page)
+
+
 async def test_a_client_is_disconnected_by_a_click(windows: Windows, gateway: Gateway) -> None:
     page = await opened(windows, gateway)
     connect(gateway, "<b>a client</b>")

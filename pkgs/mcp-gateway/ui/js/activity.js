@@ -78,6 +78,12 @@ if (live && newer) {
     }
   });
   document.addEventListener("htmx:after:swap", tell);
+  // Whoever tells begins to count anew.
+  live.addEventListener("htmx:sse:after:connection", () => {
+    if (heldAt !== null) {
+      heldAt -= come();
+    }
+  });
   newer.addEventListener("click", (event) => {
     event.preventDefault();
     getSelection().removeAllRanges();

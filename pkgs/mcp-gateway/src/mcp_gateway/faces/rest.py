@@ -32,8 +32,8 @@ from mcp_gateway.faces.routing import (
     OPERATE,
     PUBLIC,
     READ,
+    EventStream,
     Let,
-    event_stream,
     json_response,
     nobody,
     policies,
@@ -243,14 +243,11 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
         feed = gateway.open_feed(visit.caller)
 
         async def parts() -> AsyncIterator[bytes]:
-            try:
-                yield b": feed\n\n"
-                async for change in changes(feed, KEEP_ALIVE_S):
-                    yield sse.KEEP_ALIVE if change is None else sse.event(change.data, change.kind)
-            finally:
-                gateway.close_feed(feed)
+            yield b": feed\n\n"
+            async for change in changes(feed, KEEP_ALIVE_S):
+                yield sse.KEEP_ALIVE if change is None else sse.event(change.data, change.kind)
 
-        return event_stream(parts())
+        return EventStream(parts(), at_end=lambda: gateway.close_feed(feed))
 
 
 def _add_servers(app: FastAPI, gateway: Gateway) -> None:
@@ -308,27 +305,27 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
         stop = ring.listen(lambda line: None if fresh.full() else fresh.put_nowait(line))
 
         async def parts() -> AsyncIterator[bytes]:
-            try:
-                for line in lines:
-                    yield sse.event(encode(line), "log")
-                quiet_s = 0.0
-                while not end.is_over:
-                    try:
-                        async with asyncio.timeout(LOOK_UP_S):
-                            line = await fresh.get()
-                    except TimeoutError:
-                        quiet_s += LOOK_UP_S
-                        if quiet_s >= KEEP_ALIVE_S:
-                            yield sse.KEEP_ALIVE
-                            quiet_s = 0.0
-                    else:
-                        if not end.is_over:  # it may have ended while a line was waited for
-                            yield sse.event(encode(line), "log")
-            finally:
-                stop()
-                gateway.close_feed(end)
+            for line in lines:
+                yield sse.event(encode(line), "log")
+            quiet_s = 0.0
+            while not end.is_over:
+                try:
+                    async with asyncio.timeout(LOOK_UP_S):
+                        line = await fresh.get()
+                except TimeoutError:
+                    quiet_s += LOOK_UP_S
+                    if quiet_s >= KEEP_ALIVE_S:
+                        yield sse.KEEP_ALIVE
+                        quiet_s = 0.0
+                else:
+                    if not end.is_over:  # it may have ended while a line was waited for
+                        yield sse.event(encode(line), "log")
 
-        return event_stream(parts())
+        def close() -> None:
+            stop()
+            gateway.close_feed(end)
+
+        return EventStream(parts(), close)
 
 
 def _add_tools(app: FastAPI, gateway: Gateway) -> None:

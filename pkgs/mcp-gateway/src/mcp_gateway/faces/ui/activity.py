@@ -50,11 +50,12 @@ def add(router: APIRouter, renderer: Renderer, sessions: Sessions) -> None:
     async def activity(visit: Let, request: Request) -> Response:
         asked = filters.read(request.query_params)
         page = await gateway.list_calls(visit.caller, replace(asked.query, limit=ROWS))
+        rows = [row_of(call) for call in page["calls"]]
         context: dict[str, Any] = {
-            "rows": [row_of(call) for call in page["calls"]],
+            "rows": rows,
             "cursor": page["cursor"],
             "asked": asked,
-            "choices": _choices(gateway, visit.caller, asked),
+            "choices": _choices(gateway, visit.caller, asked, rows),
         }
         if asked.is_first_page:
             context |= _running(gateway, visit.caller) | _sessions(sessions, visit.caller)
@@ -120,12 +121,15 @@ def _sessions(sessions: Sessions, caller: Caller) -> dict[str, Any]:
     return {"sessions": [one.view() for one in shown[-SESSIONS:]][::-1], "session_count": len(shown)}
 
 
-def _choices(gateway: Gateway, caller: Caller, asked: Asked) -> dict[str, Sequence[Any]]:
+def _choices(
+    gateway: Gateway, caller: Caller, asked: Asked, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Sequence[Any]]:
     """What the fields of the filters suggest; what is chosen is among it, wherever it came from."""
     servers = sorted({view["id"] for view in gateway.list_servers(caller)} | {asked["server"]} - {""})
     catalog = gateway.catalog(caller).by_server
     return {
         "servers": servers,
+        "callers": sorted({row["caller"] for row in rows}),
         "tools": sorted(catalog.get(asked["server"], ()))[:SUGGESTED],
         "faces": sorted({*FACES, asked["face"]} - {""}),
         "outcomes": [(word, outcome.word) for word, outcome in OUTCOMES.items()],
@@ -226,7 +230,8 @@ class _LiveActivity:
         query = replace(self._asked.now().query, cursor=None, limit=ROWS)
         page = await self._gateway.list_calls(self._caller, query)
         self._rows = {call["id"]: row_of(call) for call in page["calls"]}
-        return self._renderer.parts([self._whole_list(), *self._what_moves(always=True)])
+        news = ("#news", "_news.html", {"count": 0})
+        return self._renderer.parts([self._whole_list(), news, *self._what_moves(always=True)])
 
     async def changed(self, changes: Sequence[Change]) -> str:
         told = (msgspec.json.decode(change.data) for change in changes)
