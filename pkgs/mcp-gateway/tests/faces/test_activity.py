@@ -230,3 +230,65 @@ async def test_an_export_ends_when_its_reader_leaves_and_writes_go_on_meanwhile(
         await application(scope, receive, send)
     await store.close()
     assert 2 * EXPORT_ROWS <= lines <= 5 * EXPORT_ROWS
+
+
+# -- numbers --------------------------------------------------------------------------------------------
+
+
+def test_calls_are_counted_over_time(api: Api) -> None:
+    since = time.time()
+    for text in ("a", "b"):
+        assert api.call("silent", "echo", text=text).status == 200
+    assert api.call("silent", "fail", text="x").code == "tool_error"
+    assert api.call("silent", "no-such-tool").code == "unknown"
+    shown = api.json(f"/api/stats?server=silent&since={since!r}&until={since + 60!r}&buckets=3")
+    assert (shown["since"], shown["until"], shown["bucketSeconds"]) == (since, since + 60, 20)
+    assert shown["truncated"] is False
+    assert len(shown["buckets"]) == 3
+    totals = shown["totals"]
+    assert (totals["calls"], totals["errors"]) == (4, 2)
+    assert 0 < totals["p50Ms"] <= totals["p95Ms"]
+    assert sum(bucket["calls"] for bucket in shown["buckets"]) == 4
+    by_server = api.json(f"/api/stats?by=server&since={since!r}&until={since + 60!r}&buckets=3")
+    assert "totals" not in by_server
+    assert by_server["servers"].keys() == {"good", "silent", "asking"}
+    silent = by_server["servers"]["silent"]
+    assert (silent["calls"], silent["errors"], len(silent["buckets"])) == (4, 2, 3)
+
+
+def test_without_a_word_it_is_the_last_hour_by_the_minute(api: Api) -> None:
+    shown = api.json("/api/stats")
+    assert len(shown["buckets"]) == 60
+    assert shown["bucketSeconds"] == pytest.approx(60)
+    assert shown["until"] == pytest.approx(time.time(), abs=60)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "buckets=0",
+        "buckets=241",
+        "buckets=1.5",
+        "buckets=",
+        "by=tool",
+        "by=",
+        "since=nan",
+        "until=inf",
+        "since=2&until=2",
+        "since=3&until=2",
+        "since=9999999999999",
+        "since=-1.7e308&until=1.7e308",
+        "action=key.create",
+        "limit=5",
+        "cursor=x",
+        "only=key:x",
+        "servers=good",
+    ],
+)
+def test_what_cannot_be_counted_is_refused(api: Api, query: str) -> None:
+    check_problem(api.get(f"/api/stats?{query}"), 400, "invalid")
+
+
+@pytest.mark.parametrize("buckets", [1, 240])
+def test_the_bounds_themselves_are_taken(api: Api, buckets: int) -> None:
+    assert len(api.json(f"/api/stats?buckets={buckets}&since=0&until=1")["buckets"]) == buckets

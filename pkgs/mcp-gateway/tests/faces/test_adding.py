@@ -4,12 +4,14 @@ import json
 import stat
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faces.knocking import check_log, check_problem
+from tests.faces.test_sign_in import Browser, code_of
 from tests.harness import HOSTILE, Answer, Gateway, hostile, until
 from tests.test_reload import Feed
 
@@ -211,6 +213,29 @@ def test_several_come_all_or_none(gateway: Gateway) -> None:
     assert remove(gateway, "one").status == 204
     assert json.loads(config(gateway).read_bytes())["addedServers"].keys() == {"two"}
     assert remove(gateway, "two").status == 204
+    assert config(gateway).read_bytes() == before
+
+
+def test_who_has_signed_in_just_now_adds_many_at_once_and_none_is_lost(gateway: Gateway) -> None:
+    before = config(gateway).read_bytes()
+    browser = Browser(gateway)
+    browser.sign_in(code=code_of(gateway))
+    text = json.dumps({"command": sys.executable, "enabled": False})
+
+    def ask(method: str, path: str, body: Any = None) -> int:
+        return browser.request(method, path, body).status
+
+    names = [f"many-{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        asked = [pool.submit(ask, "POST", "/api/servers", {"text": text, "name": name}) for name in names]
+        assert [one.result() for one in asked] == [201] * len(names)
+        assert json.loads(config(gateway).read_bytes())["addedServers"].keys() == set(names)
+        asked = [pool.submit(ask, "DELETE", f"/api/servers/{name}") for name in names]
+        assert [one.result() for one in asked] == [204] * len(names)
+    assert config(gateway).read_bytes() == before
+    for forged in ({"Origin": "http://evil.example"}, {"Origin": None}):
+        answer = browser.request("POST", "/api/servers", {"text": text, "name": "forged"}, forged)
+        check_problem(answer, 403, "refused")
     assert config(gateway).read_bytes() == before
 
 

@@ -314,6 +314,7 @@ def test_S21_who_operates_some_tools_does_not_operate_their_server(gateway: Guar
 def test_S21_who_operates_a_server_operates_nothing_else(gateway: Guarded) -> None:
     caller = gateway.as_("server-operator")
     assert caller.get("/api/servers/good/logs").status == 200
+    assert caller.get("/api/servers/good").json().keys() >= {"stderr", "pid", "usage"}
     assert caller.request("PATCH", "/api/tools/good/echo", {"enabled": True}).status == 200
     check_problem(caller.request("POST", "/api/reload"), 403, "refused")
     assert {row["caller"] for row in caller.get("/api/calls").json()["calls"]} <= {"key:server-operator"}

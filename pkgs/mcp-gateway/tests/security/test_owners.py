@@ -6,6 +6,7 @@ as what never was.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -215,6 +216,26 @@ def test_S20_activity_and_its_export_are_ones_own(ann: Guarded, bob: Guarded) ->
     if page["cursor"]:
         rows = ann.get(f"/api/calls?cursor={page['cursor']}").json()["calls"]
         assert {row["caller"] for row in rows} <= {"key:ann"}
+
+
+def test_S20_numbers_are_of_ones_own_calls(gateway: Guarded, ann: Guarded, bob: Guarded) -> None:
+    def count(caller: Guarded, query: str = "") -> tuple[int, int]:
+        # Of a time that nobody has asked for: an answer is kept for a moment.
+        until_s = time.time() + 1
+        by_time = caller.get(f"/api/stats?until={until_s!r}{query}").json()["totals"]["calls"]
+        by_server = caller.get(f"/api/stats?until={until_s!r}&by=server{query}").json()["servers"]
+        return by_time, by_server["good"]["calls"]
+
+    before = {caller.key: count(caller) for caller in (ann, bob, gateway)}
+    assert bob.call("good", "echo", text="b").status == 200
+    assert count(ann) == before["ann"]
+    assert count(bob) == tuple(number + 1 for number in before["bob"])
+    assert count(gateway) == tuple(number + 1 for number in before["full"])
+    assert count(ann, "&caller=key:bob") == (0, 0)
+    assert count(gateway, "&caller=key:bob")[0] == count(bob)[0]
+    # An answer that is kept for one is not given to another.
+    shown = [caller.get("/api/stats").json()["totals"]["calls"] for caller in (gateway, ann, bob)]
+    assert shown == [count(caller)[0] for caller in (gateway, ann, bob)]
 
 
 def test_S20_the_feed_tells_of_ones_own_calls(gateway: Guarded, ann: Guarded, bob: Guarded) -> None:

@@ -55,7 +55,6 @@ ELSEWHERE = (
     "/ui/servers/",
     "/ui/static/",
     "/ui/static/app.css",
-    "/ui/static/../servers",
     "/ui//static/x/app.css",
     "//ui/static/x/app.css",
     "/ui/sign-in/",

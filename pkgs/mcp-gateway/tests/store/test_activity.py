@@ -171,6 +171,42 @@ async def test_each_filter_narrows_the_page_and_all_of_them_together(store: Stor
     assert await found(server="nobody") == []
 
 
+async def test_a_query_lets_through_of_a_feed_what_is_on_its_pages(store: Store) -> None:
+    for n in range(60):
+        record = a_finished_record(
+            started=1_900_000_000.0 + n,
+            server="" if n % 7 == 0 else "git",
+            tool="a" if n % 3 else "b",
+            caller="anna" if n % 4 else "ben",
+            face="rest" if n % 5 else "mcp",
+            outcome="ok" if n % 6 else "busy",
+            method="tools/call" if n % 2 else "prompts/get",
+        )
+        if n % 7 == 0:
+            record.action = "key.create" if n % 2 else "reload"
+        store.end(record)
+    rows = (await store.calls(CallQuery(limit=100))).rows
+    queries: list[dict[str, Any]] = [
+        {},
+        {"kind": "calls"},
+        {"kind": "actions"},
+        {"kind": "calls", "action": "reload"},
+        {"action": "reload"},
+        {"method": "tools/call"},
+        {"server": "git", "tool": "a", "face": "mcp"},
+        {"caller": "ben", "outcome": "busy"},
+        {"only": "anna"},
+        {"only": "anna", "caller": "ben"},
+        {"since": 1_900_000_010.0, "until": 1_900_000_020.0},
+        {"kind": "actions", "since": 1_900_000_007.0, "until": 1_900_000_028.0},
+    ]
+    for words in queries:
+        query = CallQuery(**words, limit=100)
+        on_pages = [row["id"] for row in (await store.calls(query)).rows]
+        assert [row["id"] for row in rows if query.matches(row)] == on_pages, words
+        assert on_pages or len(words) == 2, words
+
+
 async def test_pages_neither_repeat_nor_skip_while_calls_come_in(store: Store) -> None:
     records = [a_finished_record(started=1000.0 + n // 3) for n in range(103)]  # equal times, too
     store.keep_days = 1_000_000.0

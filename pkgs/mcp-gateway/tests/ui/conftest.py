@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserType, async_playwright
+from playwright.async_api import Browser, BrowserType, async_playwright, expect
 
-from tests.ui.browser import Windows, launch, need_chromium
+from tests.ui.browser import PATIENCE_MS, Windows, launch, need_chromium
 
 HERE = Path(__file__).parent
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,6 +1,8 @@
 """Gateways for the tests of the pages: the real command with real servers, and some that misbehave."""
 
+import json
 import runpy
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from tests.harness import Gateway, hostile
 from tests.real import PROJECT
 
 PREPARE: Final = PROJECT / "starter" / "prepare.py"
+SHELF: Final = PROJECT / "tests" / "shelf.py"
 
 
 def starter(directory: Path) -> dict[str, dict[str, Any]]:
@@ -44,3 +47,9 @@ def opened(gateway: Gateway, *ready: str) -> Iterator[Gateway]:
 
 def url(gateway: Gateway) -> str:
     return f"http://127.0.0.1:{gateway.port}"
+
+
+def shelf(path: Path, *tools: dict[str, Any]) -> dict[str, Any]:
+    """A server with these tools; `path` is where they are written down."""
+    path.write_text(json.dumps({"capabilities": {"tools": {}}, "tools": tools}))
+    return {"command": sys.executable, "args": ["-I", "-S", str(SHELF), str(path)]}

@@ -86,7 +86,7 @@ async def test_when_the_gateway_is_away_the_app_says_so_and_tries_again(
     gateway.wanted_port = gateway.port
     gateway.stop()
     try:
-        windows.allow("net::ERR_CONNECTION_REFUSED")
+        windows.allow("net::ERR_|status of 503|Failed to fetch|network error")  # of what the page hears live
         await page.reload()
         await expect(page.get_by_role("heading", name="The gateway cannot be reached")).to_be_visible()
         assert await overflow(page) == []

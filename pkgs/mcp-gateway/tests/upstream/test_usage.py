@@ -12,6 +12,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from mcp_gateway.upstream import usage
 from mcp_gateway.upstream.process import Child, Nursery
 from mcp_gateway.upstream.usage import FRESH_S, Load, Loads, Usages, loads_of
 from tests.harness import has_ended
@@ -76,7 +77,8 @@ async def test_who_has_begun_a_session_of_its_own_still_belongs_to_its_parent(wa
 
 
 async def test_who_lost_its_parent_belongs_to_the_session(ward: Ward) -> None:
-    child, heard = await ward.shell(f"( {sys.executable} -I -S -c '{HUNGRY}' <&0 & ) ; read line")
+    # A shell takes stdin from what it starts in the background, so that comes by another number.
+    child, heard = await ward.shell(f"exec 3<&0; ( {sys.executable} -I -S -c '{HUNGRY}' <&3 & ) ; read line")
     await heard.line()
     load = loads_of({child.pid})[child.pid]
     assert load.processes == 2
@@ -137,9 +139,9 @@ class Machine:
         await self.usages.refresh()
 
     def percent(self, server: str, *pids: int) -> float | None:
-        usage = self.usages.of(server, pids)
-        assert usage is not None
-        return usage.cpu_percent
+        shown = self.usages.of(server, pids)
+        assert shown is not None
+        return shown.cpu_percent
 
 
 async def test_the_links_of_a_server_count_together() -> None:
@@ -149,10 +151,10 @@ async def test_the_links_of_a_server_count_together() -> None:
     machine.run(3, "time", 1.0, 1)
     await machine.after(0)
     assert machine.looks == [{1, 2, 3}]
-    usage = machine.usages.of("git", (1, 2))
-    assert usage is not None
-    assert (usage.memory_bytes, usage.processes, usage.cpu_percent) == (110, 3, None)
-    assert usage.view().keys() == {"memoryBytes", "cpuPercent", "processes", "at"}
+    shown = machine.usages.of("git", (1, 2))
+    assert shown is not None
+    assert (shown.memory_bytes, shown.processes, shown.cpu_percent) == (110, 3, None)
+    assert shown.view().keys() == {"memoryBytes", "cpuPercent", "processes", "at"}
 
 
 async def test_the_processor_is_told_between_two_looks_and_of_one_core() -> None:
@@ -204,6 +206,19 @@ async def test_who_leaves_while_it_is_looked_takes_it_from_nobody() -> None:
     machine.gate.set()
     await staying
     assert machine.usages.of("git", (1,)) is not None
+    assert len(machine.looks) == 1
+
+
+async def test_nobody_waits_for_a_machine_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "PATIENCE_S", 0.0)
+    machine = Machine()
+    machine.gate = threading.Event()
+    machine.run(1, "git")
+    for _ in range(3):
+        await machine.after(FRESH_S)
+    assert machine.usages.of("git", (1,)) is None
+    machine.gate.set()
+    await until(lambda: machine.usages.of("git", (1,)), "the look ends")
     assert len(machine.looks) == 1
 
 

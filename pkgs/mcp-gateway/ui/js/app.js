@@ -12,6 +12,14 @@ const day = new Intl.DateTimeFormat(undefined, {
   second: "2-digit",
 });
 
+const date = new Intl.DateTimeFormat(undefined, {
+  year: "numeric",
+  month: "short",
+  day: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+});
+
 /** A length of time with its two largest units, as `span` of render.py writes it. */
 export function span(seconds) {
   let left = Math.max(0, Math.round(seconds));
@@ -29,13 +37,15 @@ export function span(seconds) {
 }
 
 // By how much the gateway's clock is behind this machine's; the page says when it was made.
-const behind = Date.now() / 1000 - Number(document.documentElement.dataset.now);
+export const behind = Date.now() / 1000 - Number(document.documentElement.dataset.now);
 
 /** Writes times in the reader's zone, and what is left or has passed, once a second. */
-function tellTimes(root = document) {
+export function tellTimes(root = document) {
   for (const time of root.querySelectorAll("time[data-at]")) {
     const at = new Date((Number(time.dataset.at) + behind) * 1000);
-    const text = Date.now() - at < 72_000_000 ? clock.format(at) : day.format(at);
+    const isNear = Math.abs(Date.now() - at) < 72_000_000 && !("whole" in time.dataset);
+    const isOfYear = at.getFullYear() === new Date().getFullYear();
+    const text = isNear ? clock.format(at) : (isOfYear ? day : date).format(at);
     if (time.textContent !== text) {
       time.textContent = text;
       time.title = at.toString();
@@ -110,8 +120,18 @@ document.addEventListener("keydown", (event) => {
 // Who shows what is, says when that may not be so any more.
 const live = document.querySelector("[data-live]");
 if (live) {
-  live.addEventListener("htmx:sse:error", () => document.body.setAttribute("data-lost", ""));
-  live.addEventListener("htmx:sse:after:connection", () => document.body.removeAttribute("data-lost"));
+  const lost = document.getElementById("lost");
+  const tell = (words) => {
+    if (lost.textContent !== words) {
+      lost.textContent = words;
+    }
+  };
+  live.addEventListener("htmx:sse:error", (event) => {
+    const isOver = [401, 403].includes(event.detail.status);
+    tell(isOver ? "Nothing new comes in: you are not signed in any more. Reload the page to sign in." :
+      "Nothing new comes in: the gateway cannot be reached. It is tried again.");
+  });
+  live.addEventListener("htmx:sse:after:connection", () => tell(""));
 }
 document.addEventListener("htmx:error", () => say("The gateway could not be reached", "bad"));
 

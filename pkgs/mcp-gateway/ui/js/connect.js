@@ -8,7 +8,8 @@ for (const client of document.querySelectorAll("details.client")) {
   client.addEventListener("toggle", () => {
     if (client.open) {
       const here = new URL(location.href);
-      here.searchParams.set("client", client.id.replace("client-", ""));
+      form.elements.client.value = client.id.replace("client-", "");
+      here.searchParams.set("client", form.elements.client.value);
       history.replaceState(null, "", here);
     }
   });

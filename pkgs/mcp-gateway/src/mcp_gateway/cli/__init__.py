@@ -34,7 +34,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "check": ("config", "Validate the configuration and print every problem with its place."),
     "schema": ("config", "Print the JSON Schema of the configuration file."),
     "import": ("importing", "Read the servers of other MCP clients into the configuration."),
-    "servers": ("servers", "List servers, show one, switch it on or off, restart it."),
+    "servers": ("servers", "List servers, show one, switch it on or off, restart it, add and remove one."),
     "tools": ("tools", "List tools, show one with its schema, switch it on or off."),
     "call": ("call", "Call a tool; its parameters are flags."),
     "logs": ("logs", "Show what a server wrote to stderr."),

@@ -1,22 +1,34 @@
-"""`servers`: what runs, what does not and why; switching and restarting."""
+"""`servers`: what runs, what does not and why; switching and restarting; adding and removing.
+
+To add and to remove takes the one-time code: that of the state directory of this machine, or one that a
+person types or has in a file. It is never said on the command line, where others could read it and be faster.
+"""
 
 import json
+import shlex
+import sys
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
-from mcp_gateway.cli.client import run, segment
+from mcp_gateway.cli.client import Client, run, segment
 from mcp_gateway.cli.completing import complete_server
+from mcp_gateway.cli.failures import unusable
 from mcp_gateway.cli.grouping import ListByDefault
-from mcp_gateway.cli.options import Asked, common
+from mcp_gateway.cli.options import KEY_FILE, Asked, common, key_in
 from mcp_gateway.cli.screen import Table, clock_time, facts, say, say_json, size
 from mcp_gateway.visible import safe
+
+TEXT_BYTES_MAX: Final = 1 << 20
 
 
 @click.group(cls=ListByDefault)
 def servers() -> None:
-    """List servers, show one, switch it on or off, restart it."""
+    """List servers, show one, switch it on or off, restart it, add and remove one."""
 
 
 @servers.command("list")
@@ -106,6 +118,146 @@ def restart(asked: Asked, server: str) -> None:
 
     path = f"/api/servers/{segment(server)}/restart"
     _told(asked, run(asked, lambda client: client.send("POST", path)), "restarts")
+
+
+_state_dir = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="That of a gateway of yours on this machine; else the usual one.",
+)
+_code = click.option(
+    "code",
+    "--code-file",
+    type=KEY_FILE,
+    metavar="FILE",
+    help="A file with the one-time code, for a gateway that --url names; else it is asked for.",
+    callback=key_in,
+)
+
+
+@servers.command(context_settings={"allow_interspersed_args": False})
+@click.option("--name", help="What it is called; else the name in the text, or one that fits it.")
+@click.option("--check", "only_check", is_flag=True, help="Show what would run, and save nothing.")
+@_code
+@_state_dir
+@common
+@click.argument("text", nargs=-1, required=True, type=click.UNPROCESSED)
+def add(
+    asked: Asked,
+    text: tuple[str, ...],
+    name: str | None,
+    only_check: bool,
+    code: str | None,
+    state_dir: Path | None,
+) -> None:
+    """Add a server: a command, a URL, or the JSON of another client (`-` reads it from standard input).
+
+    mcp-gateway servers add --name git uvx mcp-server-git
+    """
+    body = json.dumps({"text": _text(text), "name": name}).encode()
+    if only_check:
+        _show_check(asked, run(asked, lambda client: client.send("POST", "/api/servers/check", body)))
+        return
+    answer = _with_code(asked, code, state_dir, lambda client: client.send("POST", "/api/servers", body))
+    if asked.json:
+        say_json(answer)
+        return
+    told = json.loads(answer)
+    for warning in told.get("warnings", ()):
+        say(f"warning: {safe(warning, lines=False)}", err=True)
+    for server in told["servers"]:
+        say(f"{safe(server['id'], lines=False)} is added, and {safe(server['state'], lines=False)}")
+
+
+@servers.command()
+@click.argument("server", metavar="ID", shell_complete=complete_server)
+@_code
+@_state_dir
+@common
+def remove(asked: Asked, server: str, code: str | None, state_dir: Path | None) -> None:
+    """Remove a server that was added; one that stands elsewhere in the file is yours to take out."""
+    path = f"/api/servers/{segment(server)}"
+    _with_code(asked, code, state_dir, lambda client: client.send("DELETE", path))
+    if asked.json:
+        say(json.dumps({"id": server, "removed": True}))
+    else:
+        say(f"{safe(server, lines=False)} is removed")
+
+
+@servers.command()
+@click.argument("server", metavar="ID", shell_complete=complete_server)
+@common
+def config(asked: Asked, server: str) -> None:
+    """The configuration that holds for a server, in JSON; of a secret only that it is set."""
+    answer = run(asked, lambda client: client.get(f"/api/servers/{segment(server)}/config"))
+    say_json(answer if asked.json else json.dumps(json.loads(answer), indent=2).encode())
+
+
+def _text(words: tuple[str, ...]) -> str:
+    if words == ("-",):
+        read = sys.stdin.buffer.read(TEXT_BYTES_MAX + 1)
+        if len(read) > TEXT_BYTES_MAX:
+            raise unusable(f"Standard input holds more than {TEXT_BYTES_MAX >> 20} MiB")
+        return read.decode("utf-8", "replace")
+    return words[0] if len(words) == 1 else shlex.join(words)
+
+
+def _with_code(
+    asked: Asked, code: str | None, state_dir: Path | None, work: Callable[[Client], Awaitable[bytes]]
+) -> bytes:
+    if asked.url and state_dir is not None:
+        raise click.UsageError("--url and --state-dir may name two gateways; say one of them")
+    if not asked.url:
+        # Imported here: to ask a gateway that is named needs none of this.
+        from mcp_gateway.cli.state import over_rest
+        from mcp_gateway.config import load
+        from mcp_gateway.config.model import ConfigError
+
+        try:
+            where = load.state_dir(state_dir, load.environment())
+        except ConfigError as error:
+            raise unusable(f"{error}") from None
+        return over_rest(asked, where, work)
+    if code is None:
+        if not sys.stdin.isatty():
+            raise unusable(
+                "This needs the one-time code that the gateway's console printed: name a file with it "
+                "(--code-file), or run this where it can be typed"
+            )
+        code = str(click.prompt("One-time code", hide_input=True, err=True))
+    return run(replace(asked, code=code.strip()), work)
+
+
+def _show_check(asked: Asked, answer: bytes) -> None:
+    if asked.json:
+        say_json(answer)
+        return
+    told = json.loads(answer)
+    for entry in told["entries"]:
+        program = entry["program"] or {}
+        sources = {key: ", ".join(map(_source, entry[key])) for key in ("env", "headers")}
+        facts(
+            (
+                ("id", entry["id"] + (" (there is one already)" if entry["taken"] else "")),
+                ("runs", shlex.join(entry["argv"]) if entry["argv"] else None),
+                ("found", program.get("path") or program.get("reason")),
+                ("url", entry["url"]),
+                ("env", sources["env"] or None),
+                ("headers", sources["headers"] or None),
+                ("wrong", "\n".join(_problem(one) for one in entry["problems"]) or None),
+                ("warnings", "\n".join(entry["warnings"]) or None),
+            )
+        )
+    if not told["file"]["writable"]:
+        say(f"warning: it cannot be saved: {safe(str(told['file']['reason']), lines=False)}", err=True)
+
+
+def _source(one: dict[str, Any]) -> str:
+    return f"{one['name']} ({one['value']}{', ' + one['of'] if one['of'] else ''})"
+
+
+def _problem(one: dict[str, Any]) -> str:
+    return ": ".join(filter(None, (one["place"], one["message"])))
 
 
 def _told(asked: Asked, answer: bytes, what: str) -> None:

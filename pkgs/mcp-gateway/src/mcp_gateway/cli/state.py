@@ -67,7 +67,7 @@ def administer(
         except OSError as problem:
             raise _unusable(state_dir, problem) from None
         try:
-            return _over_rest(asked, state_dir, online), True
+            return over_rest(asked, state_dir, online), True
         except Unreachable as failure:
             if now_s() >= deadline:
                 raise unreachable(
@@ -118,8 +118,10 @@ async def _on_disk(state_dir: Path, work: Callable[[Store], Awaitable[_T]], *, m
         await store.close()
 
 
-def _over_rest(asked: Asked, state_dir: Path, work: Callable[[Client], Awaitable[_T]]) -> _T:
-    """Raises: Failure; `Unreachable` when nothing was done and it may be otherwise in a moment."""
+def over_rest(asked: Asked, state_dir: Path, work: Callable[[Client], Awaitable[_T]]) -> _T:
+    """The work with the gateway that runs on a state directory, by the one-time code that stands there.
+
+    Raises: Failure; `Unreachable` when nothing was done and it may be otherwise in a moment."""
     with _in_turn(state_dir / PORT_NAME) as port:
         code = _code(state_dir / CODE_NAME)
         local = replace(asked, url=f"http://{_host(state_dir / HOST_NAME)}:{port}", key=None)

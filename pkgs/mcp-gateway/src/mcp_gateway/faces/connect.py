@@ -27,14 +27,14 @@ def addresses(gateway: Gateway, visit: Visit, *, is_socket: bool) -> list[str]:
     """
     listening, public = gateway.exposure.listening, gateway.config.gateway.public_url
     is_here = is_loopback_host(visit.headers)
-    found = [] if is_here and is_socket else [_reached_at(visit)]
+    found = [] if is_here and is_socket else [reached_at(visit)]
     found += public
     if not (found and is_here and not is_socket):  # two names of one door would only puzzle
         found.append(listening.url)
     return list(dict.fromkeys(found))
 
 
-def _reached_at(visit: Visit) -> str:
+def reached_at(visit: Visit) -> str:
     """The address as the browser has it; the edge has looked at the Host."""
     scheme = "https" if visit.is_secure else "http"
     host = visit.headers.get(b"host", b"").decode("latin-1").lower()

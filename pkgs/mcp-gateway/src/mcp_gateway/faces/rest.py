@@ -32,8 +32,8 @@ from mcp_gateway.faces.routing import (
     OPERATE,
     PUBLIC,
     READ,
+    EventStream,
     Let,
-    event_stream,
     json_response,
     nobody,
     policies,
@@ -101,6 +101,7 @@ class CallFilter(CallsOnly):
     """Calls, or what was done to the gateway itself."""
 
     action: str | None = None
+    kind: Literal["calls", "actions"] | None = None
 
 
 class CallPage(CallFilter):
@@ -145,8 +146,8 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     )
     _handle_errors(app)
     _add_probes(app, gateway)
+    adding.add(app, gateway)  # before `{server}`, which would take the word `check` for one
     _add_servers(app, gateway)
-    adding.add(app, gateway)
     _add_tools(app, gateway)
     _add_resources_and_prompts(app, gateway)
     _add_calls(app, gateway)
@@ -155,7 +156,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sign_in(app, gateway)
     access.add(app, gateway)
     connect.add(app, gateway)
-    ui.add(app, gateway)
+    ui.add(app, gateway, sessions)
     app.rights = policies(app)
     return app
 
@@ -198,13 +199,10 @@ def _handle_errors(app: FastAPI) -> None:
 
 def _methods_at(app: FastAPI, request: Request) -> list[str]:
     """Every method of a path that has a route; the framework names those of its first route alone."""
-    routes = [
-        route
-        for route in app.routes
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
-    ]
-    methods = {method for route in routes for method in route.methods or ()}
-    if any(route.path.endswith("/{tool:path}") for route in routes):
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    methods = {method for route in routes if route.path == path for method in route.methods or ()}
+    if path.endswith("/{tool:path}"):
         methods.add("POST")  # the hot route, which the framework does not know
     return sorted(methods)
 
@@ -245,14 +243,11 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
         feed = gateway.open_feed(visit.caller)
 
         async def parts() -> AsyncIterator[bytes]:
-            try:
-                yield b": feed\n\n"
-                async for change in changes(feed, KEEP_ALIVE_S):
-                    yield sse.KEEP_ALIVE if change is None else sse.event(change.data, change.kind)
-            finally:
-                gateway.close_feed(feed)
+            yield b": feed\n\n"
+            async for change in changes(feed, KEEP_ALIVE_S):
+                yield sse.KEEP_ALIVE if change is None else sse.event(change.data, change.kind)
 
-        return event_stream(parts())
+        return EventStream(parts(), at_end=lambda: gateway.close_feed(feed))
 
 
 def _add_servers(app: FastAPI, gateway: Gateway) -> None:
@@ -310,27 +305,27 @@ def _add_servers(app: FastAPI, gateway: Gateway) -> None:
         stop = ring.listen(lambda line: None if fresh.full() else fresh.put_nowait(line))
 
         async def parts() -> AsyncIterator[bytes]:
-            try:
-                for line in lines:
-                    yield sse.event(encode(line), "log")
-                quiet_s = 0.0
-                while not end.is_over:
-                    try:
-                        async with asyncio.timeout(LOOK_UP_S):
-                            line = await fresh.get()
-                    except TimeoutError:
-                        quiet_s += LOOK_UP_S
-                        if quiet_s >= KEEP_ALIVE_S:
-                            yield sse.KEEP_ALIVE
-                            quiet_s = 0.0
-                    else:
-                        if not end.is_over:  # it may have ended while a line was waited for
-                            yield sse.event(encode(line), "log")
-            finally:
-                stop()
-                gateway.close_feed(end)
+            for line in lines:
+                yield sse.event(encode(line), "log")
+            quiet_s = 0.0
+            while not end.is_over:
+                try:
+                    async with asyncio.timeout(LOOK_UP_S):
+                        line = await fresh.get()
+                except TimeoutError:
+                    quiet_s += LOOK_UP_S
+                    if quiet_s >= KEEP_ALIVE_S:
+                        yield sse.KEEP_ALIVE
+                        quiet_s = 0.0
+                else:
+                    if not end.is_over:  # it may have ended while a line was waited for
+                        yield sse.event(encode(line), "log")
 
-        return event_stream(parts())
+        def close() -> None:
+            stop()
+            gateway.close_feed(end)
+
+        return EventStream(parts(), close)
 
 
 def _add_tools(app: FastAPI, gateway: Gateway) -> None:
@@ -507,11 +502,7 @@ def _add_sessions(app: FastAPI, gateway: Gateway, sessions: Sessions) -> None:
         summary="Close a session: its calls are cancelled and its streams end",
     )
     async def close_session(visit: Let, id: str) -> Response:
-        session = sessions.by_handle(visit.caller, id)
-        if session.caller.id != visit.caller.id:
-            detail = f"{id} of {session.caller.id}"
-            gateway.actions.note(visit.caller, Right.OPERATE, "session.close", detail=detail)
-        sessions.close(session)
+        sessions.disconnect(gateway, visit.caller, id)
         return Response(status_code=204)
 
 

@@ -3,7 +3,7 @@
 A group is a module of its own with `add(app, gateway)`, called from `rest.build`. Knows no route.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, FastAPI, Request
@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.access.policy import require
@@ -97,9 +98,19 @@ def json_response(value: Any, status_code: int = 200) -> Response:
     return Response(encode(value), status_code, media_type="application/json")
 
 
-def event_stream(events: AsyncIterator[bytes]) -> StreamingResponse:
-    headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
-    return StreamingResponse(events, headers=headers)
+class EventStream(StreamingResponse):
+    """An answer in events. Its end is told in any case: a reader can be gone before the first one is made."""
+
+    def __init__(self, events: AsyncIterator[bytes], at_end: Callable[[], None]) -> None:
+        headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
+        super().__init__(events, headers=headers)
+        self._at_end = at_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._at_end()
 
 
 async def read_json(request: Request, shape: type[_Shape], limit: int = BODY_BYTES) -> _Shape:

@@ -202,8 +202,9 @@ PASTED: Final[Shape] = {
         "text": {
             "type": "string",
             "minLength": 1,
-            "maxLength": TEXT_CHARS_MAX,
-            "description": "The JSON of any MCP client, Codex's TOML, a command line, or a URL",
+            # In words: who tries out every bound would try it with texts of that length.
+            "description": "The JSON of any MCP client, Codex's TOML, a command line, or a URL; "
+            f"{TEXT_CHARS_MAX >> 10} KiB at most",
         },
         "name": {
             "type": ["string", "null"],
@@ -829,6 +830,7 @@ PARAMETERS: Final = {
     "prompt": "The prompt's native name",
     "url": "One of the gateway's addresses, from `urls.offered`",
     "uri": "The resource's URI, as its server writes it",
+    "kind": "`calls`, or `actions`: what people did to the gateway itself",
     "method": "Of MCP, such as `tools/call` or `resources/read`",
     "id": "The id, as an earlier answer gave it",
     "search": "Words that name or description hold",

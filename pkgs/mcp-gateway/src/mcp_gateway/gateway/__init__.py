@@ -607,6 +607,17 @@ class Gateway:
         call_id = parse_call_id(text)
         return None if call_id is None else self.calls.find(caller, call_id)
 
+    def list_running(self, caller: Caller, limit: int) -> dict[str, Any]:
+        """Calls under way, the longest first: everybody's for who operates, else the caller's own.
+
+        `{"calls": at most `limit` of them, "count": how many there are}`.
+        """
+        require(caller, Right.READ, Right.CALL)
+        running = list(self.calls.running.values())
+        if not _operates(caller):
+            running = [call for call in running if call.caller.id == caller.id]
+        return {"calls": [facts_of(call.record) for call in running[:limit]], "count": len(running)}
+
     async def show_call(self, caller: Caller, text: str) -> dict[str, Any]:
         """The record of a call.
 

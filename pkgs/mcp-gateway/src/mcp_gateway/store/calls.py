@@ -7,10 +7,10 @@ Arguments never reach the disk, only their shape.
 import math
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -65,7 +65,7 @@ class CallRecord:
 class CallQuery:
     """Which rows, newest first: begun at `since` or later, before `until` (seconds since 1970).
 
-    `action` is what was done to the gateway itself, where no calls are wanted.
+    `kind` keeps apart calls and what people did to the gateway itself; `action` is one of the latter.
     `only` is the one caller whose rows may be seen at all, whatever `caller` asks for.
 
     `cursor` as a page before gave it.
@@ -83,6 +83,18 @@ class CallQuery:
     cursor: str | None = None
     limit: int = 50
     only: str | None = None
+    kind: Literal["calls", "actions"] | None = None
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether a call, as pages and the live feed show it, is among those asked for, on whatever page."""
+        if any(row[name] != wanted for name in _ALIKE if (wanted := getattr(self, name)) is not None):
+            return False
+        if self.only is not None and row["caller"] != self.only:
+            return False
+        if self.kind is not None and (row["action"] is None) != (self.kind == "calls"):
+            return False
+        started: float = row["started"]
+        return (self.since is None or started >= self.since) and (self.until is None or started < self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,8 @@ class CallPage:
 class CursorError(ValueError):
     """The cursor is not one of ours."""
 
+
+_ALIKE = ("server", "tool", "caller", "face", "outcome", "action", "method")
 
 # --- ids and cursors
 
@@ -215,6 +229,7 @@ _SELECT_WINDOW = (
       AND (:only IS NULL OR caller = :only) AND (:face IS NULL OR face = :face)
       AND (:outcome IS NULL OR outcome = :outcome) AND (:action IS NULL OR action = :action)
       AND (:method IS NULL OR (method = :method AND action IS NULL))
+      AND (:kind IS NULL OR (action IS NULL) = (:kind = 'calls'))
     ORDER BY started DESC, id DESC LIMIT :limit
 """
 )
@@ -264,6 +279,7 @@ def read_window(
         "outcome": query.outcome,
         "action": query.action,
         "method": query.method,
+        "kind": query.kind,
         "limit": limit,
     }
     return connection.execute(_SELECT_WINDOW, values).fetchall(), floor

@@ -16,7 +16,7 @@ import msgspec
 from mcp_gateway.store.calls import Position
 
 MAX_BUCKETS: Final = 240
-WINDOW_ROWS: Final = 20_000  # about 40 ms, with batches between them
+WINDOW_ROWS: Final = 20_000  # about 25 ms, with batches between them
 MAX_ROWS: Final = 1_200_000  # what is kept if nothing else is configured, and what comes before it is pruned
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 from mcp_gateway import clock
 
 FRESH_S: Final = 2.0
+PATIENCE_S: Final = 0.5  # a look takes milliseconds; on a machine that hangs the page matters more
 _NO_SESSION: Final = 0  # of kernel threads
 
 logger = logging.getLogger(__name__)
@@ -84,12 +85,15 @@ class Usages:
         return None if then.isdisjoint(pids) else usage
 
     async def refresh(self) -> None:
-        """Looks again, unless that has just been done; whoever comes meanwhile waits for the same look."""
+        """Looks again, unless that has just been done; whoever comes meanwhile waits for the same look.
+
+        Returns within `PATIENCE_S`; what takes longer is there for the next who asks.
+        """
         if self._look is None:
             if self._looked_at is not None and self._now_s() - self._looked_at < FRESH_S:
                 return
             self._look = asyncio.create_task(self._look_again(), name="usage")
-        await asyncio.shield(self._look)  # who leaves takes it from nobody else
+        await asyncio.wait((self._look,), timeout=PATIENCE_S)  # who leaves takes it from nobody else
 
     async def _look_again(self) -> None:
         began_at, children = self._now_s(), dict(self._children())

@@ -22,7 +22,7 @@ from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.mcp.streams import EventStore, Kept, Stream
-from mcp_gateway.gateway import NO_ASKS, Ask, Call, Client
+from mcp_gateway.gateway import NO_ASKS, Ask, Call, Client, Gateway
 from mcp_gateway.gateway.bells import Patience
 from mcp_gateway.gateway.subscriptions import Listener
 from mcp_gateway.wire.envelope import RequestId
@@ -238,6 +238,18 @@ class Sessions:
         if session is None or not _is_shown(session, caller):
             raise GatewayError(Kind.UNKNOWN, "There is no such session")
         return session
+
+    def disconnect(self, gateway: Gateway, caller: Caller, handle: str) -> None:
+        """Closes a session because somebody wants that; who ends another's is recorded.
+
+        Raises:
+            GatewayError: as `by_handle`.
+        """
+        session = self.by_handle(caller, handle)
+        if session.caller.id != caller.id:
+            detail = f"{handle} of {session.caller.id}"
+            gateway.actions.note(caller, Right.OPERATE, "session.close", detail=detail)
+        self.close(session)
 
     def close(self, session: Session) -> None:
         """Ends it and everything that belongs to it; nothing happens when it has ended."""

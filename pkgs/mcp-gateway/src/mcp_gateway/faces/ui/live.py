@@ -5,13 +5,11 @@ and no more. A page that is slow misses what came between and gets what is.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, Protocol
 
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
-
 from mcp_gateway.faces.http import Visit
+from mcp_gateway.faces.routing import EventStream
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.gateway.events import Change
 from mcp_gateway.wire import sse
@@ -39,7 +37,7 @@ class Live(Protocol):
         ...
 
 
-def stream(gateway: Gateway, visit: Visit, page: Live) -> StreamingResponse:
+def stream(gateway: Gateway, visit: Visit, page: Live) -> EventStream:
     """The page's parts, until the reader leaves, may not read on, or the gateway stops.
 
     Raises:
@@ -64,24 +62,7 @@ def stream(gateway: Gateway, visit: Visit, page: Live) -> StreamingResponse:
             if not feed.is_over:
                 yield _event(await page.changed([first, *feed.take()]))
 
-    headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
-    return _Stream(parts(), headers=headers, at_end=lambda: gateway.close_feed(feed))
-
-
-class _Stream(StreamingResponse):
-    """One whose end is told in any case: a reader can be gone before the first part is made."""
-
-    def __init__(
-        self, parts: AsyncIterator[bytes], headers: Mapping[str, str], at_end: Callable[[], None]
-    ) -> None:
-        super().__init__(parts, headers=headers)
-        self._at_end = at_end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._at_end()
+    return EventStream(parts(), at_end=lambda: gateway.close_feed(feed))
 
 
 def _event(html: str) -> bytes:

@@ -2,7 +2,7 @@
 
 All of it is public and the same for everybody, so browsers fetch it without credentials, and nothing of it
 names a server or a person. The worker keeps one page and looks at one kind of request: a page of ours that a
-person opens. Calls, event streams, MCP and downloads never pass through it. See decision 33.
+person opens. Calls, event streams, MCP and downloads never pass through it. See decision 32.
 """
 
 import base64

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import Response
 
 from mcp_gateway import clock
@@ -45,6 +45,10 @@ PATH_CHARS: Final = 2_000  # a form gives it back, beside a secret, and may be s
 PACK_FROM_BYTES: Final = 2_048  # below, compressing costs more than it saves
 PACK_LEVEL: Final = 4  # 1 ms for 200 kB, a tenth larger than the best
 _HTMX: Final = b"hx-request"
+MORPH: Final = "outerMorph"
+
+# Something on a page, by its selector, its template and that one's context, and how it goes there (MORPH).
+Part = tuple[str, str, Mapping[str, Any]] | tuple[str, str, Mapping[str, Any], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +87,22 @@ class Renderer:
         """A template alone, such as what a click or a change puts in the place of what stands there."""
         return self._environment.get_template(name).render(context)
 
-    def parts(self, parts: Iterable[tuple[str, str, Mapping[str, Any]]]) -> str:
-        """What replaces several things on a page: of each its selector, its template, that one's context."""
+    def markup(self, name: str, /, **context: Any) -> Markup:
+        """The same, to be put into another template as it is."""
+        # A module of a template knows that it is markup; a text would have to be trusted.
+        return escape(self._environment.get_template(name).make_module(context))
+
+    def parts(self, parts: Iterable[Part]) -> str:
+        """What replaces several things on a page, or is added to them."""
         return "".join(
-            self.part("_part.html", selector=selector, template=template, **context)
-            for selector, template, context in parts
+            self.part(
+                "_part.html",
+                selector=selector,
+                swap=swap[0] if swap else MORPH,
+                template=template,
+                **context,
+            )
+            for selector, template, context, *swap in parts
         )
 
     def page(
@@ -146,6 +161,7 @@ def environment() -> Environment:
     made.policies["json.dumps_kwargs"] = {}
     made.filters |= {
         "amount": amount,
+        "field_time": field_time,
         "segment": segment,
         "size": size,
         "span": span,
@@ -251,12 +267,21 @@ def took(milliseconds: float | None) -> str:
     return f"{milliseconds / 1000:.1f} s" if milliseconds < 60_000 else span(milliseconds / 1000)
 
 
-def stamp(seconds: float) -> Markup:
-    """A moment; scripts write it in the reader's own time zone."""
+def stamp(seconds: float, *, whole: bool = False) -> Markup:
+    """A moment, with its day where `whole`; scripts write it in the reader's own time zone."""
     moment = time.gmtime(seconds)
-    return Markup('<time datetime="{}" data-at="{}">{} UTC</time>').format(
-        time.strftime("%Y-%m-%dT%H:%M:%SZ", moment), f"{seconds:.3f}", time.strftime("%H:%M:%S", moment)
+    shown = "%Y-%m-%d %H:%M:%S" if whole else "%H:%M:%S"
+    return Markup('<time datetime="{}" data-at="{}"{}>{} UTC</time>').format(
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", moment),
+        f"{seconds:.3f}",
+        Markup(" data-whole") if whole else "",
+        time.strftime(shown, moment),
     )
+
+
+def field_time(seconds: float | None) -> str:
+    """A moment as a field for one takes it, in UTC."""
+    return "" if seconds is None else time.strftime("%Y-%m-%dT%H:%M", time.gmtime(seconds))
 
 
 def ticks(text: str) -> Markup:

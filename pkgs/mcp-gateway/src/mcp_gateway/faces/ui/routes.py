@@ -1,17 +1,20 @@
 """All routes of the web UI, put together: its files, signing in, its pages, and what browsers report."""
 
+import contextlib
 import logging
 from typing import Final
 
 from fastapi import APIRouter, FastAPI, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from mcp_gateway.access.limits import Buckets
 from mcp_gateway.clock import now_s
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import sign_in
+from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.routing import PUBLIC, Let, require_somebody
-from mcp_gateway.faces.ui import access, adding, connect, pwa, server, servers, shelves, tool
+from mcp_gateway.faces.ui import access, activity, adding, connect, pwa, server, servers, shelves, tool, tools
 from mcp_gateway.faces.ui.assets import Assets
 from mcp_gateway.faces.ui.render import Renderer, own_path
 from mcp_gateway.faces.ui.routing import read_form, router_of
@@ -28,8 +31,8 @@ REPORTS_BURST: Final = 10.0
 logger = logging.getLogger(__name__)
 
 
-def add(app: FastAPI, gateway: Gateway) -> None:
-    """Adds the web UI to the application."""
+def add(app: FastAPI, gateway: Gateway, sessions: Sessions) -> None:
+    """Adds the web UI to the application; `sessions` are those of MCP clients."""
     renderer = Renderer(gateway, Assets())
     router = router_of(renderer)
     _add_files(router, renderer)
@@ -39,8 +42,10 @@ def add(app: FastAPI, gateway: Gateway) -> None:
     tool.add(router, renderer)
     shelves.add(router, renderer)
     server.add(router, renderer)
+    tools.add(router, renderer)
     connect.add(router, renderer)
     adding.add(router, renderer)
+    activity.add(router, renderer, sessions)
     access.add(router, renderer)
 
     # The last one: it takes every path that the others left.
@@ -67,8 +72,9 @@ def _add_files(router: APIRouter, renderer: Renderer) -> None:
     async def report(_visit: Let, request: Request) -> Response:
         """What a browser kept a page from doing (CSP, `report-uri`): a mistake of ours, or somebody's try."""
         body = bytearray()
-        async for part in request.stream():
-            body += part[: REPORT_BYTES - len(body)]
+        with contextlib.suppress(ClientDisconnect):
+            async for part in request.stream():
+                body += part[: REPORT_BYTES - len(body)]
         if not reports.take("reports", REPORTS_PER_S, REPORTS_BURST, now_s()):
             logger.warning("a browser reports what a page was kept from: %s", _shown(body))
         return Response(status_code=204)

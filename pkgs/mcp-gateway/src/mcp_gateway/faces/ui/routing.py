@@ -4,6 +4,7 @@ The edge lets everybody under `/ui/` in, as nobody if it must; who is nobody the
 with, in the place of the page.
 """
 
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -16,13 +17,16 @@ from starlette.responses import Response
 
 from mcp_gateway.access.caller import NOBODY
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces.http import Visit
+from mcp_gateway.faces.http import MISTAKE, Visit
 from mcp_gateway.faces.ui.render import Renderer, is_htmx, own_path
 from mcp_gateway.faces.ui.signing import sign_in_page
 
 FORM_BYTES: Final = 64 * 1024
 FORM_FIELDS: Final = 5_100  # a bulk of tools, and what goes with it
 _FORM_TYPE: Final = b"application/x-www-form-urlencoded"
+
+
+logger = logging.getLogger(__name__)
 
 
 def router_of(renderer: Renderer) -> APIRouter:
@@ -42,6 +46,9 @@ def router_of(renderer: Renderer) -> APIRouter:
                     first = error.errors()[0]
                     place = ".".join(str(part) for part in first["loc"])
                     return _failed(renderer, visit, GatewayError(Kind.INVALID, f"{place}: {first['msg']}"))
+                except Exception:
+                    logger.exception("the page %s could not be made", visit.path)
+                    return _failed(renderer, visit, GatewayError(Kind.INTERNAL, MISTAKE))
 
             return handled
 

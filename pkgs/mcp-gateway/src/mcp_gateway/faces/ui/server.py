@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,8 @@ from starlette.responses import Response
 
 from mcp_gateway.access.caller import Right
 from mcp_gateway.access.policy import has_whole_server
+from mcp_gateway.errors import GatewayError
+from mcp_gateway.faces.connect import reached_at
 from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.routing import READ, Let
 from mcp_gateway.faces.ui import live
@@ -19,6 +22,7 @@ from mcp_gateway.faces.ui.signing import desk
 from mcp_gateway.gateway.events import Change
 
 SAID_CHARS: Final = 80
+SAID_MAX: Final = 40  # capabilities; there may be any number
 LOG_LINES: Final = 300  # on the page at first; scripts keep as many
 TICK_S: Final = 1.0  # how late a line of the log may be
 NUMBERS_EVERY: Final = 5  # ticks
@@ -52,7 +56,7 @@ async def _context(renderer: Renderer, visit: Visit, server: str) -> dict[str, A
         "config": config,
         "config_text": json.dumps(config["config"], indent=2, ensure_ascii=False) if config else "",
         "desk": None if Right.EXEC in caller.rights else desk(gateway, visit),
-        "base": visit_base(visit),
+        "base": reached_at(visit),
     }
 
 
@@ -65,14 +69,8 @@ def _said(view: Mapping[str, Any]) -> dict[str, Any]:
     parts = (info.get("title") or info.get("name"), info.get("version"))
     return {
         "is": " ".join(part[:SAID_CHARS] for part in parts if isinstance(part, str)),
-        "can": [name[:SAID_CHARS] for name in view["capabilities"] or ()],
+        "can": [name[:SAID_CHARS] for name in islice(view["capabilities"] or (), SAID_MAX)],
     }
-
-
-def visit_base(visit: Visit) -> str:
-    """The address by which this page was reached, without a path."""
-    host = visit.headers.get(b"host", b"localhost").decode("latin-1")
-    return f"{'https' if visit.is_secure else 'http'}://{host}"
 
 
 class _LiveServer:
@@ -88,7 +86,8 @@ class _LiveServer:
         self._shown: dict[str, str] = {}
 
     async def fresh(self) -> str:
-        return await self._parts()
+        self._shown.clear()
+        return await self._parts() + self._whole_log()
 
     async def changed(self, changes: Sequence[Change]) -> str:
         return await self._parts() + self._lines()
@@ -99,30 +98,49 @@ class _LiveServer:
         return parts + self._lines()
 
     async def _parts(self) -> str:
-        context = await _context(self._renderer, self._visit, self._server)
-        if not self._told and context["lines"]:
-            self._told = context["lines"][-1].number
+        """Those that are others than they were."""
+        try:
+            context = await _context(self._renderer, self._visit, self._server)
+        except GatewayError:
+            gone = self._renderer.parts([("#server-how", "_server_gone.html", {})])
+            return gone if self._shown.setdefault("gone", "") != gone else ""
         parts = {
             selector: self._renderer.parts([(selector, template, context)])
             for selector, template in _PARTS.items()
+            if selector != "#config" or context["config"] is not None
         }
         new = {selector: part for selector, part in parts.items() if self._shown.get(selector) != part}
         self._shown |= new
         return "".join(new.values())
 
-    def _lines(self) -> str:
-        if not has_whole_server(self._visit.caller, Right.OPERATE, self._server):
+    def _whole_log(self) -> str:
+        """What was written while nobody was watching is in it, too."""
+        tail = self._tail()
+        if tail is None:
             return ""
-        tail = self._renderer.gateway.logs(self._visit.caller, self._server).tail(LOG_LINES)
-        lines = [line for line in tail if line.number > self._told]
+        self._told = tail[-1].number if tail else 0
+        return self._renderer.part("_log_whole.html", lines=tail)
+
+    def _lines(self) -> str:
+        lines = [line for line in self._tail() or () if line.number > self._told]
         if not lines:
             return ""
         self._told = lines[-1].number
         return self._renderer.part("_log_more.html", lines=lines)
+
+    def _tail(self) -> Sequence[Any] | None:
+        """The last lines of the log, for who may read it."""
+        if not has_whole_server(self._visit.caller, Right.OPERATE, self._server):
+            return None
+        try:
+            return self._renderer.gateway.logs(self._visit.caller, self._server).tail(LOG_LINES)
+        except GatewayError:
+            return None  # the server is gone
 
 
 _PARTS: Final = {
     "#server": "_server_head.html",
     "#facts": "_server_facts.html",
     "#offers": "_server_offers.html",
+    "#config": "_server_config.html",
 }

@@ -1,0 +1,118 @@
+"""Servers, in a real browser: switched, killed, restarted, read; and another page that sees it happen."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.harness import Gateway, hostile
+from tests.ui import stage
+from tests.ui.browser import PHONE, Windows, check_accessible, layout_shift, overflow
+
+BOLD = "<b onmouseover=alert(1)>bold</b>"
+# Comes up on its first and every later start but the second, so that it can be watched coming back.
+FLAPPING = """
+import pathlib, runpy, sys
+count = pathlib.Path(sys.argv[1])
+starts = int(count.read_text()) + 1 if count.exists() else 1
+count.write_text(str(starts))
+print(f"start number {starts}", file=sys.stderr, flush=True)
+if starts == 2:
+    sys.exit("no database at db.example.test")
+sys.argv = [sys.argv[2], "good"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    directory = tmp_path_factory.mktemp("servers")
+    good = hostile("good")
+    script = next(word for word in good["args"] if word.endswith("hostile.py"))
+    flapping = {"command": sys.executable, "args": ["-c", FLAPPING, str(directory / "starts"), script]}
+    servers = {
+        **{name: entry for name, entry in stage.starter(directory / "starter").items() if name == "git"},
+        "good": good,
+        "flapping": flapping,
+        "bold": hostile("exit", "--code", "3", title=BOLD),
+    }
+    with stage.opened(Gateway(servers, directory / "gateway"), "git", "good", "flapping") as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def at(windows: Windows, gateway: Gateway) -> Windows:
+    windows.base_url = stage.url(gateway)
+    return windows
+
+
+async def test_a_switch_is_seen_on_every_page_that_is_open(at: Windows, gateway: Gateway) -> None:
+    servers, phone = await at.open("/"), await at.open("/ui/servers/git", width=PHONE)
+    await expect(phone.locator("#offers")).to_contain_text("git_status")
+    await servers.get_by_role("switch", name="git", exact=True).click()
+    row = servers.locator("#server-git")
+    await expect(row.get_by_text("off", exact=True)).to_be_visible()
+    await expect(row).to_contain_text("switched off here; declared on")
+    await expect(phone.locator("#server").get_by_text("off", exact=True)).to_be_visible()
+    await expect(phone.locator("#offers")).not_to_contain_text("git_status")
+    assert await overflow(phone) == []
+    await row.get_by_role("button", name="Back to declared: git").click()
+    await expect(row.get_by_text("ready", exact=True)).to_be_visible()
+    await expect(row).not_to_contain_text("here; declared")
+    await expect(phone.locator("#offers")).to_contain_text("git_status")
+    assert gateway.server("git")["override"] is None
+    assert await layout_shift(servers) < 0.1
+
+
+async def test_a_killed_server_is_watched_coming_back(at: Windows, gateway: Gateway) -> None:
+    page = await at.open("/")
+    row = page.locator("#server-flapping")
+    await expect(row.get_by_text("ready", exact=True)).to_be_visible()
+    os.kill(gateway.server("flapping")["pid"], signal.SIGKILL)
+    # The first attempt to come back fails, and then there is a wait to be seen.
+    await expect(row).to_contain_text("it was ended by SIGKILL")
+    await expect(row).to_contain_text("waiting")
+    await expect(row).to_contain_text("Attempt")
+    await expect(row.locator("[data-until]")).to_have_text(re.compile(r"\d s"))
+    await expect(row.get_by_text("ready", exact=True)).to_be_visible()
+    await expect(row).not_to_contain_text("Attempt")
+    assert await layout_shift(page) < 0.1
+
+
+async def test_what_a_server_says_is_read_as_it_says_it(at: Windows, gateway: Gateway) -> None:
+    page = await at.open("/ui/servers/flapping")
+    log = page.locator("#log")
+    await expect(log).to_contain_text("start number 1")
+    before = await log.locator(".line").count()
+    await page.get_by_role("button", name="Restart flapping").click()
+    await expect(log.locator(".line")).not_to_have_count(before)
+    await expect(page.locator("#server").get_by_text("ready", exact=True)).to_be_visible()
+    await expect(page.locator("#facts")).to_contain_text(str(gateway.server("flapping")["pid"]))
+    await check_accessible(page)
+
+
+async def test_a_name_that_is_markup_is_a_name(at: Windows) -> None:
+    page = await at.open("/")
+    await expect(page.get_by_role("link", name=BOLD)).to_be_visible()
+    assert await page.locator("b").count() == 0
+
+
+async def test_without_scripts_a_switch_is_a_form(chromium: Browser, gateway: Gateway) -> None:
+    windows = Windows(chromium, stage.url(gateway), scripts=False)
+    page = await windows.open("/")
+    await page.get_by_role("switch", name="good", exact=True).click()
+    await expect(page.locator("#server-good")).to_contain_text("switched off here")
+    await page.get_by_role("button", name="Back to declared: good").click()
+    await expect(page.locator("#server-good")).not_to_contain_text("here; declared")
+    await windows.check()
+    await windows.close()
+
+
+async def test_an_unknown_server_has_a_page_that_says_so(at: Windows) -> None:
+    at.allow("404")
+    page: Page = await at.open("/ui/servers/nobody")
+    await expect(page.get_by_role("heading", name="Not here")).to_be_visible()
