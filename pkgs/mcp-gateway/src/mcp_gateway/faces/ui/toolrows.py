@@ -5,6 +5,7 @@ a page of 2,500 tools is then put together from text that is there. What annotat
 claim, and what they leave out has the meaning that the specification gives it.
 """
 
+import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +28,7 @@ SHOWN_CHARS: Final = 400  # of a description; the tool's own page has all of it
 SEARCHED_CHARS: Final = 4_000  # the rest is still found by `/api/tools?search=`
 MAX_SEARCH_CHARS: Final = 200
 MAX_KEPT_ROWS: Final = 20_000  # of all views together, some kilobytes each
+READ_AT_ONCE: Final = 100
 EFFECTS: Final = ("read-only", "destructive", "additive")
 
 
@@ -152,6 +154,17 @@ class Group:
     def rows(self) -> tuple[Row, ...]:
         if self._rows is None:
             self._rows = tuple(read_row(entry, self._may(entry)) for entry in self.entries)
+        return self._rows
+
+    async def read(self) -> tuple[Row, ...]:
+        """The rows, read some at a time: reading thousands takes longer than others may wait."""
+        if self._rows is None:
+            rows: list[Row] = []
+            for entry in self.entries:
+                rows.append(read_row(entry, self._may(entry)))
+                if len(rows) % READ_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            self._rows = tuple(rows)
         return self._rows
 
     @property

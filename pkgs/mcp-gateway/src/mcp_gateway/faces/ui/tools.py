@@ -6,7 +6,7 @@ each server how much it has and a digest of its rows, and rows are fetched again
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import unquote, urlencode
 
@@ -19,7 +19,7 @@ from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.routing import OPERATE, READ, Let
 from mcp_gateway.faces.ui import live
-from mcp_gateway.faces.ui.render import Renderer, html, is_htmx
+from mcp_gateway.faces.ui.render import Part, Renderer, html, is_htmx
 from mcp_gateway.faces.ui.routing import back, read_form
 from mcp_gateway.faces.ui.servers import LOOKS
 from mcp_gateway.faces.ui.toolrows import Filter, Group, Groups, Row
@@ -28,7 +28,7 @@ from mcp_gateway.gateway.events import Change
 OPEN_TOOLS: Final = 300  # that a page holds at first; beyond, it holds servers
 SENT_SERVERS: Final = 3  # whose rows a click gets back at once
 FORM_BYTES: Final = 4 * 1024 * 1024  # 5,000 tools with long names
-CHUNK_ROWS: Final = 200  # rendered before somebody else's turn
+CHUNK_ROWS: Final = 100  # rendered before somebody else's turn
 RETRY_S: Final = 15.0
 _SWITCH: Final = {"on": True, "off": False}
 
@@ -42,7 +42,7 @@ def add(router: APIRouter, renderer: Renderer) -> None:
         wanted = Filter.of(request.query_params)
         parts = shelf.parts(visit.caller)
         found = {
-            part["id"]: wanted.takes(part["group"].rows)
+            part["id"]: wanted.takes(await part["group"].read())
             for part in parts
             if wanted.is_narrow and wanted.server in ("", part["id"])
         }
@@ -58,6 +58,7 @@ def add(router: APIRouter, renderer: Renderer) -> None:
             "tools.html",
             title="Tools",
             parts=parts,
+            heads=shelf.heads(parts),
             lists=lists,
             found=found,
             count=count,
@@ -148,6 +149,7 @@ class _Shelf:
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
         self._groups = Groups()
+        self._last: tuple[Change, object, list[dict[str, Any]]] | None = None
 
     def parts(self, caller: Caller) -> list[dict[str, Any]]:
         """Of each server that the caller sees what `_tools_head.html` shows, and its `group`."""
@@ -158,51 +160,72 @@ class _Shelf:
             for view in gateway.list_servers(caller)
         ]
 
+    def parts_at(self, caller: Caller, change: Change) -> list[dict[str, Any]]:
+        """The same, where this is the last change that the caller was told of; not to be changed.
+
+        What came after it will be told, too. So they are as whoever was told of it first has found them.
+        """
+        if self._last is not None and self._last[0] is change and self._last[1] == caller.grants:
+            return self._last[2]
+        parts = self.parts(caller)
+        self._last = change, caller.grants, parts
+        return parts
+
+    def heads(self, parts: Iterable[Mapping[str, Any]]) -> dict[str, Markup]:
+        return {
+            part["id"]: self._renderer.kept(part["id"], _fact(part), "_tools_head.html", part=part)
+            for part in parts
+        }
+
     async def rows(self, part: Mapping[str, Any], found: Sequence[Row] | None) -> Markup:
         """The list of a server's tools; all of them where `found` is None."""
         group: Group = part["group"]
-        if found is None and group.html is not None:
+        every = await group.read()
+        shown = every if found is None else found
+        is_whole = len(shown) == len(every)
+        if is_whole and group.html is not None:
             return group.html
-        shown = group.rows if found is None else found
         rendered: list[Markup] = []
         for at in range(0, len(shown), CHUNK_ROWS):
             rendered.append(self._renderer.markup("_tools_rows.html", rows=shown[at : at + CHUNK_ROWS]))
             await asyncio.sleep(0)
         listed = Markup("").join(rendered)
-        if found is None:
+        if is_whole:
             group.html = listed
         return listed
 
     async def replaced(self, heads: Iterable[Mapping[str, Any]], lists: Iterable[Mapping[str, Any]]) -> str:
         """What takes the place of the heads of some servers, and of the lists of some."""
-        replaced: list[tuple[str, str, Mapping[str, Any]]] = [_head(part) for part in heads]
+        replaced: list[tuple[str, str, Mapping[str, Any]]] = []
         for part in lists:
             context = {"part": part, "rows": await self.rows(part, None), "is_whole": True}
             replaced.append((f"#tools-of-{part['id']}", "_tools_list.html", context))
-        return self._renderer.parts(replaced)
+        return "".join(self._head(part) for part in heads) + self._renderer.parts(replaced)
+
+    def _head(self, part: Mapping[str, Any]) -> Markup:
+        """What takes the place of the head of a server."""
+        target = f"#tools-head-{part['id']}"
+        return self._renderer.kept_part(part["id"], _fact(part), target, "_tools_head.html", part=part)
 
     def told(self, parts: Sequence[Mapping[str, Any]], known: dict[str, object]) -> str:
         """What is not `known` of heads, totals and which servers there are; `known` is then up to date."""
-        return self._renderer.parts(list(_news(parts, known)))
+        facts: dict[str, object] = {f"server {part['id']}": _fact(part) for part in parts}
+        facts["total"] = total = total_of(parts)
+        facts["servers"] = servers = " ".join(part["id"] for part in parts)
+        new = {name for name, fact in facts.items() if known.get(name) != fact}
+        known |= facts
+        beside: list[Part] = []
+        if "total" in new:
+            beside.append(("#tools-total", "_tools_total.html", {"total": total}))
+        if "servers" in new:
+            beside.append(("#tools-servers", "_tools_servers.html", {"servers": servers}))
+        heads = "".join(self._head(part) for part in parts if f"server {part['id']}" in new)
+        return heads + self._renderer.parts(beside)
 
 
-def _news(
-    parts: Sequence[Mapping[str, Any]], known: dict[str, object]
-) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    facts: dict[str, tuple[object, tuple[str, str, Mapping[str, Any]]]] = {
-        f"server {part['id']}": ({**part, "group": None}, _head(part)) for part in parts
-    }
-    total, servers = total_of(parts), " ".join(part["id"] for part in parts)
-    facts["total"] = total, ("#tools-total", "_tools_total.html", {"total": total})
-    facts["servers"] = servers, ("#tools-servers", "_tools_servers.html", {"servers": servers})
-    for name, (fact, told) in facts.items():
-        if known.get(name) != fact:
-            known[name] = fact
-            yield told
-
-
-def _head(part: Mapping[str, Any]) -> tuple[str, str, Mapping[str, Any]]:
-    return f"#tools-head-{part['id']}", "_tools_head.html", {"part": part}
+def _fact(part: Mapping[str, Any]) -> tuple[object, ...]:
+    """All that `_tools_head.html` depends on."""
+    return tuple(value for name, value in part.items() if name != "group")
 
 
 def _part(view: Mapping[str, Any], group: Group) -> dict[str, Any]:
@@ -233,10 +256,10 @@ class _LiveTools:
 
     async def fresh(self) -> str:
         self._known.clear()
-        return await self.changed(())
+        return self._shelf.told(self._shelf.parts(self._caller), self._known)
 
     async def changed(self, changes: Sequence[Change]) -> str:
-        return self._shelf.told(self._shelf.parts(self._caller), self._known)
+        return self._shelf.told(self._shelf.parts_at(self._caller, changes[-1]), self._known)
 
     async def passed(self) -> str:
         return ""
