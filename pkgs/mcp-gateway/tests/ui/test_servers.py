@@ -1,5 +1,7 @@
 """Servers, in a real browser: switched, killed, restarted, read; and another page that sees it happen."""
 
+import html
+import itertools
 import os
 import re
 import signal
@@ -116,3 +118,62 @@ async def test_an_unknown_server_has_a_page_that_says_so(at: Windows) -> None:
     at.allow("404")
     page: Page = await at.open("/ui/servers/nobody")
     await expect(page.get_by_role("heading", name="Not here")).to_be_visible()
+
+
+async def test_the_focus_stays_while_the_row_it_is_in_changes(at: Windows, gateway: Gateway) -> None:
+    page = await at.open("/")
+    row = page.locator("#server-good")
+    switch = row.get_by_role("switch")
+    await switch.focus()
+    for enabled in (False, True):
+        gateway.switch("good", enabled)
+        await expect(switch).to_have_attribute("aria-checked", str(enabled).lower())
+        await expect(switch).to_be_focused()
+    await expect(row.get_by_text("ready", exact=True)).to_be_visible()
+    await page.keyboard.press("Space")
+    await expect(row.get_by_text("off", exact=True)).to_be_visible()
+    await expect(switch).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(row.get_by_text("ready", exact=True)).to_be_visible()
+    await expect(switch).to_be_focused()
+    gateway.request("PATCH", "/api/servers/good", {"enabled": None})
+
+
+async def test_the_menu_of_a_phone_goes_by_keyboard_and_escape_closes_it(at: Windows) -> None:
+    page = await at.open("/", width=PHONE)
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    menu = page.get_by_label("Menu")
+    await expect(menu).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("link", name="Activity").locator("visible=true")).to_be_visible()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Servers").locator("visible=true")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("link", name="Activity").locator("visible=true")).to_have_count(0)
+    await expect(menu).to_be_focused()
+
+
+def is_no_data(line: str) -> bool:
+    return not line.startswith("data:")
+
+
+def test_what_was_written_before_somebody_watches_is_told_as_they_begin_to(gateway: Gateway) -> None:
+    lines = gateway.get("/api/servers/flapping/logs").body.decode().splitlines()
+    assert lines
+    with gateway.open("GET", "/ui/live/servers/flapping", headers={"HX-Request": "true"}) as stream:
+        parts = (line.decode() for line in stream)
+        first = "".join(itertools.takewhile(str.strip, itertools.dropwhile(is_no_data, parts)))
+    shown = re.findall(r"<span>(.*?)</span></div>", first.partition('hx-target="#log"')[2])
+    assert [html.unescape(line) for line in shown] == lines
+
+
+async def test_what_is_switched_shows_in_the_configuration(at: Windows, gateway: Gateway) -> None:
+    page = await at.open("/ui/servers/flapping")
+    config = page.locator("#config")
+    gateway.switch("flapping", False)
+    await expect(config).to_contain_text("Switched here, over what is declared: the server off")
+    gateway.request("PATCH", "/api/servers/flapping", {"enabled": None})
+    await expect(config).not_to_contain_text("Switched here")
