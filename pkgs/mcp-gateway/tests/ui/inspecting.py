@@ -22,12 +22,14 @@ INSPECT: Final = r"""
   const told = (element, why) => wrong.push(`${why}: ${element.outerHTML.slice(0, 200)}`);
   const unseen = /[^\P{C}\n\t]|[\u2028\u2029]/u;
   const never = "iframe,frame,frameset,object,embed,base,applet,style,math,foreignObject,animate,set,"
-    + "template,portal,marquee,video,source,track,hx-partial,meta[http-equiv],input[type=image],map,xss,body body";
+    + "template,portal,marquee,video,source,track,hx-partial,meta[http-equiv],input[type=image],map,xss,"
+    + "body body";
   for (const element of document.querySelectorAll(never)) {
     told(element, "an element of somebody else");
   }
   const loads = new Set(["src", "href", "xlink:href", "action", "formaction", "data", "poster", "srcset",
-    "ping", "background", "manifest", "cite", "longdesc", "codebase", "classid", "profile", "imagesrcset", "srcdoc"]);
+    "ping", "background", "manifest", "cite", "longdesc", "codebase", "classid", "profile", "imagesrcset",
+    "srcdoc"]);
   for (const element of document.querySelectorAll("*")) {
     const tag = element.localName;
     for (const { name, value } of element.attributes) {

@@ -17,10 +17,10 @@ export function quoted(text) {
   if (/^[A-Za-z0-9_@%+=:,./-]+$/.test(text)) {
     return text;
   }
-  if (text.search(HIDES) < 0) {
+  if (text.search(HIDES) < 0 && !text.includes("\t")) {
     return `'${text.replaceAll("'", `'\\''`)}'`;
   }
-  const plain = text.replaceAll("\\", "\\\\").replaceAll("'", "\\'").replaceAll("\n", "\\n");
+  const plain = text.replaceAll("\\", "\\\\").replaceAll("'", "\\'").replaceAll("\n", "\\n").replaceAll("\t", "\\t");
   return `$'${plain.replace(HIDES, (character) =>
     [...new TextEncoder().encode(character)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join(""))}'`;
 }
