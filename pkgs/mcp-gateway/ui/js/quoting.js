@@ -1,8 +1,28 @@
 // A call as a person can take it elsewhere: for a shell, for the command line, for a client of MCP.
 
-/** One word of a POSIX shell, whatever is in it. */
+// Whatever acts on a terminal, reorders a line or hides; what is copied here is pasted there.
+// Line ends and tabs are no part of a text in JSON.
+const HIDES = /[^\P{C}\n\t]|[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u3164\uffa0]/gu;
+
+/** JSON that says the same with all of it visible: such characters stand in its texts only, which have escapes. */
+export function visibly(json) {
+  return json.replace(HIDES, (character) =>
+    [...Array(character.length).keys()]
+      .map((at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, "0")}`)
+      .join(""));
+}
+
+/** One word of a POSIX shell; of bash, zsh or ksh where there is something to be made visible in it. */
 export function quoted(text) {
-  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+  if (/^[A-Za-z0-9_@%+=:,./-]+$/.test(text)) {
+    return text;
+  }
+  if (text.search(HIDES) < 0 && !text.includes("\t")) {
+    return `'${text.replaceAll("'", `'\\''`)}'`;
+  }
+  const plain = text.replaceAll("\\", "\\\\").replaceAll("'", "\\'").replaceAll("\n", "\\n").replaceAll("\t", "\\t");
+  return `$'${plain.replace(HIDES, (character) =>
+    [...new TextEncoder().encode(character)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join(""))}'`;
 }
 
 /** The path of a tool in the API. */
@@ -16,18 +36,19 @@ export function asCurl({ server, tool, isGuarded }, text, base) {
   if (isGuarded) {
     words.push("-H", '"Authorization: Bearer $MCP_GATEWAY_KEY"');
   }
-  words.push("-H", "'Content-Type: application/json'", "--data-raw", quoted(text));
+  words.push("-H", "'Content-Type: application/json'", "--data-raw", quoted(visibly(text)));
   return words.join(" ");
 }
 
 /** The same by the command line of the gateway. */
 export function asCommand({ server, tool }, text, base) {
-  return ["mcp-gateway call --url", quoted(base), quoted(`${server}/${tool}`), quoted(text)].join(" ");
+  return ["mcp-gateway call --url", quoted(base), quoted(`${server}/${tool}`), quoted(visibly(text))].join(" ");
 }
 
 /** The same as a client of MCP asks for it, at the endpoint of all servers. */
 export function asRequest({ exposed }, text) {
-  const head = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: exposed } }, null, 2);
+  const params = { name: exposed };
+  const head = visibly(JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params }, null, 2));
   // Put in as it was written: scripts do not hold every number that JSON does.
-  return head.replace(/\n {2}\}\n\}$/, () => `,\n    "arguments": ${text.replaceAll("\n", "\n    ")}\n  }\n}`);
+  return head.replace(/\n {2}\}\n\}$/, () => `,\n    "arguments": ${visibly(text).replaceAll("\n", "\n    ")}\n  }\n}`);
 }
