@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -16,14 +17,15 @@ from tests.ui import stage
 from tests.ui.browser import PHONE, Windows, check_accessible, layout_shift, overflow
 
 BOLD = "<b onmouseover=alert(1)>bold</b>"
-# Comes up on its first and every later start but the second, so that it can be watched coming back.
+# Does not come up while a file is there, so that it can be watched trying.
 FLAPPING = """
 import pathlib, runpy, sys
-count = pathlib.Path(sys.argv[1])
+directory = pathlib.Path(sys.argv[1])
+count = directory / "starts"
 starts = int(count.read_text()) + 1 if count.exists() else 1
 count.write_text(str(starts))
 print(f"start number {starts}", file=sys.stderr, flush=True)
-if starts == 2:
+if (directory / "down").exists():
     sys.exit("no database at db.example.test")
 sys.argv = [sys.argv[2], "good"]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -35,7 +37,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     directory = tmp_path_factory.mktemp("servers")
     good = hostile("good")
     script = next(word for word in good["args"] if word.endswith("hostile.py"))
-    flapping = {"command": sys.executable, "args": ["-c", FLAPPING, str(directory / "starts"), script]}
+    flapping = {"command": sys.executable, "args": ["-c", FLAPPING, str(directory), script]}
     servers = {
         **{name: entry for name, entry in stage.starter(directory / "starter").items() if name == "git"},
         "good": good,
@@ -70,16 +72,19 @@ async def test_a_switch_is_seen_on_every_page_that_is_open(at: Windows, gateway:
     assert await layout_shift(servers) < 0.1
 
 
-async def test_a_killed_server_is_watched_coming_back(at: Windows, gateway: Gateway) -> None:
+async def test_a_killed_server_is_watched_trying_and_coming_back(at: Windows, gateway: Gateway) -> None:
+    down = Path(gateway.servers["flapping"]["args"][2]) / "down"
+    down.touch()
     page = await at.open("/")
     row = page.locator("#server-flapping")
     await expect(row.get_by_text("ready", exact=True)).to_be_visible()
     os.kill(gateway.server("flapping")["pid"], signal.SIGKILL)
-    # The first attempt to come back fails, and then there is a wait to be seen.
-    await expect(row).to_contain_text("it was ended by SIGKILL")
-    await expect(row).to_contain_text("waiting")
-    await expect(row).to_contain_text("Attempt")
-    await expect(row.locator("[data-until]")).to_have_text(re.compile(r"\d s"))
+    # The waits grow from attempt to attempt.
+    await expect(row).to_contain_text("it exited with code 1")
+    await expect(row).to_contain_text(re.compile(r"waiting.*Attempt \d+ in \d+ s", re.DOTALL))
+    await expect(row.locator("[data-until]")).to_have_text(re.compile(r"[1-9]\d* s"))
+    down.unlink()
+    await row.get_by_role("button", name="Retry now flapping").click()
     await expect(row.get_by_text("ready", exact=True)).to_be_visible()
     await expect(row).not_to_contain_text("Attempt")
     assert await layout_shift(page) < 0.1
