@@ -12,6 +12,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -420,6 +421,7 @@ def main() -> None:
         "--trace", type=Path, metavar="FILE", help="keep what Chromium traced, for its devtools"
     )
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
     seats = Seats.of_this_machine()
     with tempfile.TemporaryDirectory(prefix="bench-pages-") as directory:
         seats.sit()

@@ -23,8 +23,8 @@ WINDOW = {"width": 1280, "height": 800}
 PATIENCE_MS = 30_000.0
 WORD = "tool_01"  # what is typed; each key narrows what is shown
 TOGGLED = 10
-WHEEL_PX = 800
-WHEELS_MAX = 400
+WHEEL_PX = 4_000
+WHEELS_MAX = 120
 TABS = 30
 TAB_EVERY_S = 0.2
 # In the page, before anything of its own: long tasks, events and how long they took until the next frame,
