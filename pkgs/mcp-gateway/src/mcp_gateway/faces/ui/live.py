@@ -47,7 +47,7 @@ def stream(gateway: Gateway, visit: Visit, page: Live) -> EventStream:
         GatewayError: `busy` when too many are watching.
     """
     feed = gateway.open_feed(visit.caller, page.kinds, is_lossy=True)
-    crowd = _CROWDS.setdefault(gateway, _Crowd())
+    crowd = _CROWDS.setdefault(gateway, Crowd())
     crowd.enter()
 
     async def parts() -> AsyncIterator[bytes]:
@@ -78,7 +78,7 @@ def stream(gateway: Gateway, visit: Visit, page: Live) -> EventStream:
     return EventStream(parts(), at_end=end)
 
 
-class _Crowd:
+class Crowd:
     """All who watch pages of one gateway: however many, what they cost is bounded, and holds up no call."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class _Crowd:
             await asyncio.sleep(0)
 
 
-_CROWDS: Final[WeakKeyDictionary[Gateway, _Crowd]] = WeakKeyDictionary()
+_CROWDS: Final[WeakKeyDictionary[Gateway, Crowd]] = WeakKeyDictionary()
 
 
 def _event(html: str) -> bytes:
