@@ -1,5 +1,6 @@
 """What the Tools page reads off a definition, and what a filter takes: the page's scripts must agree."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -153,10 +154,12 @@ def test_only_a_filter_that_asks_for_something_is_narrow() -> None:
 # -- what is kept -----------------------------------------------------------------------------------------
 
 
-def test_rows_are_kept_until_the_catalog_has_others() -> None:
+async def test_rows_are_kept_until_the_catalog_has_others() -> None:
     groups = Groups()
     first = catalog(tool("a"), tool("b"))
     group = groups.of(LOCAL_OPERATOR, "git", first.by_server["git"])
+    rows = await group.read()
+    assert await group.read() is rows
     same = catalog(tool("a"), tool("b"), before=first)
     assert groups.of(LOCAL_OPERATOR, "git", same.by_server["git"]) is group
     off = catalog(tool("a"), tool("b"), off=frozenset({"a"}), before=first)
@@ -164,10 +167,12 @@ def test_rows_are_kept_until_the_catalog_has_others() -> None:
     assert other is not group
     assert (group.on, other.on) == (2, 1)
     assert group.digest != other.digest
-    assert other.tokens == group.tokens - group.rows[0].tokens
+    assert other.tokens == group.tokens - rows[0].tokens
+    # What has not moved is not read again.
+    assert [one is new for one, new in zip(rows, await other.read(), strict=True)] == [False, True]
 
 
-def test_who_may_switch_does_not_share_rows_with_who_may_not() -> None:
+async def test_who_may_switch_does_not_share_rows_with_who_may_not() -> None:
     groups, tools = Groups(), catalog(tool("a"), tool("b")).by_server["git"]
     some = Caller(
         "some",
@@ -176,9 +181,15 @@ def test_who_may_switch_does_not_share_rows_with_who_may_not() -> None:
             Grant(frozenset({Right.OPERATE}), tools=("git/a",)),
         ),
     )
-    assert [one.may_switch for one in groups.of(LOCAL_OPERATOR, "git", tools).rows] == [True, True]
-    assert [one.may_switch for one in groups.of(READER, "git", tools).rows] == [False, False]
-    assert [one.may_switch for one in groups.of(some, "git", tools).rows] == [True, False]
+    for caller, may in ((LOCAL_OPERATOR, [True, True]), (READER, [False, False]), (some, [True, False])):
+        assert [one.may_switch for one in await groups.of(caller, "git", tools).read()] == may
+
+
+async def test_many_who_read_at_once_get_each_tool_once() -> None:
+    names = [f"tool-{number}" for number in range(3 * toolrows.READ_AT_ONCE)]
+    group = Groups().of(READER, "git", catalog(*map(tool, names)).by_server["git"])
+    for rows in await asyncio.gather(*(group.read() for _ in range(3))):
+        assert [one.name for one in rows] == names
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import { safe } from "./visible.js";
 const PICTURES = new Set(["image/png", "image/jpeg", "image/webp", "image/gif"]);
 const SOUND = /^audio\/[a-z0-9][a-z0-9.+-]*$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+const OPEN_LEVELS = 8; // that a chain of single members opens by itself
 const ARTIFACT = /^\/api\/artifacts\/[A-Za-z0-9_-]+$/;
 const MEDIA_CHARS = 14_000_000; // 10 MiB of a picture or sound
 const TEXT_CHARS = 200_000; // more than that at once makes a page slow
@@ -197,7 +198,8 @@ function long(text) {
 function media(data, mime, alternative) {
   const kind = typeof mime === "string" ? mime.toLowerCase().trim() : "";
   const encoded = data.replace(/\s+/g, "");
-  if (!BASE64.test(encoded)) {
+  // Of four characters each, without the padding if need be; `atob` takes nothing else.
+  if (!BASE64.test(encoded) || encoded.replace(/=+$/, "").length % 4 === 1 || (encoded.endsWith("=") && encoded.length % 4)) {
     return titled("Data that cannot be read", long(data));
   }
   const size = bytes(Math.floor((encoded.length * 3) / 4));
@@ -218,8 +220,9 @@ function media(data, mime, alternative) {
   return make("p", "flex flex-wrap items-center gap-2", make("span", "tag", shown(kind || "data")), keep);
 }
 
-const ENDINGS = { "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif",
-  "application/pdf": ".pdf", "text/plain": ".txt", "application/gzip": ".gz", "application/zip": ".zip" };
+const ENDINGS = new Map(Object.entries({ "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp",
+  "image/gif": ".gif", "application/pdf": ".pdf", "text/plain": ".txt", "application/gzip": ".gz",
+  "application/zip": ".zip" }));
 
 /** A button that saves; as bytes of no kind, so that no browser opens it as a page. */
 function file(encoded, kind, size) {
@@ -228,7 +231,7 @@ function file(encoded, kind, size) {
     const url = URL.createObjectURL(new Blob([content], { type: "application/octet-stream" }));
     const link = make("a");
     link.href = url;
-    link.download = `result${ENDINGS[kind] ?? ".bin"}`;
+    link.download = `result${ENDINGS.get(kind) ?? ".bin"}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   });
@@ -247,24 +250,35 @@ function raw(text) {
   const details = make("details", "as", make("summary", "quiet", "Raw JSON"));
   details.addEventListener("toggle", () => {
     if (details.open && details.childElementCount === 1) {
-      let indented = text;
-      try {
-        // Indented only where that says the same: numbers that scripts cannot hold stay as they were sent.
-        const again = JSON.stringify(JSON.parse(text));
-        indented = again.length === text.length ? JSON.stringify(JSON.parse(text), null, 2) : text;
-      } catch {
-        // Whatever it is, it is shown.
-      }
-      details.append(long(indented));
+      details.append(long(text.length <= TEXT_CHARS ? indented(text) : text));
     }
   });
   return details;
 }
 
+/** JSON with line breaks and indents, and else as it was written: scripts do not hold every number that it does. */
+function indented(text) {
+  let depth = 0;
+  return text.replace(/"(?:[^"\\]|\\.)*"|[{[]\s*[}\]]|[{}[\],:]|\s+/g, (token) => {
+    if ("{[".includes(token)) {
+      depth += 1;
+      return `${token}\n${"  ".repeat(Math.min(depth, 40))}`;
+    }
+    if ("}]".includes(token)) {
+      depth -= 1;
+      return `\n${"  ".repeat(Math.min(Math.max(depth, 0), 40))}${token}`;
+    }
+    if (token === ",") {
+      return `,\n${"  ".repeat(Math.min(depth, 40))}`;
+    }
+    return token === ":" ? ": " : token.trim();
+  });
+}
+
 /** JSON to open and close; what is closed is not made yet, so depth and breadth cost nothing. */
 export function tree(value) {
   const root = make("div", "tree");
-  root.append(isBranch(value) ? branch("", value, true) : leaf("", value));
+  root.append(isBranch(value) ? branch("", value, OPEN_LEVELS) : leaf("", value));
   return root;
 }
 
@@ -272,7 +286,7 @@ function isBranch(value) {
   return value !== null && typeof value === "object" && Object.keys(value).length > 0;
 }
 
-function branch(name, value, isOpen) {
+function branch(name, value, levels) {
   const entries = Object.entries(value);
   const words = Array.isArray(value) ? `${entries.length} items` : `${entries.length} members`;
   const summary = make("summary", "", ...label(name), make("span", "quiet", entries.length === 1 ? words.slice(0, -1) : words));
@@ -281,7 +295,7 @@ function branch(name, value, isOpen) {
     const inside = make("ul");
     for (const [key, child] of entries.slice(from, from + TREE_ITEMS)) {
       const own = Array.isArray(value) ? `${Number(key) + 1}` : key;
-      inside.append(make("li", "", isBranch(child) ? branch(own, child, entries.length === 1) : leaf(own, child)));
+      inside.append(make("li", "", isBranch(child) ? branch(own, child, entries.length === 1 ? levels - 1 : 0) : leaf(own, child)));
     }
     details.append(inside);
     if (from + TREE_ITEMS < entries.length) {
@@ -292,7 +306,7 @@ function branch(name, value, isOpen) {
       details.append(more);
     }
   };
-  if (isOpen) {
+  if (levels > 0) {
     details.open = true;
     fill(0);
   } else {

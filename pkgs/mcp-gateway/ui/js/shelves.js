@@ -67,6 +67,7 @@ function ask(fields, words, use) {
   const send = make("button", "btn", words);
   form.replaceChildren(...inputs.map(([, field]) => field), make("div", "", send));
   form.hidden = false;
+  inputs[0][0].focus();
   form.onsubmit = (event) => {
     event.preventDefault();
     use(new Map(inputs.map(([input], number) => [fields[number].name, input.value])));

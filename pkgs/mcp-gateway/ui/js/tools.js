@@ -4,17 +4,18 @@
 import { say } from "./app.js";
 
 const OPENED = 300; // so few finds are all laid open
-const BATCH = 500; // tools whose rows are fetched at once
+const BATCH = 250; // tools whose rows are fetched at once
 const filter = document.getElementById("tools-filter");
 const list = document.getElementById("tools");
 const bar = document.getElementById("tools-picked");
 const number = new Intl.NumberFormat("en");
 const picked = new Map(); // tools that are selected, by key, and their tokens
-const reader = { opened: new Map(), last: null }; // what groups were before a search opened them
+// What groups were before a search opened them, and which tool was ticked last.
+const reader = { opened: new Map(), last: null, bringing: false, renewing: false, news: 0 };
+const brought = new Map(); // by server the digest for which rows came last
 const empty = new Set(); // servers that had no tools yet
 let texts = new WeakMap();
 let loading = Promise.resolve();
-let told; // the servers that the gateway has told of last
 
 // What scripts have decided of an element is in attributes that no update takes away.
 htmx.config.morphIgnore = [...htmx.config.morphIgnore, "data-own-"];
@@ -170,23 +171,34 @@ async function ask(address, options = {}) {
 /** Brings the rows of these groups, one batch after the other; what is on its way already is waited for. */
 function bring(wanted) {
   loading = loading.then(async () => {
+    reader.bringing = true;
     let batch = [];
     let size = 0;
     const flush = async () => {
       const query = new URLSearchParams(batch.map((group) => ["server", group.dataset.server]));
+      const digests = batch.map((group) => [group.dataset.server, headOf(group).dataset.digest]);
       batch = [];
       size = 0;
-      return ask(`/ui/tools/rows?${query}`);
-    };
-    for (const group of wanted.filter((one) => one.isConnected && isOld(one))) {
-      batch.push(group);
-      size += Number(headOf(group).dataset.tools);
-      if ((size >= BATCH || batch.length >= 50) && !(await flush())) {
-        return;
+      const came = await ask(`/ui/tools/rows?${query}`);
+      for (const [server, digest] of came ? digests : []) {
+        brought.set(server, digest);
       }
-    }
-    if (batch.length) {
-      await flush();
+      return came;
+    };
+    try {
+      for (const group of wanted.filter((one) => one.isConnected && isOld(one))) {
+        batch.push(group);
+        size += Number(headOf(group).dataset.tools);
+        if ((size >= BATCH || batch.length >= 50) && !(await flush())) {
+          return;
+        }
+      }
+      if (batch.length) {
+        await flush();
+      }
+    } finally {
+      reader.bringing = false;
+      settle();
     }
   });
   return loading;
@@ -227,7 +239,9 @@ function settle() {
     }
   }
   show();
-  const old = groups().filter((group) => isOld(group) && !isAway(group));
+  // Not twice for the same news: a server that is gone has no rows to send.
+  const isNews = (group) => brought.get(group.dataset.server) !== headOf(group).dataset.digest;
+  const old = groups().filter((group) => isOld(group) && !isAway(group) && isNews(group));
   if (old.length) {
     bring(old);
   }
@@ -248,36 +262,52 @@ function greet() {
 
 /** Servers have come or gone, which is rare: the list as a new page would have it, opened as it was. */
 async function renew() {
-  const open = new Map(groups().map((group) => [group.dataset.server, group.querySelector("details").open]));
+  reader.renewing = true;
   let page;
+  let news;
   try {
-    page = new DOMParser().parseFromString(await (await fetch("/ui/tools")).text(), "text/html");
+    do { // what was told meanwhile may be of a server that is not on the page yet
+      news = reader.news;
+      page = new DOMParser().parseFromString(await (await fetch("/ui/tools")).text(), "text/html");
+    } while (news !== reader.news);
   } catch {
-    return; // the live stream will tell of it again
+    return; // the live stream tells all again once it is back
+  } finally {
+    reader.renewing = false;
   }
   const fresh = page.getElementById("tools-groups");
   const choice = page.querySelector('#tools-filter [name="server"]');
   if (!fresh || !choice) {
     return;
   }
-  choice.value = filter.elements.server.value;
-  filter.elements.server.replaceChildren(...choice.options);
+  const open = new Map(groups().map((group) => [group.dataset.server, group.querySelector("details").open]));
+  const { server } = filter.elements;
+  const chosen = server.value;
+  server.replaceChildren(...choice.options);
+  server.value = chosen;
+  if (server.selectedIndex < 0) {
+    server.value = "";
+  }
   document.getElementById("tools-groups").replaceWith(document.adoptNode(fresh));
   for (const group of groups()) {
     const details = group.querySelector("details");
     details.open = open.get(group.dataset.server) ?? details.open;
   }
   reader.opened.clear();
+  brought.clear();
   settle();
 }
 
 document.addEventListener("htmx:after:swap", () => {
-  const servers = document.getElementById("tools-servers").dataset.servers;
+  reader.news += 1;
+  const { servers } = document.getElementById("tools-servers").dataset;
   const shown = groups().map((group) => group.dataset.server).join(" ");
-  if (servers !== shown && servers !== told) {
-    told = servers;
+  if (reader.renewing) {
+    return;
+  }
+  if (servers !== shown) {
     renew();
-  } else {
+  } else if (!reader.bringing) {
     settle();
   }
 });

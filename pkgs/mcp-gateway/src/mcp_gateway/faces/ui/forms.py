@@ -13,13 +13,12 @@ What cannot be shown that way is edited as JSON: a part of it (`x-free`), or all
 """
 
 import html
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mcp_gateway.faces.ui.schema import Unfollowed, followed, says_same, text_of, types_of
+from mcp_gateway.faces.ui.schema import Unfollowed, followed, known, says_same, text_of, types_of
 from mcp_gateway.visible import safe
 
 DEPTH_MAX: Final = 8
@@ -27,6 +26,7 @@ NODES_MAX: Final = 400  # a form of as many fields is none that anybody fills in
 CHOICES_MAX: Final = 500
 TEXT_CHARS: Final = 2_000
 ALL_CHARS: Final = 200_000  # of texts and values: a reference may repeat long ones at every place
+VALUE_DEPTH_MAX: Final = 64  # of a default
 ITEMS_MAX: Final = 20  # that are there from the start because at least so many are wanted
 TOO_MUCH: Final = "This tool asks for more than a form can hold; its arguments are edited as JSON."
 NO_OBJECT: Final = "What this tool takes is not described as an object; its arguments are edited as JSON."
@@ -47,7 +47,11 @@ _WORDS: Final = {
     "null": "Nothing (null)",
 }
 _SHAPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null")
-_MERGED: Final = ("properties", "required")
+# What stands in both of two schemas that hold at once, and how it becomes one.
+_MERGED: Final[tuple[tuple[str, type, Callable[[Any, Any], Any]], ...]] = (
+    ("properties", Mapping, lambda one, other: {**one, **other}),
+    ("required", list, lambda one, other: [*one, *other]),
+)
 _CHOICE: Final = ("anyOf", "oneOf")
 
 
@@ -122,7 +126,11 @@ class _Maker:
             return self._choice(schema, choices, name)
         for keyword in _CHOICE:
             several = schema.get(keyword)
-            if isinstance(several, list) and several and not all(map(_only_demands, several)):
+            if not isinstance(several, list) or not several:
+                continue
+            if len(several) > CHOICES_MAX:
+                return self._free(schema, name)
+            if not all(map(_only_demands, several)):
                 return self._either(schema, several, depth, refs, name)
         types = tuple(dict.fromkeys(types_of(schema)))
         if len(types) > 1:
@@ -146,7 +154,10 @@ class _Maker:
         properties, required = schema["properties"], schema.get("required")
         if not isinstance(properties, Mapping):
             return self._free(schema, name)
-        needed = [one for one in required if isinstance(one, str)] if isinstance(required, list) else []
+        listed = required if isinstance(required, list) else ()
+        if max(len(properties), len(listed)) > NODES_MAX:
+            raise _TooMuch
+        needed = dict.fromkeys(one for one in listed if isinstance(one, str))
         made = self._head(schema, "object", name)
         made["properties"] = {}
         for own, child in properties.items():
@@ -154,12 +165,12 @@ class _Maker:
                 continue
             wanted = child if own in needed else self._without_null(child, refs)
             made["properties"][self._key(own)] = self.field(wanted, depth + 1, refs, own)
-        made["required"] = [self._key(own) for own in dict.fromkeys(needed) if own in properties]
+        made["required"] = [self._key(own) for own in needed if properties.get(own, False) is not False]
         made["additionalProperties"] = False
         return made
 
     def _choice(self, schema: Mapping[str, Any], choices: list[Any], name: str | None) -> dict[str, Any]:
-        shapes = {_shape(choice) for choice in choices}
+        shapes = {_shape(choice) for choice in choices[: CHOICES_MAX + 1]}
         if len(choices) > CHOICES_MAX or shapes & {"object", "array"} or not self._has_room(choices):
             return self._free(schema, name)
         if len(shapes) == 1:
@@ -183,7 +194,7 @@ class _Maker:
         refs: tuple[str, ...],
         name: str | None,
     ) -> dict[str, Any]:
-        if depth >= DEPTH_MAX or len(several) > CHOICES_MAX:
+        if depth >= DEPTH_MAX:
             return self._free(schema, name)
         base = {key: value for key, value in schema.items() if key not in _CHOICE}
         made: list[dict[str, Any]] = []
@@ -191,8 +202,10 @@ class _Maker:
             one = self._merged(base, alternative, refs)
             if one is None:
                 return self._free(schema, name)
-            part = self.field(one, depth + 1, refs, name)
             title = text_of(alternative.get("title")) if isinstance(alternative, Mapping) else ""
+            if title:  # it is what the choice says
+                one = {key: value for key, value in one.items() if key != "title"}
+            part = self.field(one, depth + 1, refs, name)
             words = "JSON" if "x-free" in part else _WORDS.get(text_of(part.get("type")), f"Option {number}")
             part["x-switcherTitle"] = safe(title[:TEXT_CHARS], lines=False) or words
             made.append(part)
@@ -228,26 +241,28 @@ class _Maker:
             part, _ = followed(self._root, part, refs)
         except Unfollowed:
             return None
+        part = known(part)
         both = {**base, **{key: value for key, value in part.items() if key not in ("title", "description")}}
         for key in ("title", "description"):
             if key in part and key not in base:
                 both[key] = part[key]
-        if isinstance(base.get("properties"), Mapping) and isinstance(part.get("properties"), Mapping):
-            both["properties"] = {**base["properties"], **part["properties"]}
-        if isinstance(base.get("required"), list) and isinstance(part.get("required"), list):
-            both["required"] = [*base["required"], *part["required"]]
+        for key, kind, joined in _MERGED:
+            if isinstance(base.get(key), kind) and isinstance(part.get(key), kind):
+                if len(base[key]) + len(part[key]) > NODES_MAX:
+                    raise _TooMuch
+                both[key] = joined(base[key], part[key])
         return both
 
     def _without_null(self, schema: object, refs: tuple[str, ...]) -> object:
         """What is optional is left out instead of being null."""
         if not isinstance(schema, Mapping):
             return schema
-        cut = dict(schema)
+        cut = known(schema)
         if isinstance(cut.get("type"), list) and len(cut["type"]) > 1:
             cut["type"] = [one for one in cut["type"] if one != "null"]
         for keyword in _CHOICE:
             several = cut.get(keyword)
-            if isinstance(several, list) and len(several) > 1:
+            if isinstance(several, list) and 1 < len(several) <= CHOICES_MAX:
                 cut[keyword] = [one for one in several if not (isinstance(one, Mapping) and _is_null(one))]
         if cut.get("default", 0) is None:
             del cut["default"]
@@ -302,17 +317,28 @@ class _Maker:
         return made
 
     def _has_room(self, value: object) -> bool:
-        """Whether a value of the schema may be repeated in the form.
+        """Whether a value of the schema may be repeated in the form; costs what is looked at.
 
         Raises: _TooMuch.
         """
-        try:
-            self._chars -= len(json.dumps(value, allow_nan=False))
-        except (ValueError, RecursionError):
-            return False  # infinite, or too deep
-        if self._chars < 0:
-            raise _TooMuch
-        return True
+        level: list[object] = [value]
+        for _ in range(VALUE_DEPTH_MAX):
+            below: list[object] = []
+            for one in level:
+                self._chars -= 2 + len(one) if isinstance(one, str | list | dict) else 8
+                if self._chars < 0:
+                    raise _TooMuch
+                if isinstance(one, dict):
+                    self._chars -= sum(map(len, one))
+                    below += one.values()
+                elif isinstance(one, list):
+                    below += one
+                elif isinstance(one, int | float) and not _is_finite(one):
+                    return False
+            level = below
+            if not level:
+                return True
+        return False
 
     def tell_defaults(self, made: dict[str, Any]) -> None:
         """Turns the names in all defaults, once all of them are known."""
@@ -368,10 +394,18 @@ def _shape(value: object) -> str:
     return "object"
 
 
+def _is_finite(number: float) -> bool:
+    """Whether it is one in a browser, too."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # of an integer that no float holds
+        return False
+
+
 def _is_limit(keyword: str, value: object) -> bool:
     if keyword == "uniqueItems":
         return value is True
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
         return False
     if keyword == "minItems":
         return 0 < value <= ITEMS_MAX

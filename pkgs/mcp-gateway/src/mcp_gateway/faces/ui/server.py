@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from mcp_gateway.faces.ui.signing import desk
 from mcp_gateway.gateway.events import Change
 
 SAID_CHARS: Final = 80
+SAID_MAX: Final = 40  # capabilities; there may be any number
 LOG_LINES: Final = 300  # on the page at first; scripts keep as many
 TICK_S: Final = 1.0  # how late a line of the log may be
 NUMBERS_EVERY: Final = 5  # ticks
@@ -40,7 +42,7 @@ def add(router: APIRouter, renderer: Renderer) -> None:
 
 async def _context(renderer: Renderer, visit: Visit, server: str) -> dict[str, Any]:
     gateway, caller = renderer.gateway, visit.caller
-    row = await one_of(gateway, caller, server)
+    row = await one_of(renderer, caller, server)
     view = gateway.show_server(caller, server)
     is_operator = has_whole_server(caller, Right.OPERATE, server)
     catalog = gateway.catalog(caller)
@@ -67,7 +69,7 @@ def _said(view: Mapping[str, Any]) -> dict[str, Any]:
     parts = (info.get("title") or info.get("name"), info.get("version"))
     return {
         "is": " ".join(part[:SAID_CHARS] for part in parts if isinstance(part, str)),
-        "can": [name[:SAID_CHARS] for name in view["capabilities"] or ()],
+        "can": [name[:SAID_CHARS] for name in islice(view["capabilities"] or (), SAID_MAX)],
     }
 
 

@@ -26,6 +26,9 @@ from mcp_gateway.gateway.events import Change
 SHOWN_MAX: Final = 500  # of one kind of one server; searching finds the others
 VARIABLES_MAX: Final = 20
 ARGUMENTS_MAX: Final = 50
+NAME_CHARS: Final = 200
+ABOUT_CHARS: Final = 1_000  # of a description
+SIZE_MAX: Final = 2**63  # of a resource, in bytes; a number of more digits is none
 _EXPRESSION: Final = re.compile(r"\{[+#./;?&]?([^{}]+)\}")  # RFC 6570
 
 Rows = list[dict[str, Any]]
@@ -118,19 +121,24 @@ def _told(definition: bytes, name: str) -> tuple[dict[str, Any], dict[str, Any]]
     title = text_of(said.get("title"))
     about = text_of(said.get("description"))
     return said, {
-        "name": title or own,
-        "about": about,
+        "name": _cut(title or own, NAME_CHARS),
+        "about": _cut(about, ABOUT_CHARS),
         "words": "\n".join((name, own, title, about)),
     }
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length] + " …"
 
 
 def _resource(server: str, uri: str, definition: bytes) -> dict[str, Any]:
     said, shown = _told(definition, uri)
     size = said.get("size")
+    is_size = isinstance(size, int) and not isinstance(size, bool) and 0 <= size < SIZE_MAX
     return shown | {
         "uri": uri,
-        "mime": text_of(said.get("mimeType")),
-        "size": size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
+        "mime": _cut(text_of(said.get("mimeType")), NAME_CHARS),
+        "size": size if is_size else None,
         "variables": (),
         # As JSON that is percent-encoded: what is shown is made visible, and this has to stay what it is.
         "what": json.dumps({"server": server, "uri": uri}),
@@ -147,7 +155,7 @@ def _template(server: str, uri: str, definition: bytes) -> dict[str, Any]:
     variables = list(dict.fromkeys(filter(None, names)))[:VARIABLES_MAX]
     return shown | {
         "uri": uri,
-        "mime": text_of(said.get("mimeType")),
+        "mime": _cut(text_of(said.get("mimeType")), NAME_CHARS),
         "size": None,
         "variables": variables,
         "what": json.dumps({"server": server, "template": uri, "variables": variables}),
@@ -160,8 +168,8 @@ def _prompt(server: str, name: str, exposed: str, definition: bytes) -> dict[str
     arguments = [
         {
             "name": text_of(one.get("name")),
-            "title": text_of(one.get("title")),
-            "about": text_of(one.get("description")),
+            "title": _cut(text_of(one.get("title")), NAME_CHARS),
+            "about": _cut(text_of(one.get("description")), ABOUT_CHARS),
             "required": one.get("required") is True,
         }
         for one in (listed[:ARGUMENTS_MAX] if isinstance(listed, list) else ())

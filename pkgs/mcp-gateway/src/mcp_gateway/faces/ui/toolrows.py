@@ -5,6 +5,7 @@ a page of 2,500 tools is then put together from text that is there. What annotat
 claim, and what they leave out has the meaning that the specification gives it.
 """
 
+import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +27,7 @@ from mcp_gateway.wire.envelope import read_members
 SHOWN_CHARS: Final = 400  # of a description; the tool's own page has all of it
 SEARCHED_CHARS: Final = 4_000  # the rest is still found by `/api/tools?search=`
 MAX_SEARCH_CHARS: Final = 200
+READ_AT_ONCE: Final = 100  # before somebody else's turn
 MAX_KEPT_ROWS: Final = 20_000  # of all views together, some kilobytes each
 EFFECTS: Final = ("read-only", "destructive", "additive")
 
@@ -138,21 +140,38 @@ class Filter:
 class Group:
     """A server's tools as some callers see them. `digest` is another one when anything in it is."""
 
-    def __init__(self, entries: tuple[Entry, ...], may: Callable[[Entry], bool]) -> None:
+    def __init__(
+        self, entries: tuple[Entry, ...], may: Callable[[Entry], bool], before: "Group | None" = None
+    ) -> None:
         self.entries = entries
         self.on = sum(entry.enabled for entry in entries)
         self.tokens = sum(entry.tokens for entry in entries if entry.enabled)
         self._may = may
-        self._rows: tuple[Row, ...] | None = None
         self._digest: str | None = None
-        self.html: Markup | None = None
-        """All rows, once they were rendered."""
+        self.rows: list[Row] = []
+        """Filled by `read`."""
+        self.markup: dict[str, Markup] = {}
+        """Of rows that were rendered, by their id."""
+        # Whoever switches one tool of a thousand makes anew what is shown of one.
+        self._known = {} if before is None else dict(before.read_so_far())
+        self._rendered = {} if before is None else before.markup
 
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        if self._rows is None:
-            self._rows = tuple(read_row(entry, self._may(entry)) for entry in self.entries)
-        return self._rows
+    def read_so_far(self) -> Iterable[tuple[Entry, Row]]:
+        return zip(self.entries, self.rows, strict=False)
+
+    async def read(self) -> list[Row]:
+        """All rows; in turns, since there may be thousands to read."""
+        while len(self.rows) < len(self.entries):
+            for entry in self.entries[len(self.rows) : len(self.rows) + READ_AT_ONCE]:
+                row = self._known.get(entry)
+                if row is None:
+                    row = read_row(entry, self._may(entry))
+                elif row.id in self._rendered:
+                    self.markup[row.id] = self._rendered[row.id]
+                self.rows.append(row)
+            await asyncio.sleep(0)
+        self._known, self._rendered = {}, {}
+        return self.rows
 
     @property
     def digest(self) -> str:
@@ -186,7 +205,7 @@ class Groups:
                 self._kept.move_to_end(key)
                 return kept
             self._drop(key)
-        self._kept[key] = group = Group(entries, lambda entry: may_switch(caller, entry))
+        self._kept[key] = group = Group(entries, lambda entry: may_switch(caller, entry), kept)
         self._rows += len(entries) + 1
         while self._rows > MAX_KEPT_ROWS and len(self._kept) > 1:
             self._drop(next(islice(self._kept, 1)))

@@ -28,7 +28,7 @@ from mcp_gateway.gateway.events import Change
 OPEN_TOOLS: Final = 300  # that a page holds at first; beyond, it holds servers
 SENT_SERVERS: Final = 3  # whose rows a click gets back at once
 FORM_BYTES: Final = 4 * 1024 * 1024  # 5,000 tools with long names
-CHUNK_ROWS: Final = 200  # rendered before somebody else's turn
+RENDERED_AT_ONCE: Final = 50  # before somebody else's turn
 RETRY_S: Final = 15.0
 _SWITCH: Final = {"on": True, "off": False}
 
@@ -42,7 +42,7 @@ def add(router: APIRouter, renderer: Renderer) -> None:
         wanted = Filter.of(request.query_params)
         parts = shelf.parts(visit.caller)
         found = {
-            part["id"]: wanted.takes(part["group"].rows)
+            part["id"]: wanted.takes(await part["group"].read())
             for part in parts
             if wanted.is_narrow and wanted.server in ("", part["id"])
         }
@@ -161,17 +161,13 @@ class _Shelf:
     async def rows(self, part: Mapping[str, Any], found: Sequence[Row] | None) -> Markup:
         """The list of a server's tools; all of them where `found` is None."""
         group: Group = part["group"]
-        if found is None and group.html is not None:
-            return group.html
-        shown = group.rows if found is None else found
-        rendered: list[Markup] = []
-        for at in range(0, len(shown), CHUNK_ROWS):
-            rendered.append(self._renderer.markup("_tools_rows.html", rows=shown[at : at + CHUNK_ROWS]))
-            await asyncio.sleep(0)
-        listed = Markup("").join(rendered)
-        if found is None:
-            group.html = listed
-        return listed
+        shown = await group.read() if found is None else found
+        missing = [row for row in shown if row.id not in group.markup]
+        for at, row in enumerate(missing, 1):
+            group.markup[row.id] = self._renderer.markup("_tools_row.html", row=row)
+            if at % RENDERED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return Markup("").join(group.markup[row.id] for row in shown)
 
     async def replaced(self, heads: Iterable[Mapping[str, Any]], lists: Iterable[Mapping[str, Any]]) -> str:
         """What takes the place of the heads of some servers, and of the lists of some."""
