@@ -5,7 +5,8 @@ work on a full disk, too, are handed in like calls (`note`). Knows no rule about
 """
 
 import logging
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
@@ -17,9 +18,13 @@ from mcp_gateway.store.calls import MAX_DETAIL_CHARS, CallRecord
 
 logger = logging.getLogger(__name__)
 
+# The way in, set by the face where a request comes in: as an argument it would pass through every method of
+# the facade that people use.
+WAY_IN: Final[ContextVar[str | None]] = ContextVar("WAY_IN", default=None)
+
 
 class Actions:
-    """`face` is the way in, where an action does not say another."""
+    """`face` is the way in, where neither an action nor `WAY_IN` says another."""
 
     def __init__(self, store: Store, ids: clock.CallIds, events: Events, face: str = "rest") -> None:
         self._store = store
@@ -42,7 +47,7 @@ class Actions:
         It is of no server, whatever it is about: what is counted by server are calls.
         """
         started = clock.wall_s()
-        call_id, way_in = self._ids.next(started), face or self._face
+        call_id, way_in = self._ids.next(started), face or WAY_IN.get() or self._face
         record = CallRecord(call_id, started, caller.id, way_in, "", "", None)
         record.needed, record.action = needed.value if needed else "", action
         record.outcome, record.detail = outcome, detail

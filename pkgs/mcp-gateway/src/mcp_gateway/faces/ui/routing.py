@@ -20,6 +20,7 @@ from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import MISTAKE, Visit
 from mcp_gateway.faces.ui.render import Renderer, is_htmx, own_path
 from mcp_gateway.faces.ui.signing import sign_in_page
+from mcp_gateway.gateway.actions import WAY_IN
 
 FORM_BYTES: Final = 64 * 1024
 FORM_FIELDS: Final = 5_100  # a bulk of tools, and what goes with it
@@ -38,6 +39,7 @@ def router_of(renderer: Renderer) -> APIRouter:
 
             async def handled(request: Request) -> Response:
                 visit: Visit = request.scope["mcp_gateway.visit"]
+                WAY_IN.set("ui")
                 try:
                     return await handle(request)
                 except GatewayError as problem:
