@@ -28,7 +28,7 @@ from mcp_gateway.wire.envelope import encode, scan_object
 class _WholePath(PathConvertor):
     """The rest of a path, whatever is in it.
 
-    The framework's own ends where a line does, and a server could name a tool so that nobody can switch it off.
+    The framework's own ends where a line does: a server could name a tool so that nobody can switch it off.
     """
 
     regex = r"[\s\S]*"
