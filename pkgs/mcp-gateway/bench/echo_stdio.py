@@ -11,6 +11,7 @@ import argparse
 import heapq
 import json
 import os
+import random
 import select
 import time
 from collections.abc import Callable
@@ -42,6 +43,14 @@ GROW = _tool("grow", "Offer one more tool from now on.", text="string")
 CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
 # What `server/discover` is answered, by a server that speaks no revision before that; else empty.
 DISCOVERED: dict[str, Any] = {}
+
+
+def _described(number: int, words: int) -> str:
+    """So many words that no other tool has, for who measures how large a description is."""
+    if not words:
+        return "Do nothing."
+    chance = random.Random(number)
+    return " ".join("".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(words))
 
 
 def fastest_json() -> tuple[Decode, Encode]:
@@ -178,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cpu", type=int, help="run on this CPU only, whatever CPU the parent is pinned to")
     parser.add_argument("--tools", type=int, default=0, help="this many more tools, which do nothing")
+    parser.add_argument("--words", type=int, default=0, help="words in the descriptions of those")
     parser.add_argument("--grow", action="store_true", help="offer the tool `grow`, too")
     parser.add_argument("--modern", action="store_true", help=f"speak {MODERN} and nothing before it")
     arguments = parser.parse_args()
@@ -190,7 +200,8 @@ def main() -> None:
     if arguments.grow:
         TOOLS.append(GROW)
     TOOLS.extend(
-        _tool(f"tool_{number:03}", "Do nothing.", text="string") for number in range(arguments.tools)
+        _tool(f"tool_{number:03}", _described(number, arguments.words), text="string")
+        for number in range(arguments.tools)
     )
     try:
         serve(0, 1)

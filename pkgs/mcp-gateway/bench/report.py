@@ -150,12 +150,15 @@ class Result:
     ready_s: dict[str, float]
     cells: Cells
     mcp: list[Bar]  # what MCP asks for beside calls
+    pages: list[Bar]  # of the web UI
+    page_tables: str
 
     def judged(self) -> list[Bar]:
-        return [*bars(self.cells, self.idle_mb), *self.mcp]
+        return [*bars(self.cells, self.idle_mb), *self.mcp, *self.pages]
 
     def as_json(self) -> dict[str, Any]:
-        head = {key: _rounded(value) for key, value in vars(self).items() if key not in ("cells", "mcp")}
+        aside = ("cells", "mcp", "pages", "page_tables")
+        head = {key: _rounded(value) for key, value in vars(self).items() if key not in aside}
         judged = [
             {**asdict(bar), "measured": _rounded(bar.measured), "verdict": bar.verdict}
             for bar in self.judged()
@@ -201,6 +204,8 @@ def markdown(result: Result, *, has_plot: bool) -> str:
         parts += ["## Bars", bar_table(judged)]
     if result.mcp:
         parts += ["## MCP", bar_table(result.mcp)]
+    if result.pages:
+        parts += ["## Pages", bar_table(result.pages), result.page_tables]
     parts += ["## Every way of a call", _call_table(result)]
     parts += [f"## Where the time goes, {MOST_IN_FLIGHT} in flight", _time_table(result)]
     if has_plot:

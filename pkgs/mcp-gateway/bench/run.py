@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import beside, bridge, ways
+from bench import beside, bridge, pages, ways
 from bench.load import measure
 from bench.machine import Cpu, Seats, cpu_of, describe, machine_cpu, rss_mb
 from bench.report import Cell, Cells, Result, markdown, plot
@@ -48,6 +48,7 @@ def run(chosen: list[str], *, seconds: float, rounds: int, directory: Path, has_
                     show(cell, f"round {round_number} of {rounds}")
         loaded_mb = {way.name: rss_mb(way.run.own()) for way in measured}
     mcp = [*bridge.measure(directory, seats), *beside.measure(directory, seats)] if has_mcp else []
+    shown = pages.measure(directory, seats) if has_mcp else None
     return Result(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         machine=describe(),
@@ -61,6 +62,8 @@ def run(chosen: list[str], *, seconds: float, rounds: int, directory: Path, has_
         ready_s={way.name: way.ready_s for way in measured},
         cells=cells,
         mcp=mcp,
+        pages=shown.bars() if shown else [],
+        page_tables=shown.tables() if shown else "",
     )
 
 

@@ -124,6 +124,7 @@ class Windows:
         self._hosts: set[str] = set()
         self._troubles: list[str] = []
         self._allowed: list[re.Pattern[str]] = []
+        self._agreed: list[str] = []
 
     async def open(self, url: str, *, width: int = DESKTOP, dark: bool = False, motion: bool = False) -> Page:
         """A new window at `url`, or at a path of `base_url`, once it is loaded; otherwise as `window`."""
@@ -149,6 +150,10 @@ class Windows:
     def allow(self, trouble: str) -> None:
         """From now on, troubles in which this regular expression is found are what the test wants."""
         self._allowed.append(re.compile(trouble))
+
+    def agree(self, words: str) -> None:
+        """From now on, a question of the page that begins with these words is answered by yes."""
+        self._agreed.append(words)
 
     async def check(self) -> None:
         """Says all that went wrong so far.
@@ -196,6 +201,9 @@ class Windows:
             self._tell(f"the console: {message.text} {message.location.get('url', '')}", message.page)
 
     async def _on_dialog(self, dialog: Dialog) -> None:
+        if dialog.type == "confirm" and dialog.message.startswith(tuple(self._agreed)):
+            await dialog.accept()
+            return
         self._tell(f"a dialog: {dialog.type} {dialog.message}", dialog.page)
         await dialog.dismiss()
 

@@ -100,7 +100,9 @@ NEVER = {
 DATA = re.compile(r'<script type="application/json" id="[\w-]+">\{\{ \w+\|tojson \}\}</script>')
 # Made by us from the first letter on: of files, of places, of the page itself, of its own filters. The last
 # one opens a program of the reader's machine; `connecting.py` makes it, the scheme included.
-OURS = r"\{\{ (asset\('[\w/.-]+'\)|place\.path|at|link\(part\.id\)|client\.link) \}\}"
+OURS = (
+    r"\{\{ (asset\('[\w/.-]+'\)|place\.path|at|link\(part\.id\)|client\.link|asked\.(?:api_)?link\(.*\)) \}\}"
+)
 
 
 @pytest.mark.parametrize("path", texts(TEMPLATES))
@@ -684,8 +686,13 @@ def test_changes_are_gathered_and_lines_kept_apart() -> None:
         assert await anext(parts) == sse.KEEP_ALIVE  # nothing passed
         for _ in range(2_000):
             stage.feed.put(Change("server", b"{}"))
+        assert await anext(parts) == b"data: <p>1</p>\n\n"
+        # The oldest are forgotten, the reader is not, who gets all there is.
+        assert page.seen == ["fresh", "passed", "fresh"]
+        for _ in range(3):
+            stage.feed.put(Change("server", b"{}"))
         assert await anext(parts) == b"data: <p>\ndata: 2\ndata: 3</p>\n\n"
-        assert page.seen == ["fresh", "passed", "changed 1000"]  # the oldest are forgotten, the reader is not
+        assert page.seen[3:] == ["changed 3"]
         stage.feed.put(Change("server", b"{}"))
         stage.feed.end()
         assert [part async for part in parts] == []

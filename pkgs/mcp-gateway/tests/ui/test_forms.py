@@ -179,10 +179,10 @@ def test_all_of_several_is_one_and_one_of_several_is_a_choice() -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    (
+    [
         *({}, True, {"type": "object"}, {"type": "array"}, {"$ref": "https://a.b/s"}, {"enum": [[1]]}),
         *({"type": "unheard-of"}, {"properties": 3}, {"allOf": [False]}, {"const": {"a": 1}}),
-    ),
+    ],
 )
 def test_what_cannot_be_drawn_is_a_field_of_json(schema: Any) -> None:
     assert field(schema)["x-free"] is True

@@ -16,8 +16,11 @@ JSON = st.recursive(
     max_leaves=10,
 )
 WORDS = st.sampled_from(
-    "type properties items required enum const default anyOf oneOf allOf $ref $defs title description minItems"
-    " additionalProperties prefixItems not if minimum format pattern x-format x-enumSource examples".split()
+    (
+        *("type", "properties", "items", "required", "enum", "const", "default", "anyOf", "oneOf", "allOf"),
+        *("$ref", "$defs", "title", "description", "additionalProperties", "prefixItems", "not", "if"),
+        *("minimum", "minItems", "format", "pattern", "x-format", "x-enumSource", "examples"),
+    )
 )
 TEXTS = st.sampled_from(
     (

@@ -5,6 +5,39 @@ import { button } from "./parts.js";
 import { safe } from "./visible.js";
 
 const { Jedison } = globalThis;
+const SHOWS = 4;
+
+// To press a button ends the writing in a field, and what comes of that must not move the button away from under
+// the finger: it waits until the finger is up.
+let isPressed = false;
+const later = [];
+
+function soon(act) {
+  if (isPressed) {
+    later.push(act);
+  } else {
+    act();
+  }
+}
+
+document.addEventListener("pointerdown", () => {
+  isPressed = true;
+}, true);
+for (const kind of ["pointerup", "pointercancel"]) {
+  document.addEventListener(kind, () => setTimeout(() => {
+    isPressed = false;
+    later.splice(0).forEach((act) => act());
+  }), true);
+}
+
+const showErrors = Jedison.Editor.prototype.showValidationErrors;
+Jedison.Editor.prototype.showValidationErrors = function (errors, force) {
+  if (force) {
+    showErrors.call(this, errors, force);
+  } else {
+    soon(() => this.control && showErrors.call(this, errors, force));
+  }
+};
 
 /** jedison's controls with the looks of ours. */
 class Look extends Jedison.Theme {
@@ -169,9 +202,21 @@ class Free extends Jedison.Editor {
 
   refreshUI() {
     super.refreshUI();
-    if (!this.problem) {
-      this.control.input.value = JSON.stringify(names(this).out(this.instance.getValue()), null, 2);
+    const text = JSON.stringify(names(this).out(this.instance.getValue()), null, 2);
+    if (!this.problem && !isSame(this.control.input.value, text)) {
+      this.control.input.value = text;
     }
+  }
+}
+
+/** A list, drawn anew when something in it changes. */
+class List extends Jedison.EditorArray {
+  static resolves(schema) {
+    return schema.type === "array";
+  }
+
+  refreshUI() {
+    soon(() => this.control && super.refreshUI());
   }
 }
 
@@ -308,6 +353,15 @@ function names(editor) {
   return tables.get(editor.instance.jedison.theme);
 }
 
+/** Whether two texts are the same JSON. */
+function isSame(one, other) {
+  try {
+    return JSON.stringify(JSON.parse(one)) === JSON.stringify(JSON.parse(other));
+  } catch {
+    return false;
+  }
+}
+
 /** Whether everything in `part` is in `whole`, as it is there. */
 function isWithin(part, whole) {
   if (part === null || typeof part !== "object") {
@@ -335,7 +389,7 @@ export class Form {
       container,
       theme,
       schema,
-      customEditors: [Free, Several, Box, Fields],
+      customEditors: [Free, Several, Box, List, Fields],
       id: "argument",
       // Texts are escaped, and values shall reach the tool as they are.
       purifyHtml: false,
@@ -352,6 +406,12 @@ export class Form {
     });
     container.querySelector("#argument-jedi-hidden-input, #jedi-hidden-input")?.removeAttribute("name");
     this.#form.on("change", changed);
+    // Lists are drawn anew when something in them changes; who was in a field is to stay there, and nobody else.
+    this.#form.refreshFocus = () => {
+      if (document.activeElement === document.body) {
+        document.getElementById(this.#form.lastFocusedId)?.focus();
+      }
+    };
   }
 
   get value() {
@@ -363,8 +423,18 @@ export class Form {
     if (value === null || typeof value !== "object" || Array.isArray(value)) {
       return false;
     }
-    this.#form.setValue(this.#names.into(value));
-    return isWithin(value, this.value);
+    // What comes to be by being set shows its default at first, and only who asks its parts gets to know.
+    for (let round = 0; round < SHOWS; round += 1) {
+      this.#form.setValue(this.#names.into(value));
+      const deepest = [...this.#form.instances.values()].sort((one, other) => other.path.length - one.path.length);
+      for (const instance of deepest) {
+        (instance.activeInstance ?? instance).onChildChange("api");
+      }
+      if (isWithin(value, this.value)) {
+        return true;
+      }
+    }
+    return false;
   }
 
   /** Says what is wrong where it is; whether something is. */

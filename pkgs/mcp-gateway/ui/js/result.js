@@ -250,18 +250,29 @@ function raw(text) {
   const details = make("details", "as", make("summary", "quiet", "Raw JSON"));
   details.addEventListener("toggle", () => {
     if (details.open && details.childElementCount === 1) {
-      let indented = text;
-      try {
-        // Indented only where that says the same: numbers that scripts cannot hold stay as they were sent.
-        const again = JSON.stringify(JSON.parse(text));
-        indented = again.length === text.length ? JSON.stringify(JSON.parse(text), null, 2) : text;
-      } catch {
-        // Whatever it is, it is shown.
-      }
-      details.append(long(indented));
+      details.append(long(text.length <= TEXT_CHARS ? indented(text) : text));
     }
   });
   return details;
+}
+
+/** JSON with line breaks and indents, and else as it was written: scripts do not hold every number that it does. */
+function indented(text) {
+  let depth = 0;
+  return text.replace(/"(?:[^"\\]|\\.)*"|[{[]\s*[}\]]|[{}[\],:]|\s+/g, (token) => {
+    if ("{[".includes(token)) {
+      depth += 1;
+      return `${token}\n${"  ".repeat(Math.min(depth, 40))}`;
+    }
+    if ("}]".includes(token)) {
+      depth -= 1;
+      return `\n${"  ".repeat(Math.min(Math.max(depth, 0), 40))}${token}`;
+    }
+    if (token === ",") {
+      return `,\n${"  ".repeat(Math.min(depth, 40))}`;
+    }
+    return token === ":" ? ": " : token.trim();
+  });
 }
 
 /** JSON to open and close; what is closed is not made yet, so depth and breadth cost nothing. */

@@ -2,6 +2,7 @@
 
 import { say } from "./app.js";
 import { Form } from "./form.js";
+import { mistake } from "./mistakes.js";
 import { asCommand, asCurl, asRequest, toolPath } from "./quoting.js";
 import { Running } from "./running.js";
 
@@ -30,25 +31,22 @@ function written() {
       said = "The arguments must be a JSON object: { … }";
       value = null;
     }
-  } catch (error) {
-    said = `This is no JSON: ${error.message}${place(error.message)}`;
+  } catch {
+    said = `This is no JSON from ${place()} on.`;
   }
   problem.textContent = said;
-  text.toggleAttribute("aria-invalid", said !== "");
   if (said) {
     text.setAttribute("aria-invalid", "true");
+  } else {
+    text.removeAttribute("aria-invalid");
   }
   return value;
 }
 
-/** Line and column of a mistake, where the browser tells a position only. */
-function place(message) {
-  const found = /position (\d+)(?!.*line)/.exec(message);
-  if (!found) {
-    return "";
-  }
-  const before = text.value.slice(0, Number(found[1])).split("\n");
-  return ` (line ${before.length}, column ${before.at(-1).length + 1})`;
+/** Line and column of the first mistake. */
+function place() {
+  const before = text.value.slice(0, Math.max(mistake(text.value), 0)).split("\n");
+  return `line ${before.length}, column ${before.at(-1).length + 1}`;
 }
 
 function why(words) {
@@ -174,6 +172,7 @@ at("run").addEventListener("keydown", (event) => {
   }
 });
 
+at("form").replaceChildren(); // what stands there for who has no scripts
 if (facts.form.schema) {
   form = new Form(at("form"), facts.form, () => {
     unsure();

@@ -51,11 +51,13 @@ class Feed:
         self._unread: deque[Change] = deque()
         self._bell = Bell(patience)
         self._over = False
+        self._has_forgotten = False
 
     def put(self, change: Change) -> None:
         if len(self._unread) >= MAX_UNREAD:
             if self._is_lossy:
                 self._unread.popleft()
+                self._has_forgotten = True
             else:
                 self.end()
         if not self._over:
@@ -77,6 +79,11 @@ class Feed:
         changes = list(self._unread)
         self._unread.clear()
         return changes
+
+    def has_forgotten(self) -> bool:
+        """Whether changes were forgotten since this was last asked; of one that `is_lossy`."""
+        has_forgotten, self._has_forgotten = self._has_forgotten, False
+        return has_forgotten
 
     def end(self) -> None:
         self._over = True

@@ -7,12 +7,14 @@ changes as often as `live.py` does it.
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request
+from markupsafe import Markup
 from starlette.responses import Response
 
 from mcp_gateway import clock
@@ -22,6 +24,7 @@ from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.routing import MINE, READ, Let
 from mcp_gateway.faces.ui import filters, live
 from mcp_gateway.faces.ui.filters import Asked
+from mcp_gateway.faces.ui.kept import Kept
 from mcp_gateway.faces.ui.outcomes import ACTIONS, OUTCOMES, outcome_of
 from mcp_gateway.faces.ui.render import Part, Renderer, html, is_htmx
 from mcp_gateway.faces.ui.routing import back
@@ -29,11 +32,13 @@ from mcp_gateway.gateway import CALL_TOOL, GET_PROMPT, READ_RESOURCE, Gateway, S
 from mcp_gateway.gateway.events import Change
 
 ROWS: Final = 50
+KEPT_ROWS: Final = 500  # as markup, of all pages that are looked at
+TOLD_ROWS: Final = 1_000
 RUNNING: Final = 12  # shown of those under way; who has more looks for them in the list
 SESSIONS: Final = 30
 TICK_S: Final = 1.0
 SUGGESTED: Final = 200  # names of tools beside the field for one
-STATS_WAIT_S: Final = 0.5  # numbers that take longer come when they are there, and the page does not wait
+STATS_WAIT_S: Final = 0.1  # numbers that take longer come when they are there, and the page does not wait
 BUCKETS: Final = 60
 CHART_S: Final = 3_600.0  # what the chart shows where no time is chosen
 DETAIL_CHARS: Final = 300  # of what a row says besides; the page of the call has it all
@@ -45,14 +50,16 @@ _VERBS: Final = {READ_RESOURCE: "Resource", GET_PROMPT: "Prompt"}
 
 def add(router: APIRouter, renderer: Renderer, sessions: Sessions) -> None:
     gateway = renderer.gateway
+    kept = Kept(KEPT_ROWS)
 
     @router.get("/ui/activity", dependencies=[READ])
     async def activity(visit: Let, request: Request) -> Response:
         asked = filters.read(request.query_params)
         page = await gateway.list_calls(visit.caller, replace(asked.query, limit=ROWS))
         rows = [row_of(call) for call in page["calls"]]
+        drawn = _drawn(renderer, kept, rows)
         context: dict[str, Any] = {
-            "rows": rows,
+            "rows": drawn,
             "cursor": page["cursor"],
             "asked": asked,
             "choices": _choices(gateway, visit.caller, asked, rows),
@@ -65,7 +72,7 @@ def add(router: APIRouter, renderer: Renderer, sessions: Sessions) -> None:
     @router.get("/ui/live/activity", dependencies=[READ])
     async def watch(visit: Let, request: Request) -> Response:
         asked = filters.read(request.query_params)
-        return live.stream(gateway, visit, _LiveActivity(renderer, visit.caller, sessions, asked))
+        return live.stream(gateway, visit, _LiveActivity(renderer, kept, visit.caller, sessions, asked))
 
     @router.get("/ui/activity/{id}", dependencies=[MINE])
     async def show(visit: Let, id: str) -> Response:
@@ -106,9 +113,20 @@ def row_of(call: Mapping[str, Any]) -> dict[str, Any]:
         "verb": verb,
         "what": what,
         "note": detail[:DETAIL_CHARS],
-        "since_s": max(0.0, clock.wall_s() - call["started"]),
+        # Only of what runs, so that two rows of a call that has ended are the same.
+        "since_s": max(0.0, clock.wall_s() - call["started"]) if call["outcome"] == "running" else 0.0,
         "durationMs": None if action or call["outcome"] in _ENDLESS else call["durationMs"],
     }
+
+
+def _drawn(renderer: Renderer, kept: Kept, rows: Iterable[dict[str, Any]]) -> list[Markup]:
+    return [kept.of(row["id"], row, partial(renderer.markup, "_call.html", row=row)) for row in rows]
+
+
+@lru_cache(maxsize=TOLD_ROWS)
+def _told(data: bytes) -> dict[str, Any]:
+    """The row of a call of which a change tells; a hundred pages are told the same. Not to be changed."""
+    return row_of(msgspec.json.decode(data))
 
 
 def _running(gateway: Gateway, caller: Caller) -> dict[str, Any]:
@@ -154,7 +172,10 @@ async def _numbers(gateway: Gateway, caller: Caller, asked: Asked) -> dict[str, 
     times = {} if moves else {"since": since} | ({} if query.until is None else {"until": until})
     chart = {"query": {**given, "buckets": BUCKETS, **times}, "spanS": span_s if moves else None}
     shown = {"chart": json.dumps(chart), "is_last_hour": not (asked["last"] or query.since or query.until)}
-    stats_query = replace(StatsQuery(since=since, until=until, buckets=BUCKETS), **given)
+    # The last hour as the script asks for it, and everybody who looks: counted once for all of them.
+    is_usual = moves and span_s == CHART_S
+    counted = StatsQuery() if is_usual else StatsQuery(since=since, until=until)
+    stats_query = replace(counted, buckets=BUCKETS, **given)
     try:
         stats = await asyncio.wait_for(gateway.stats(caller, stats_query), STATS_WAIT_S)
     except TimeoutError:
@@ -214,8 +235,11 @@ class _LiveActivity:
     kinds = frozenset({"call"})
     every_s = TICK_S
 
-    def __init__(self, renderer: Renderer, caller: Caller, sessions: Sessions, asked: Asked) -> None:
+    def __init__(
+        self, renderer: Renderer, kept: Kept, caller: Caller, sessions: Sessions, asked: Asked
+    ) -> None:
         self._renderer = renderer
+        self._kept = kept
         self._gateway = renderer.gateway
         self._caller = caller
         self._sessions = sessions
@@ -234,11 +258,9 @@ class _LiveActivity:
         return self._renderer.parts([self._whole_list(), news, *self._what_moves(always=True)])
 
     async def changed(self, changes: Sequence[Change]) -> str:
-        told = (msgspec.json.decode(change.data) for change in changes)
+        told = (_told(change.data) for change in changes)
         # Of a call that was told twice, the end counts.
-        shown = {
-            call["id"]: row_of(call) for call in told if call["id"] in self._rows or self._query.matches(call)
-        }
+        shown = {row["id"]: row for row in told if row["id"] in self._rows or self._query.matches(row)}
         return self._renderer.parts([*self._what_changed(shown), *self._what_moves()])
 
     async def passed(self) -> str:
@@ -249,7 +271,7 @@ class _LiveActivity:
         new = {call_id: row for call_id, row in changed.items() if call_id not in self._rows}
         self._rows |= known
         parts: list[Part] = [
-            (f"#call-{call_id}", "_call.html", {"row": row}) for call_id, row in known.items()
+            (f"#call-{call_id}", "_rows.html", {"rows": self._drawn([row])}) for call_id, row in known.items()
         ]
         if not new:
             return parts
@@ -266,12 +288,15 @@ class _LiveActivity:
         gone = before - set(self._rows)
         return [
             *parts,
-            ("#calls", "_rows.html", {"rows": first}, "afterbegin"),
+            ("#calls", "_rows.html", {"rows": self._drawn(first)}, "afterbegin"),
             *((f"#call-{call_id}", "_nothing.html", {}, "delete") for call_id in gone),
         ]
 
     def _whole_list(self) -> Part:
-        return ("#calls", "_calls.html", {"rows": list(self._rows.values())})
+        return ("#calls", "_calls.html", {"rows": self._drawn(self._rows.values())})
+
+    def _drawn(self, rows: Iterable[dict[str, Any]]) -> list[Markup]:
+        return _drawn(self._renderer, self._kept, rows)
 
     def _what_moves(self, *, always: bool = False) -> list[Part]:
         """What stands beside the list, where it is not what was sent last; clocks run by themselves."""

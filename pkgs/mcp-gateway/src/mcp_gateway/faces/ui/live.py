@@ -1,12 +1,13 @@
 """Pages that are up to date: an event stream of their parts, rendered by the templates that made the page.
 
 What changes is gathered for a moment and rendered once, so a busy gateway costs a page four updates a second
-and no more. A page that is slow misses what came between and gets what is.
+and no more, and all pages together a hundred. A page that is slow misses what came between and gets what is.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.routing import EventStream
@@ -15,6 +16,8 @@ from mcp_gateway.gateway.events import Change
 from mcp_gateway.wire import sse
 
 GATHER_S: Final = 0.25
+UPDATES_PER_S: Final = 100  # of all pages together, so that many who watch wait longer for each
+GATHER_MAX_S: Final = 5.0
 KEEP_ALIVE_S: Final = 15.0
 
 
@@ -44,6 +47,8 @@ def stream(gateway: Gateway, visit: Visit, page: Live) -> EventStream:
         GatewayError: `busy` when too many are watching.
     """
     feed = gateway.open_feed(visit.caller, page.kinds, is_lossy=True)
+    crowd = _CROWDS.setdefault(gateway, Crowd())
+    crowd.enter()
 
     async def parts() -> AsyncIterator[bytes]:
         yield b": live\n\n"
@@ -56,13 +61,52 @@ def stream(gateway: Gateway, visit: Visit, page: Live) -> EventStream:
             except StopAsyncIteration:
                 return
             if first is None:
+                await crowd.turn()
                 yield _event(await page.passed())
                 continue
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(crowd.gather_s)
+            await crowd.turn()
             if not feed.is_over:
-                yield _event(await page.changed([first, *feed.take()]))
+                changes = [first, *feed.take()]
+                # Of what was forgotten nobody knows what it was.
+                yield _event(await (page.fresh() if feed.has_forgotten() else page.changed(changes)))
 
-    return EventStream(parts(), at_end=lambda: gateway.close_feed(feed))
+    def end() -> None:
+        crowd.leave()
+        gateway.close_feed(feed)
+
+    return EventStream(parts(), at_end=end)
+
+
+class Crowd:
+    """All who watch pages of one gateway: however many, what they cost is bounded, and holds up no call."""
+
+    def __init__(self) -> None:
+        self._watching = 0
+        self._turn = asyncio.Lock()
+
+    def enter(self) -> None:
+        self._watching += 1
+
+    def leave(self) -> None:
+        self._watching -= 1
+
+    @property
+    def gather_s(self) -> float:
+        """How long changes are gathered before they are shown."""
+        return min(GATHER_MAX_S, max(GATHER_S, self._watching / UPDATES_PER_S))
+
+    async def turn(self) -> None:
+        """Waits until it is one's turn to make parts.
+
+        All hear of a change at once. One after the other, each in a round of the event loop of its own, they
+        leave room for whatever else has come in between.
+        """
+        async with self._turn:
+            await asyncio.sleep(0)
+
+
+_CROWDS: Final[WeakKeyDictionary[Gateway, Crowd]] = WeakKeyDictionary()
 
 
 def _event(html: str) -> bytes:

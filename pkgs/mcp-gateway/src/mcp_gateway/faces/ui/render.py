@@ -5,9 +5,10 @@ is written into a template is escaped, and what would act or hide in a line is m
 around that, and a test reads the templates for one.
 """
 
+import asyncio
 import gzip
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +17,15 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from mcp_gateway import clock
 from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.errors import GatewayError
 from mcp_gateway.faces.http import Visit, error_headers
 from mcp_gateway.faces.ui.assets import Assets
+from mcp_gateway.faces.ui.hours import Hours
+from mcp_gateway.faces.ui.kept import Kept
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.version import VERSION
 from mcp_gateway.visible import safe
@@ -43,6 +47,7 @@ HEADERS: Final = {
 }
 PATH_CHARS: Final = 2_000  # a form gives it back, beside a secret, and may be so large
 PACK_FROM_BYTES: Final = 2_048  # below, compressing costs more than it saves
+PACK_ASIDE_BYTES: Final = 400_000  # from where it takes more than a few milliseconds
 PACK_LEVEL: Final = 4  # 1 ms for 200 kB, a tenth larger than the best
 _HTMX: Final = b"hx-request"
 MORPH: Final = "outerMorph"
@@ -79,9 +84,12 @@ class Renderer:
     def __init__(self, gateway: Gateway, assets: Assets) -> None:
         self.gateway = gateway
         self.assets = assets
+        self.hours = Hours(gateway)
         self._environment = environment()
         self._environment.globals.update(asset=assets.address, version=VERSION, now=clock.wall_s)
         self._environment.globals["icon"] = self._icon
+        self._icons: dict[str, Markup] = {}
+        self._kept = Kept()
 
     def part(self, name: str, /, **context: Any) -> str:
         """A template alone, such as what a click or a change puts in the place of what stands there."""
@@ -91,6 +99,24 @@ class Renderer:
         """The same, to be put into another template as it is."""
         # A module of a template knows that it is markup; a text would have to be trusted.
         return escape(self._environment.get_template(name).make_module(context))
+
+    def kept(self, slot: Hashable, facts: object, name: str, /, **context: Any) -> Markup:
+        """As `markup`, but what was made of the same facts stays: see `Kept`. The slot says whose it is."""
+        return self._kept.of((name, slot), facts, lambda: self.markup(name, **context))
+
+    def kept_part(
+        self, slot: Hashable, facts: object, selector: str, template: str, /, **context: Any
+    ) -> Markup:
+        """As `parts` of one thing on a page, with `kept`."""
+        return self.kept(
+            (template, slot),
+            facts,
+            "_part.html",
+            selector=selector,
+            swap=MORPH,
+            template=template,
+            **context,
+        )
 
     def parts(self, parts: Iterable[Part]) -> str:
         """What replaces several things on a page, or is added to them."""
@@ -143,8 +169,12 @@ class Renderer:
 
     def _icon(self, name: str) -> Markup:
         """One of `ui/icons.txt`; decoration beside words, so it has none of its own."""
-        address = f"{self.assets.address('icons.svg')}#{name}"
-        return Markup('<svg class="icon" aria-hidden="true"><use href="{}"/></svg>').format(address)
+        drawn = self._icons.get(name)
+        if drawn is None:  # names are the templates', so there are as many as in the set
+            address = f"{self.assets.address('icons.svg')}#{name}"
+            drawn = Markup('<svg class="icon" aria-hidden="true"><use href="{}"/></svg>').format(address)
+            self._icons[name] = drawn
+        return drawn
 
 
 def environment() -> Environment:
@@ -154,6 +184,10 @@ def environment() -> Environment:
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_visible,
+        # Each template is read and compiled at its first use, and stays; looking whether its file is another
+        # one now would cost more than many of them take.
+        auto_reload=False,
+        cache_size=-1,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -182,9 +216,20 @@ def html(visit: Visit, body: str, status: int = 200, headers: Mapping[str, str] 
     data = body.encode("utf-8", "replace")
     every = dict(HEADERS)
     if len(data) >= PACK_FROM_BYTES and b"gzip" in visit.headers.get(b"accept-encoding", b""):
-        data = gzip.compress(data, PACK_LEVEL, mtime=0)
         every["content-encoding"] = "gzip"
+        if len(data) >= PACK_ASIDE_BYTES:
+            return _PackedAside(data, status, every | dict(headers or {}), "text/html; charset=utf-8")
+        data = gzip.compress(data, PACK_LEVEL, mtime=0)
     return Response(data, status, every | dict(headers or {}), "text/html; charset=utf-8")
+
+
+class _PackedAside(Response):
+    """One that is compressed as it is sent, in a thread, so that nobody waits who did not ask for it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.body = await asyncio.to_thread(gzip.compress, bytes(self.body), PACK_LEVEL, mtime=0)
+        self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
 
 
 def own_path(text: str) -> str | None:

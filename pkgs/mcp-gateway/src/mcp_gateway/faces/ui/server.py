@@ -42,7 +42,7 @@ def add(router: APIRouter, renderer: Renderer) -> None:
 
 async def _context(renderer: Renderer, visit: Visit, server: str) -> dict[str, Any]:
     gateway, caller = renderer.gateway, visit.caller
-    row = await one_of(gateway, caller, server)
+    row = await one_of(renderer, caller, server)
     view = gateway.show_server(caller, server)
     is_operator = has_whole_server(caller, Right.OPERATE, server)
     catalog = gateway.catalog(caller)

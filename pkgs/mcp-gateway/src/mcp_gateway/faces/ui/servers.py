@@ -5,18 +5,19 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request
+from markupsafe import Markup
 from starlette.responses import Response
 
+from mcp_gateway import clock
 from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.access.policy import has_whole_server
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.routing import OPERATE, READ, Let
 from mcp_gateway.faces.ui import live
-from mcp_gateway.faces.ui.render import Renderer, html, is_htmx, size
+from mcp_gateway.faces.ui.render import Renderer, html, is_htmx, size, span
 from mcp_gateway.faces.ui.routing import back, read_form
-from mcp_gateway.faces.ui.spark import NO_SPARK, Spark, spark
-from mcp_gateway.gateway import Gateway, StatsQuery
+from mcp_gateway.faces.ui.spark import NO_SPARK, Spark
 from mcp_gateway.gateway.events import Change
 
 # How a state looks: tone, icon, whether it moves. The word is the state itself.
@@ -37,15 +38,14 @@ _SHOWN: Final = (
     *("transport", "protocolRevision", "tools", "toolTokens", "readySince"),
 )
 TICK_S: Final = 5.0  # after which numbers that move by themselves are looked at again
-SPARK_BUCKETS: Final = 30
 
 
 def add(router: APIRouter, renderer: Renderer) -> None:
     gateway = renderer.gateway
 
     async def servers(visit: Let) -> Response:
-        rows = await rows_of(gateway, visit.caller)
-        return renderer.page(visit, "servers.html", title="Servers", rows=rows)
+        rows = await rows_of(renderer, visit.caller)
+        return renderer.page(visit, "servers.html", title="Servers", rows=_drawn(renderer, rows))
 
     router.get("/", dependencies=[READ])(servers)
     router.get("/ui/servers", dependencies=[READ])(servers)
@@ -71,30 +71,26 @@ def add(router: APIRouter, renderer: Renderer) -> None:
         """The row, or the head of the server's own page, whichever the button was on."""
         if not is_htmx(visit):
             return back(request, "/")
-        row = await one_of(gateway, visit.caller, server)
+        row = await one_of(renderer, visit.caller, server)
         is_head = visit.headers.get(b"hx-target", b"").endswith(b"#server")
         return html(visit, renderer.part("_server_head.html" if is_head else "_server.html", row=row))
 
 
-async def rows_of(gateway: Gateway, caller: Caller) -> list[dict[str, Any]]:
+async def rows_of(renderer: Renderer, caller: Caller) -> list[dict[str, Any]]:
     """What `_server.html` shows of each server that the caller sees."""
+    gateway = renderer.gateway
     await gateway.refresh_usage(caller)
-    sparks = await sparks_of(gateway, caller)
+    sparks = await renderer.hours.of(caller)
     views = gateway.list_servers(caller)
     return [row_of(caller, view, sparks.get(view["id"], NO_SPARK)) for view in views]
 
 
-async def one_of(gateway: Gateway, caller: Caller, server: str) -> dict[str, Any]:
+async def one_of(renderer: Renderer, caller: Caller, server: str) -> dict[str, Any]:
     """The same of one."""
+    gateway = renderer.gateway
     await gateway.refresh_usage(caller)
-    sparks = await sparks_of(gateway, caller)
+    sparks = await renderer.hours.of(caller)
     return row_of(caller, gateway.show_server(caller, server), sparks.get(server, NO_SPARK))
-
-
-async def sparks_of(gateway: Gateway, caller: Caller) -> dict[str, Spark]:
-    """The last hour of each server."""
-    found = await gateway.stats(caller, StatsQuery(by="server", buckets=SPARK_BUCKETS))
-    return {server: spark(numbers) for server, numbers in found["servers"].items()}
 
 
 def row_of(caller: Caller, view: Mapping[str, Any], hour: Spark) -> dict[str, Any]:
@@ -116,6 +112,21 @@ def row_of(caller: Caller, view: Mapping[str, Any], hour: Spark) -> dict[str, An
     }
 
 
+def _drawn(renderer: Renderer, rows: Iterable[dict[str, Any]]) -> list[Markup]:
+    return [renderer.kept(_slot(row), _facts(row), "_server.html", row=row) for row in rows]
+
+
+def _slot(row: Mapping[str, Any]) -> tuple[object, ...]:
+    """Who sees a server alike, as a rule: what they may do decides what is there."""
+    return row["id"], row["may_operate"], row["memory"] is None
+
+
+def _facts(row: dict[str, Any]) -> tuple[object, ...]:
+    """All that `_server.html` depends on: the row, and its clocks as they are written."""
+    now, since, until = clock.wall_s(), row["readySince"], row["nextRetry"]
+    return row, since and span(now - since), until and span(until - now)
+
+
 class _LiveServers:
     kinds = frozenset({"server", "config"})
     every_s = TICK_S
@@ -126,9 +137,9 @@ class _LiveServers:
         self._sent: dict[str, dict[str, Any]] = {}
 
     async def fresh(self) -> str:
-        rows = await rows_of(self._renderer.gateway, self._caller)
+        rows = await rows_of(self._renderer, self._caller)
         self._sent = {row["id"]: row for row in rows}
-        return self._renderer.parts([("#servers", "_servers.html", {"rows": rows})])
+        return self._renderer.parts([("#servers", "_servers.html", {"rows": _drawn(self._renderer, rows)})])
 
     async def changed(self, changes: Sequence[Change]) -> str:
         if any(change.kind == "config" for change in changes):
@@ -140,7 +151,7 @@ class _LiveServers:
         )
 
     async def passed(self) -> str:
-        rows = await rows_of(self._renderer.gateway, self._caller)
+        rows = await rows_of(self._renderer, self._caller)
         if rows and {row["id"] for row in rows} != self._sent.keys():
             return await self.fresh()
         return self._rows(rows)
@@ -149,4 +160,7 @@ class _LiveServers:
         """Those in which there is something new."""
         new = [row for row in rows if self._sent.get(row["id"]) != row]
         self._sent |= {row["id"]: row for row in new}
-        return self._renderer.parts((f"#server-{row['id']}", "_server.html", {"row": row}) for row in new)
+        return "".join(
+            self._renderer.kept_part(_slot(row), _facts(row), f"#server-{row['id']}", "_server.html", row=row)
+            for row in new
+        )

@@ -134,11 +134,11 @@ def _cut(text: str, length: int) -> str:
 def _resource(server: str, uri: str, definition: bytes) -> dict[str, Any]:
     said, shown = _told(definition, uri)
     size = said.get("size")
-    has_size = isinstance(size, int) and not isinstance(size, bool) and 0 <= size < SIZE_MAX
+    is_size = isinstance(size, int) and not isinstance(size, bool) and 0 <= size < SIZE_MAX
     return shown | {
         "uri": uri,
         "mime": _cut(text_of(said.get("mimeType")), NAME_CHARS),
-        "size": size if has_size else None,
+        "size": size if is_size else None,
         "variables": (),
         # As JSON that is percent-encoded: what is shown is made visible, and this has to stay what it is.
         "what": json.dumps({"server": server, "uri": uri}),

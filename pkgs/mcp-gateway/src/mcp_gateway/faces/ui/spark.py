@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 WIDTH: Final = 120
@@ -28,11 +29,12 @@ def spark(numbers: Mapping[str, Any]) -> Spark:
     return Spark(
         numbers["calls"],
         numbers["errors"],
-        _bars([bucket["calls"] for bucket in buckets], highest),
-        _bars([bucket["errors"] for bucket in buckets], highest),
+        _bars(tuple(bucket["calls"] for bucket in buckets), highest),
+        _bars(tuple(bucket["errors"] for bucket in buckets), highest),
     )
 
 
+@lru_cache(maxsize=1_000)  # the same again for everybody who looks, while nobody calls
 def _bars(counts: Sequence[int], highest: int) -> str:
     if not highest:
         return ""
