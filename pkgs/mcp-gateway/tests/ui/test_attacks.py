@@ -174,6 +174,25 @@ def test_an_odd_address_is_a_page_or_none(gateway: Guarded, path: str) -> None:
             check_document(answer)
 
 
+def test_a_tool_of_any_name_has_a_page_and_a_switch(gateway: Guarded) -> None:
+    for name in evil.PAYLOADS:
+        path = f"/ui/tools/evil/{quote(name, safe='')}"
+        if name == "..":  # which no browser asks for
+            continue
+        answer = gateway.request("GET", path, headers=HTML)
+        assert answer.status == 200, (name, answer)
+        check_document(answer)
+    for name in (
+        "one\n\ndata: <b>two</b>\n\nevent: error\ndata: {}",
+        "../../api/servers",
+        "<img src=x onerror=alert(1)>",
+    ):
+        path = quote(name, safe="")
+        assert gateway.request("POST", f"/ui/tools/evil/{path}", b"enabled=off", FORM | HTMX).status == 200
+        assert gateway.get(f"/api/tools/evil/{path}").json()["enabled"] is False
+        assert gateway.request("PATCH", f"/api/tools/evil/{path}", {"enabled": True}).status == 200
+
+
 def test_a_form_has_bounds(gateway: Guarded) -> None:
     for path in ("/ui/servers/good/switch", "/ui/access/keys", "/ui/tools/good/echo"):
         assert gateway.request("POST", path, b"a=" + b"x" * 70_000, FORM).status == 413

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -22,6 +23,18 @@ from mcp_gateway.faces import sign_in
 from mcp_gateway.faces.http import Visit, require_json, unauthenticated
 from mcp_gateway.wire import sse
 from mcp_gateway.wire.envelope import encode, scan_object
+
+
+class _WholePath(PathConvertor):
+    """The rest of a path, whatever is in it.
+
+    The framework's own ends where a line does: a server could name a tool so that nobody can switch it off.
+    """
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("path", _WholePath())
 
 BODY_BYTES: Final = 64 * 1024  # of what is sent to switch something
 _OF_A_FRESH_SIGN_IN: Final = frozenset({Right.EXEC, Right.ADMIN})
