@@ -67,7 +67,7 @@ class Page:
     cpu_ms: float  # of the gateway, whoever else wanted the machine
     held_up_ms: float
     document_kb: float
-    whole_kb: float
+    whole_kb: float | None  # None: no page, a part of one
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ class Found:
         found = [
             Bar(f"{WIDE}: the slowest page, median", slowest, PAGE_MS, None, "ms"),
             Bar(f"{WIDE}: the same, the first time", max(p.first_ms for p in self.wide), None, None, "ms"),
-            Bar(f"{WIDE}: the heaviest page", max(p.whole_kb for p in self.wide), PAGE_KB, None, "kB"),
+            Bar(f"{WIDE}: the heaviest page", max(p.whole_kb or 0.0 for p in self.wide), PAGE_KB, None, "kB"),
             Bar(f"{WIDE}: others are held up", max(p.held_up_ms for p in self.wide), HELD_UP_MS, None, "ms"),
             Bar(f"{TALL_NAME}: the same", max(p.held_up_ms for p in self.tall), HELD_UP_MS, None, "ms"),
             Bar(f"{max(WATCHERS)} watch: calls/s, of nobody watching", calls, 98, None, "%"),
         ]
         for one in self.browsed:
-            found.append(Bar(f"browser, {one.what}: longest task", one.longest_ms, None, None, "ms"))
-            found.append(Bar(f"browser, {one.what}: worst interaction", one.worst_ms, INP_MS, None, "ms"))
+            if one.worst_ms:
+                found.append(Bar(f"browser, {one.what}: worst interaction", one.worst_ms, INP_MS, None, "ms"))
         return found
 
     def tables(self) -> str:
@@ -117,7 +117,7 @@ class Found:
         for where, measured in ((WIDE, self.wide), (TALL_NAME, self.tall)):
             for one in measured:
                 cells = [one.packed_ms, one.plain_ms, one.first_ms, one.cpu_ms, one.held_up_ms]
-                cells += [one.document_kb, one.whole_kb]
+                cells += [one.document_kb, *([] if one.whole_kb is None else [one.whole_kb])]
                 pages.append(
                     f"| {where}: `{one.path}` | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |"
                 )
@@ -253,7 +253,7 @@ def _pages(run: Started, url: str, paths: tuple[str, ...]) -> list[Page]:
             spent.total_s * 1000 / TIMES / len(taken_ms),
             uvloop.run(_held_up(url, path)),
             reader.fetch(path).packed / 1000,
-            sum(first_visit(path, reader.fetch).values()) / 1000,
+            None if "/rows" in path else sum(first_visit(path, reader.fetch).values()) / 1000,
         )
         print(page, file=sys.stderr, flush=True)
         found.append(page)

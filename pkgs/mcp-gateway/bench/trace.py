@@ -194,6 +194,6 @@ def table(browsed: list[Browsed]) -> str:
         key = "" if one.key_ms is None else f"{one.key_ms:.0f}"
         lines.append(
             f"| {one.what} | {one.long_tasks} | {one.longest_ms:.0f} | {one.gap_ms:.0f} |"
-            f" {one.worst_ms:.0f} | {key} |"
+            f" {f'{one.worst_ms:.0f}' if one.worst_ms else ''} | {key} |"
         )
     return "\n".join(lines)

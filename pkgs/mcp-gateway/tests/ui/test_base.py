@@ -684,7 +684,7 @@ def test_changes_are_gathered_and_lines_kept_apart() -> None:
         assert await anext(parts) == b": live\n\n"
         assert await anext(parts) == b"data: <p>1</p>\n\n"
         assert await anext(parts) == sse.KEEP_ALIVE  # nothing passed
-        for _ in range(2_000):
+        for _ in range(5_000):
             stage.feed.put(Change("server", b"{}"))
         assert await anext(parts) == b"data: <p>1</p>\n\n"
         # The oldest are forgotten, the reader is not, who gets all there is.

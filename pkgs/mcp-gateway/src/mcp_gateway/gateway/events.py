@@ -14,6 +14,7 @@ from mcp_gateway.wire.envelope import encode
 
 LISTS: Final = frozenset({"tools", "resources", "prompts"})  # kinds that tell of a list that has changed
 MAX_UNREAD: Final = 1_000
+MAX_UNREAD_LOSSY: Final = 4_000  # for who reads seldom; changes are shared, so one more costs a pointer
 MAX_FEEDS: Final = 4_096  # pages, terminals, and readers of logs
 MAX_OF_ONE: Final = 2_048  # of one caller, so that others find room
 
@@ -45,6 +46,7 @@ class Feed:
         is_lossy: bool = False,
     ) -> None:
         self._is_lossy = is_lossy
+        self._most = MAX_UNREAD_LOSSY if is_lossy else MAX_UNREAD
         self.kinds = kinds
         self.owner = owner
         self.shown = shown
@@ -54,7 +56,7 @@ class Feed:
         self._has_forgotten = False
 
     def put(self, change: Change) -> None:
-        if len(self._unread) >= MAX_UNREAD:
+        if len(self._unread) >= self._most:
             if self._is_lossy:
                 self._unread.popleft()
                 self._has_forgotten = True

@@ -33,7 +33,7 @@ from mcp_gateway.gateway.events import Change
 
 ROWS: Final = 50
 KEPT_ROWS: Final = 500  # as markup, of all pages that are looked at
-TOLD_ROWS: Final = 1_000
+TOLD_ROWS: Final = 5_000  # more than there are unread, or each would be forgotten before the next asks
 RUNNING: Final = 12  # shown of those under way; who has more looks for them in the list
 SESSIONS: Final = 30
 TICK_S: Final = 1.0
