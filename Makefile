@@ -29,6 +29,8 @@ SOURCES := $(shell find $(PKG)/src -name '*.py')
 ARGS ?=
 PYTHON ?=
 REQUIRE_ALL ?=
+# Two at once, each with the modules of its own: most of a test is waiting. WORKERS= runs one after the other.
+WORKERS ?= --numprocesses=2 --dist=loadfile
 
 # Interpreters of a person's own choosing only: uv would otherwise fetch a build from elsewhere.
 export UV_PYTHON_DOWNLOADS := never
@@ -83,7 +85,7 @@ check: $(VENV)/.stamp-dev ## linter, formatter, types, import direction
 
 .PHONY: test
 test: ui check tests-node tests-clients tests-caddy tests-chromium ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
-	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest -m "not long" $(ARGS)
+	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest -m "not long" $(WORKERS) $(ARGS)
 
 .PHONY: test-full
 test-full: ui check tests-node tests-clients tests-caddy tests-chromium test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
