@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
+from mcp_gateway.clock import now_s
 from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.routing import EventStream
 from mcp_gateway.gateway import Gateway
@@ -18,6 +19,7 @@ from mcp_gateway.wire import sse
 GATHER_S: Final = 0.25
 UPDATES_PER_S: Final = 100  # of all pages together, so that many who watch wait longer for each
 GATHER_MAX_S: Final = 5.0
+WHOLE_EVERY: Final = 20  # rounds of gathering, at least, before a page that missed something is made anew
 KEEP_ALIVE_S: Final = 15.0
 
 
@@ -27,7 +29,7 @@ class Live(Protocol):
     kinds: frozenset[str]
     """Of changes (`gateway/events.py`)."""
     every_s: float
-    """How often `passed` is asked while nothing else happens."""
+    """How often `passed` is asked."""
 
     async def fresh(self) -> str:
         """All that moves, as it is now: between the page and the stream something may have changed."""
@@ -54,22 +56,31 @@ def stream(gateway: Gateway, visit: Visit, page: Live) -> EventStream:
         yield b": live\n\n"
         yield _event(await page.fresh())
         patience_s = min(page.every_s, KEEP_ALIVE_S)
-        # What is unread when the feed ends is not for this reader any more.
-        while not feed.is_over:
+        whole_at = passed_at = now_s()
+        misses_some = False
+        while True:
             try:
                 first = await feed.next(patience_s)
             except StopAsyncIteration:
                 return
-            if first is None:
-                await crowd.turn()
-                yield _event(await page.passed())
-                continue
-            await asyncio.sleep(crowd.gather_s)
+            if first is not None:
+                await asyncio.sleep(crowd.gather_s)
             await crowd.turn()
-            if not feed.is_over:
-                changes = [first, *feed.take()]
-                # Of what was forgotten nobody knows what it was.
-                yield _event(await (page.fresh() if feed.has_forgotten() else page.changed(changes)))
+            if feed.is_over:  # what is unread then is not for this reader any more
+                return
+            changes = [] if first is None else [first, *feed.take()]
+            misses_some |= feed.has_forgotten()
+            if misses_some and (first is None or now_s() - whole_at >= WHOLE_EVERY * crowd.gather_s):
+                # Of what was forgotten nobody knows what it was. Not each time: what makes a page slow would
+                # make it slower.
+                misses_some, whole_at = False, now_s()
+                yield _event(await page.fresh())
+                continue
+            html = await page.changed(changes) if changes else ""
+            if now_s() - passed_at >= page.every_s:
+                passed_at = now_s()
+                html += await page.passed()
+            yield _event(html)
 
     def end() -> None:
         crowd.leave()
