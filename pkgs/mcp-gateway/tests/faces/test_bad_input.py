@@ -182,8 +182,6 @@ WRONG_METHOD = tuple(
     Row(f"{method} {path}", b"{}", (), 405, path=path, method=method)
     for method, path in (
         ("DELETE", "/api/servers"),
-        ("POST", "/api/servers"),
-        ("DELETE", "/api/servers/good"),
         ("PUT", "/api/servers/good"),
         ("GET", "/api/servers/good/restart"),
         ("PUT", ECHO),

@@ -83,9 +83,9 @@ async def test_a_prompt_is_got_with_its_arguments(windows: Windows, gateway: Gat
     await page.get_by_role("textbox", name="__proto__").fill("two")
     await page.get_by_role("button", name="Get", exact=True).click()
     await expect(page.locator("dialog .ended")).to_contain_text("Done")
-    await expect(page.locator("dialog .outcome")).to_contain_text("From the user")
+    await expect(page.locator("dialog .ending")).to_contain_text("From the user")
     for words in (EVIL, "one", "__proto__", "two"):
-        await expect(page.locator("dialog .outcome")).to_contain_text(words)
+        await expect(page.locator("dialog .ending")).to_contain_text(words)
 
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])

@@ -223,8 +223,9 @@ async def test_a_hostile_result_is_text(windows: Windows, gateway: Gateway, widt
     assert await outcome.locator("img, audio, script, iframe, object, embed").count() == 0
     assert await overflow(page) == []
     await page.get_by_text("Raw JSON").click()
-    raw = await page.locator("#outcome details.as pre").inner_text()
-    assert json.loads(raw)["content"] == result["content"]
+    pre = page.locator("#outcome details.as pre")
+    await expect(pre).to_contain_text('"content"')
+    assert json.loads(await pre.inner_text())["content"] == result["content"]
     await check_accessible(page)
 
 
@@ -335,8 +336,11 @@ async def test_a_call_can_be_taken_to_a_shell_whatever_is_in_it(windows: Windows
     words = shlex.split(curl)
     assert words[2].replace("'", "%27").replace("(", "%28").replace(")", "%29") == path
     assert words[3:5] == ["-H", "Authorization: Bearer $MCP_GATEWAY_KEY"]
-    assert words[-2:] == ["--data-raw", body]
-    assert shlex.split(command) == ["mcp-gateway", "call", "--url", base, f"mirror/{facts['tool']}", body]
+    # What hides in the arguments is written as JSON can.
+    assert (words[-2], json.loads(words[-1])) == ("--data-raw", json.loads(body))
+    *call, arguments = shlex.split(command)
+    assert call == ["mcp-gateway", "call", "--url", base, f"mirror/{facts['tool']}"]
+    assert json.loads(arguments) == json.loads(body)
     assert json.loads(request)["params"] == {"name": "mirror__odd", "arguments": json.loads(body)}
 
 

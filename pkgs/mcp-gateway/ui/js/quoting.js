@@ -4,6 +4,9 @@
 // Line ends and tabs are no part of a text in JSON.
 const HIDES = /[^\P{C}\n\t]|[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u3164\uffa0]/gu;
 
+// A tab that is pasted completes a word.
+const ACTS = new RegExp(`${HIDES.source}|\\t`, "gu");
+
 /** JSON that says the same with all of it visible: such characters stand in its texts only, which have escapes. */
 export function visibly(json) {
   return json.replace(HIDES, (character) =>
@@ -12,17 +15,16 @@ export function visibly(json) {
       .join(""));
 }
 
-/** One word of a POSIX shell; of bash, zsh or ksh where there is something to be made visible in it. */
+/** One word of a POSIX shell, in which nothing hides. */
 export function quoted(text) {
   if (/^[A-Za-z0-9_@%+=:,./-]+$/.test(text)) {
     return text;
   }
-  if (text.search(HIDES) < 0 && !text.includes("\t")) {
-    return `'${text.replaceAll("'", `'\\''`)}'`;
-  }
-  const plain = text.replaceAll("\\", "\\\\").replaceAll("'", "\\'").replaceAll("\n", "\\n").replaceAll("\t", "\\t");
-  return `$'${plain.replace(HIDES, (character) =>
-    [...new TextEncoder().encode(character)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join(""))}'`;
+  const plain = `'${text.replaceAll("'", `'\\''`)}'`;
+  // Each byte of what hides is written by printf, which every shell has. No line end is among them: those a
+  // substitution would lose.
+  return plain.replace(ACTS, (character) => `'"$(printf '${
+    [...new TextEncoder().encode(character)].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("")}')"'`);
 }
 
 /** The path of a tool in the API. */

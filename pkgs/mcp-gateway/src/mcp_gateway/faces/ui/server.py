@@ -73,6 +73,10 @@ def _said(view: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+class _Id(msgspec.Struct):
+    id: str
+
+
 class _LiveServer:
     kinds = frozenset({"server", "tools", "resources", "prompts", "config"})
     every_s = TICK_S
@@ -90,6 +94,12 @@ class _LiveServer:
         return await self._parts() + self._whole_log()
 
     async def changed(self, changes: Sequence[Change]) -> str:
+        if any(
+            change.kind == "server" and msgspec.json.decode(change.data, type=_Id).id == self._server
+            for change in changes
+        ):
+            # The reply to a click may have taken its place, which is nothing that was sent here.
+            self._shown.pop("#server", None)
         return await self._parts() + self._lines()
 
     async def passed(self) -> str:

@@ -145,10 +145,12 @@ class _LiveServers:
         if any(change.kind == "config" for change in changes):
             return await self.fresh()
         views = {view["id"]: view for view in (msgspec.json.decode(change.data) for change in changes)}
-        return self._rows(
+        rows = [
             row_of(self._caller, view, self._sent.get(server, {}).get("hour", NO_SPARK))
             for server, view in views.items()
-        )
+        ]
+        # Also what is as it was: the reply to a click may have taken its place meanwhile.
+        return self._sending(rows)
 
     async def passed(self) -> str:
         rows = await rows_of(self._renderer, self._caller)
@@ -158,9 +160,11 @@ class _LiveServers:
 
     def _rows(self, rows: Iterable[dict[str, Any]]) -> str:
         """Those in which there is something new."""
-        new = [row for row in rows if self._sent.get(row["id"]) != row]
-        self._sent |= {row["id"]: row for row in new}
+        return self._sending([row for row in rows if self._sent.get(row["id"]) != row])
+
+    def _sending(self, rows: Sequence[dict[str, Any]]) -> str:
+        self._sent |= {row["id"]: row for row in rows}
         return "".join(
             self._renderer.kept_part(_slot(row), _facts(row), f"#server-{row['id']}", "_server.html", row=row)
-            for row in new
+            for row in rows
         )
