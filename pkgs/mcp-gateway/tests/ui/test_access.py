@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.harness import Answer, Gateway, hostile
 from tests.ui import stage
@@ -176,3 +176,24 @@ async def test_who_may_not_administer_any_more_is_told_what_to_do(windows: Windo
     await page.get_by_role("button", name="Make the key").click()
     await expect(page.locator("#said")).to_contain_text("a person shows it with the one-time code")
     await expect(page.get_by_label("Name")).to_have_value("late")
+
+
+async def test_a_page_whose_stream_never_began_says_so_and_tries_again(
+    windows: Windows, gateway: Gateway
+) -> None:
+    windows.allow("503|500")
+    page = await windows.window()
+    turned_away: list[str] = []
+
+    async def busy(route: Route) -> None:
+        if turned_away:
+            await route.continue_()
+        else:
+            turned_away.append(route.request.url)
+            await route.fulfill(status=503, content_type="text/html", body="")
+
+    await page.route("**/ui/live/servers", busy)
+    await windows.go(page, f"{stage.url(gateway)}/")
+    await expect(page.locator("#lost")).to_contain_text("It is tried again")
+    await expect(page.locator("#lost")).to_be_empty()
+    assert turned_away

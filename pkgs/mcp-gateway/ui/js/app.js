@@ -117,6 +117,8 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+const RETRY_MS = 3000;
+
 // Who shows what is, says when that may not be so any more.
 const live = document.querySelector("[data-live]");
 if (live) {
@@ -126,11 +128,24 @@ if (live) {
       lost.textContent = words;
     }
   };
-  live.addEventListener("htmx:sse:error", (event) => {
-    const isOver = [401, 403].includes(event.detail.status);
+  /** Whether it is worth to try again. */
+  const lose = (status) => {
+    const isOver = [401, 403].includes(status);
     tell(isOver ? "Nothing new comes in: you are not signed in any more. Reload the page to sign in." :
       "Nothing new comes in: the gateway cannot be reached. It is tried again.");
-  });
+    return !isOver;
+  };
+  live.addEventListener("htmx:sse:error", (event) => lose(event.detail.status));
+  // A stream that never began is not begun again by the extension.
+  const failed = (event) => {
+    event.stopPropagation();
+    if (lose(event.detail.ctx?.response?.status)) {
+      const again = () => globalThis.htmx.ajax("GET", live.getAttribute("hx-sse:connect"), { source: live });
+      setTimeout(again, RETRY_MS);
+    }
+  };
+  live.addEventListener("htmx:response:error", failed);
+  live.addEventListener("htmx:error", failed);
   live.addEventListener("htmx:sse:after:connection", () => tell(""));
 }
 document.addEventListener("htmx:error", () => say("The gateway could not be reached", "bad"));
