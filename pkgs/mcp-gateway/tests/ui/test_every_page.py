@@ -11,7 +11,7 @@ from tests.ui.browser import DESKTOP, PHONE, Windows, check_accessible, layout_s
 from tests.ui.screenshots import PAGES, Demo, demo
 from tests.ui.stage import url
 
-LARGEST_SHIFT = 0.05  # of the screen; 0.1 is what is commonly called good
+LARGEST_SHIFT = 0.02  # of the screen; 0.1 is what is commonly called good
 
 
 @pytest.fixture(scope="module")
