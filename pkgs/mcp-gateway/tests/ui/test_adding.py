@@ -30,9 +30,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 @pytest.fixture
-def gateway(whole: Gateway) -> Iterator[Gateway]:
-    yield whole
-    whole.reload()
+def gateway(whole: Gateway) -> Gateway:
+    whole.reload()  # Before the test, not after it: a page that is still open would hear its server go.
+    return whole
 
 
 @pytest.fixture
