@@ -56,7 +56,7 @@ ONLY_IN: Final = {
     "aiohappyeyeballs": ("upstream.dialing",),
     "httptools": ("upstream.pool",),
     "argon2": ("gateway.sign_ins", "cli.keys"),
-    "cryptography": ("gateway.parking",),
+    "cryptography": ("gateway.parking", "gateway.tickets"),
     "click": ("cli",),
     "jinja2": ("faces.ui",),
     "rich": ("cli",),

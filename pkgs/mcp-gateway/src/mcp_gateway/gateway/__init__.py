@@ -11,6 +11,7 @@
     events     bounded fan-out of what changes
     loglevels  how much of a server's log messages is wanted
     parking    calls that wait for what their client is to answer
+    tickets    links that are their own right
     bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
     payloads   what was said in the last calls
@@ -72,6 +73,7 @@ from mcp_gateway.gateway.servers import Servers
 from mcp_gateway.gateway.sign_ins import SignIns
 from mcp_gateway.gateway.statistics import Statistics
 from mcp_gateway.gateway.subscriptions import ACCEPT_S, Listener, Subscriptions
+from mcp_gateway.gateway.tickets import Tickets
 from mcp_gateway.store import Store, StoreError
 from mcp_gateway.store.calls import CallQuery, CursorError, call_id_text, parse_call_id
 from mcp_gateway.store.stats import StatsQuery
@@ -180,6 +182,7 @@ class Gateway:
         self.adding = Adding(self.reloading, self.actions, environment, lambda: self.is_stopping)
         self.keys = Keys(config, store, self.actions)
         self.keys.gone = self.end_of
+        self.tickets = Tickets(self.require_current)
         self.console = Console(state_dir, self.actions)
         self.sign_ins = SignIns(config, self.actions, self.console)
         self.exposure = Exposure(listening, lambda: self.config, self.keys, self.sign_ins, self.console)
@@ -351,7 +354,8 @@ class Gateway:
             )
             if has_moved
         ]
-        for caller_id in self.calls.callers() | self.events.owners() | self.subscriptions.owners():
+        open_for = (self.calls.callers(), self.events.owners(), self.subscriptions.owners())
+        for caller_id in self.tickets.owners().union(*open_for):
             if caller_id.startswith(tuple(gone)):
                 self.end_of(caller_id)
 
@@ -368,6 +372,7 @@ class Gateway:
         self.calls.end_of(caller_id, "what its caller came in with is not valid any more")
         self.artifacts.end_of(caller_id)
         self.parking.end_of(caller_id)
+        self.tickets.end_of(caller_id)
         self.servers.links.end_of_caller(caller_id)
         self._left(caller_id)
 
