@@ -77,7 +77,8 @@ def test_a_path_of_any_document_leads_to_the_tool_whichever_way_it_is_resolved(g
     for server in (None, "saying"):
         found = document(gateway, server)
         base = f"http://127.0.0.1:{gateway.port}/tools" + ("" if server is None else f"/{server}")
-        # RFC 3986 from where the document is, as standard clients do; and as Open WebUI, which ignores `servers`.
+        # RFC 3986 from where the document is, as standard clients do; and as Open WebUI does, which
+        # ignores `servers`.
         assert urljoin(f"{base}/openapi.json", found["servers"][0]["url"]) == base
         for path in found["paths"]:
             url = (base + path).partition(str(gateway.port))[2]
