@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urljoin
 
-REFERENCE_CHARS_MAX: Final = 2_000
+REFERENCE_CHARS_MAX: Final = 1_000
 RESOURCES_MAX: Final = 500  # with an address; joining one is dear
 NOWHERE: Final = "\x00"
 INDEXED_MAX: Final = 20_000  # schemas that are looked at for identifiers and anchors

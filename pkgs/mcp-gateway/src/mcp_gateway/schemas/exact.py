@@ -30,6 +30,7 @@ NESTING_MAX: Final = 12  # in one component: what is deeper gets one of its own,
 SCHEMAS_MAX: Final = 5_000
 UNITS_MAX: Final = 240_000  # about bytes of JSON
 _SCHEMA_UNITS: Final = 16
+_ADDRESS_UNITS: Final = 200  # of a reference that has to be joined with others
 _LABEL_CHARS: Final = 60
 _ASIDE_CHARS: Final = 2_000  # of one value that is set aside
 _UNFIT: Final = re.compile("[^A-Za-z0-9_-]+")
@@ -148,6 +149,7 @@ class _Maker:
                 schema = {"$ref": PREFIX + name}
             else:
                 self._components[name] = self._object(self._make(one, resource, depth, 0))
+        self._break_circles()
         self._keep_right_defaults()
         return Exact(schema, self._components, sentence(self._why))
 
@@ -259,6 +261,9 @@ class _Maker:
         if keyword in _TEXTS and isinstance(value, str) and len(value) > TEXT_CHARS_MAX:
             self._say("there is a text that is too long")
             value = value[: TEXT_CHARS_MAX - 1] + "…"
+        elif keyword == "pattern" and isinstance(value, str) and len(value) > self._units:
+            self._too_large()
+            return
         check = _CHECKS.get(keyword)
         if check is not None and not check(value):
             aside[keyword] = value
@@ -326,7 +331,7 @@ class _Maker:
     ) -> None:
         found = None
         if isinstance(value, str):
-            self._units -= len(value)
+            self._units -= 4 * len(value) + (0 if value.startswith("#") else _ADDRESS_UNITS)
             dynamic = keyword == "$dynamicRef"
             find = self._document.find_dynamic if dynamic else self._document.find
             found = find(value, resource)
@@ -360,6 +365,25 @@ class _Maker:
             text = json.dumps(value)[:_ASIDE_CHARS]
         self._units -= len(text)
         return text
+
+    def _break_circles(self) -> None:
+        """Takes references away that lead to nothing but themselves: they mean nothing, readers follow."""
+        ended: set[str] = set()
+        for start in self._components:
+            way: dict[str, None] = {}
+            name = start
+            while name not in ended:
+                way[name] = None
+                reference = self._components[name].get("$ref")
+                if not isinstance(reference, str):
+                    break
+                following = reference.removeprefix(PREFIX)
+                if following in way:
+                    self._say("there is a part that only refers to itself")
+                    self._components[name]["x-mcp-ref"] = self._components[name].pop("$ref")
+                    break
+                name = following
+            ended |= way.keys()
 
     def _keep_right_defaults(self) -> None:
         for schema in self._defaults:

@@ -19,6 +19,7 @@ from mcp_gateway.schemas.values import (
     INTEGER,
     NULL,
     OBJECT,
+    PATTERN_CHARS_MAX,
     STRING,
     TEXT_CHARS_MAX,
     identity,
@@ -33,7 +34,7 @@ from mcp_gateway.schemas.values import (
 
 DEPTH_MAX: Final = 24  # of places in places; readers of the document recurse, some with fifteen calls a level
 UNITS_MAX: Final = 240_000  # about bytes of JSON that all places together may become
-PLACE_UNITS: Final = 24  # of one place at the least, so that there are not more than 10,000
+PLACE_UNITS: Final = 36  # of one place at the least, so that there are not more than some 6,000
 ANYTHING_UNITS: Final = 120  # of one that anything may stand at: models want that spelled out
 STEPS_MAX: Final = 48_000  # schemas, members and values that are looked at; a reference makes it again
 PLACE_STEPS: Final = 6  # of one place at the least
@@ -98,6 +99,7 @@ def read(schema: object) -> Reading:
         return _Reader(schema, is_shared=False).whole()
     except _Spent:
         # Again, with as much for each part as for its neighbours: so the large one loses, not the last one.
+        # Half of it all, since most of the time for it is gone.
         return _Reader(schema, is_shared=True).whole()
 
 
@@ -107,8 +109,8 @@ class _Reader:
         self._is_shared = is_shared
         self.document = Document(schema)
         self.why: list[str] = []
-        self._units = UNITS_MAX
-        self._steps = STEPS_MAX
+        self._units = UNITS_MAX // 2 if is_shared else UNITS_MAX
+        self._steps = STEPS_MAX // 2 if is_shared else STEPS_MAX
         self._floor = 0  # of the steps, for the place that is being read
         self._path: set[int] = set()  # schemas that the place being read stands in
         self._made: list[object] = []  # schemas of ours stay alive: they are told apart by identity
@@ -339,6 +341,8 @@ class _Reader:
         facts: dict[str, Any] = {}
         for schema, _ in said:
             self._step(len(schema) if len(schema) < 30 else 30)
+            if type_ == STRING and isinstance(schema.get("pattern"), str):
+                self._step(min(len(schema["pattern"]), PATTERN_CHARS_MAX) // 4)
             for keyword, value in _limits(schema, type_):
                 if keyword not in facts:
                     facts[keyword] = value
