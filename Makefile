@@ -122,6 +122,10 @@ bench: ui $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against 
 icons: $(VENV)/.stamp-dev tests-chromium ## draw the PNGs of the icon from its SVG, after a change of that
 	@cd $(PKG) && "$(BIN)"/python -m tests.ui.drawing
 
+.PHONY: reference
+reference: $(VENV)/.stamp-dev tests-nix ## write docs/MODULE_REFERENCE.md, after a change of an option of the Nix modules
+	@cd $(PKG) && "$(BIN)"/python -m tests.nix.reference
+
 .PHONY: screenshots
 screenshots: ui $(VENV)/.stamp-dev tests-chromium starter-node ## pictures of every page into pkgs/mcp-gateway/screenshots (ARGS="--only tools")
 	@cd $(PKG) && "$(BIN)"/python -m tests.ui.screenshots $(ARGS)

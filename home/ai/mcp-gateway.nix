@@ -6,8 +6,8 @@ let
 
   at = "services.ai.mcpGateway";
   cfg = config.services.ai.mcpGateway;
-  # null under standalone home-manager; on NixOS `enable` there needs `services.ai.enable`, too.
-  ai = if osConfig == null then { } else osConfig.services.ai or { };
+  # osConfig is null under standalone home-manager, of which `or` makes nothing as well.
+  ai = osConfig.services.ai or { };
   gateway = if ai.enable or false then ai.mcpGateway or { } else { };
   fromNixos = if gateway.enable or false then gateway else { };
 
@@ -104,7 +104,7 @@ in
       sendKey = mkOption {
         type = types.bool;
         default = false;
-        description = "Whether clients send an API key. Over `tailscale serve` people are known without one, and on the gateway's own machine nobody is asked.";
+        description = "Whether clients send an API key. Over `tailscale serve` people are known without one, and a gateway that is not served asks nobody on its own machine.";
       };
       keyVariable = mkOption {
         type = types.strMatching "[A-Za-z_][A-Za-z0-9_]*";

@@ -87,7 +87,7 @@ let
   '';
 
   # ---- what can be wrong
-  needs = assertion: message: { assertion = !on || assertion; inherit message; };
+  needs = assertion: message: { inherit assertion message; };
   isNamed = name: builtins.match "[A-Za-z0-9][A-Za-z0-9_-]*" name != null;
   idOf = name: builtins.substring 0 32 (builtins.replaceStrings [ "_" ] [ "-" ] (lib.toLower name));
   ids = map idOf (lib.attrNames enabledServers);

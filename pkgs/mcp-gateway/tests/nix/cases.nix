@@ -53,6 +53,14 @@ let
       servers.remote = { url = "http://127.0.0.1:9000/sse"; transport = "sse"; headers.X-Tenant = "a"; };
       servers.gone = { enable = false; command = "x"; url = "http://both.example"; credentials.X = "/run/x"; };
     };
+    # What a test can start: the programs of its PATH, secrets from its credentials, a Tailscale of another user.
+    server-running.nixos = gateway (served // {
+      environmentFile = "/run/agenix/mcp-gateway.env";
+      credentials.phone-key = "/run/agenix/phone-key";
+      settings.auth.keys = [ { name = "phone"; file = "\${CREDENTIALS_DIRECTORY}/phone-key"; } ];
+      settings.tailscale.uid = 4242;
+      servers.good = { command = "python3"; args = [ "-I" "-S" "\${HOSTILE}" "good" ]; credentials.TOKEN = "/run/agenix/token"; };
+    });
     # As the modules of home-manager and mcp-servers-nix hand them over.
     server-by-value.nixos = gateway {
       servers = {

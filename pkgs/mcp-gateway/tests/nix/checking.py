@@ -25,8 +25,8 @@ CHECKS: Final[list[Check]] = []
 
 EXPOSURE_MAX: Final = {"mcp-gateway": 16, SERVE: 19}  # where 100 is the worst; systemd shows 1.6
 STATE: Final = "/var/lib/mcp-gateway"
-# Variables that somebody else's secret file would set.
-VARIABLES: Final = {"HOME": "/root"}
+# What systemd and a file for the environment would set.
+VARIABLES: Final = {"HOME": "/root", "HOSTILE": "x", "CREDENTIALS_DIRECTORY": "/run/credentials/x"}
 
 
 def check(function: Check) -> Check:
@@ -171,14 +171,14 @@ def the_configuration_says_what_was_written(evaluated: Evaluated) -> Iterator[st
     # Nobody on a machine of their own signs in, which an address in `publicUrl` would make them.
     yield from _differ("gateway of server-local", configs["server-local"]["gateway"], {})
     yield from _differ(
-        "mcp of server-odd-ports", configs["server-odd-ports"]["gateway"]["mcp"], {"enabled": False}
+        "mcp of server-odd-ports", configs["server-odd-ports"]["gateway"].get("mcp"), {"enabled": False}
     )
     socket = configs["server-socket"]["gateway"]
-    yield from _differ("socket", socket["socket"], "/run/mcp-gateway/socket")
+    yield from _differ("socket", socket.get("socket"), "/run/mcp-gateway/socket")
     yield from _differ("capability", socket["tailscale"]["capability"], "example.com/cap/mcp-gateway")
     both = [*public["publicUrl"], "https://mcp.example.com"]
-    yield from _differ("publicUrl", socket["publicUrl"], both)
-    yield from _differ("limits", configs["server-open"]["gateway"]["limits"], {"rate": 20})
+    yield from _differ("publicUrl", socket.get("publicUrl"), both)
+    yield from _differ("limits", configs["server-open"]["gateway"].get("limits"), {"rate": 20})
 
 
 @check

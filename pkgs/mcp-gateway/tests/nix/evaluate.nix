@@ -1,6 +1,6 @@
 # Everything that the modules of `repository` make of the cases, as one value for JSON. With `broken`, the one
 # case of that name, which ends in an error.
-{ repository, versions ? "{}", documents ? "[]", broken ? null }:
+{ repository, versions ? "{}", documents ? "{}", broken ? null }:
 let
   lib = import ./lib.nix;
   pkgs = import ./packages.nix { inherit lib; versions = builtins.fromJSON versions; };
@@ -77,7 +77,11 @@ if broken != null then evaluated cases.broken.${broken}
 else {
   cases = lib.mapAttrs (_: evaluated) (cases.good // cases.refused);
   broken = lib.mapAttrs (_: case: case.error) cases.broken;
-  documents = map (file: evaluated { nixos = import (/. + file); }) (builtins.fromJSON documents);
+  documents = lib.mapAttrs
+    (_: file: evaluated (
+      if file.isHome then { home = import (/. + file.path); standalone = true; } else { nixos = import (/. + file.path); }
+    ))
+    (builtins.fromJSON documents);
   options = {
     nixos = options [ "services" "ai" ] (ours [ host.nixos (root + "/modules/ai") ]);
     home = options [ "services" "ai" ] (ours [ host.home (root + "/home/ai") ]);
@@ -101,6 +105,8 @@ else {
       specialArgs = { inherit pkgs; };
     }).config.systemd.services;
   };
+  # Whatever the versions are.
+  lenient = map (p: p.name) (pkgs.callPackage (root + "/pkgs/mcp-gateway") { acceptOlder = true; }).asked.dependencies;
   package = {
     inherit (package.asked) pname version pyproject preBuild doCheck pythonRelaxDeps pythonImportsCheck meta;
     dependencies = map (p: p.name) package.asked.dependencies;

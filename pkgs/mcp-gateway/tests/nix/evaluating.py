@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,9 +105,18 @@ class Evaluated:
         return done.stderr if done.returncode else ""
 
 
-def evaluate(nix: Nix, repository: Path = REPOSITORY, documents: Sequence[Path] = ()) -> Evaluated:
-    """Raises: ValueError with what Nix says, when something is wrong that no case expects."""
-    done = nix.value(repository, versions=least_versions(), documents=[str(path) for path in documents])
+def evaluate(
+    nix: Nix,
+    repository: Path = REPOSITORY,
+    documents: Mapping[str, Mapping[str, Any]] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> Evaluated:
+    """`documents`: files with modules, `{path, isHome}` by name; `versions`: of the packages of Python.
+
+    Raises: ValueError with what Nix says, when something is wrong that no case expects.
+    """
+    there = least_versions() if versions is None else dict(versions)
+    done = nix.value(repository, versions=there, documents=documents or {})
     if done.returncode:
         raise ValueError(done.stderr)
     return Evaluated(nix, repository, json.loads(done.stdout))

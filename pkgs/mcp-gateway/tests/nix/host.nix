@@ -62,6 +62,9 @@ let
   };
   file.options = { source = option (types.nullOr types.path) null; text = option (types.nullOr types.lines) null; };
   files = option (types.attrsOf (types.submodule file)) { };
+  secrets = folder: option (types.attrsOf (types.submodule ({ name, ... }: {
+    options = { file = option types.unspecified null; path = option types.str "${folder}/${name}"; };
+  }))) { };
   # nixpkgs also writes Version=1.5, which Debian's validator is too old for.
   entryText = e: "[Desktop Entry]\n" + lines (lib.filterAttrs (_: value: value != null) ({
     Type = e.type; Name = e.name; GenericName = e.genericName; Comment = e.comment; Icon = e.icon; Exec = e.exec;
@@ -71,6 +74,9 @@ in
 {
   inherit unitText entryText;
   nixos.options = {
+    # Of agenix and sops-nix, which documents show.
+    age.secrets = secrets "/run/agenix";
+    sops.secrets = secrets "/run/secrets";
     assertions = option (types.listOf types.unspecified) [ ];
     warnings = strings;
     environment.systemPackages = option (types.listOf types.package) [ ];

@@ -104,7 +104,7 @@ let
         mapAttrs (name: merged (place ++ [ name ]) type) (filterAttrs (_: found: found != [ ]) (genAttrs names of));
     };
     submodule = module: mkType "submodule" isAttrs // {
-      below = module.options or { };
+      below = if isFunction module then { } else module.options or { };
       merge = place: values:
         (evalModules {
           prefix = place;
