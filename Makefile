@@ -84,16 +84,16 @@ check: $(VENV)/.stamp-dev ## linter, formatter, types, import direction
 	@cd $(PKG) && "$(BIN)"/lint-imports --no-logo
 
 .PHONY: test
-test: ui check tests-node tests-clients tests-caddy tests-chromium ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
+test: ui check tests-node tests-clients tests-caddy tests-chromium tests-nix ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest -m "not long" $(WORKERS) $(ARGS)
 
 .PHONY: test-full
-test-full: ui check tests-node tests-clients tests-caddy tests-chromium test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
+test-full: ui check tests-node tests-clients tests-caddy tests-chromium tests-nix test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest $(ARGS)
 
 # One environment per interpreter; a version that is not on the machine is named, never passed over in silence.
 .PHONY: test-pythons
-test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chromium ## the suite on every other Python 3.11-3.13 there is
+test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chromium tests-nix ## the suite on every other Python 3.11-3.13 there is
 	@set -e; for version in 3.11 3.12 3.13; do \
 		if [ -x "$(BIN)/python$$version" ]; then continue; fi; \
 		python=; for name in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
@@ -121,6 +121,10 @@ bench: ui $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against 
 .PHONY: icons
 icons: $(VENV)/.stamp-dev tests-chromium ## draw the PNGs of the icon from its SVG, after a change of that
 	@cd $(PKG) && "$(BIN)"/python -m tests.ui.drawing
+
+.PHONY: reference
+reference: $(VENV)/.stamp-dev tests-nix ## write docs/MODULE_REFERENCE.md, after a change of an option of the Nix modules
+	@cd $(PKG) && "$(BIN)"/python -m tests.nix.reference
 
 .PHONY: screenshots
 screenshots: ui $(VENV)/.stamp-dev tests-chromium starter-node ## pictures of every page into pkgs/mcp-gateway/screenshots (ARGS="--only tools")
@@ -215,6 +219,20 @@ tests-chromium:
 	if have_chromium; then exit 0; \
 	elif [ "$(REQUIRE_ALL)" = 1 ]; then echo "FAILED: REQUIRE_ALL=1 and Chromium is not here" >&2; exit 1; \
 	else echo "SKIPPED: Chromium is not here, so tests of the pages are skipped" >&2; fi
+
+# Nix evaluates the modules, systemd reads their units, and the desktop's validator the entry; nothing of them is
+# set up or started, and there is no /nix. `--no-install-recommends`: that would be Nix's daemon.
+NIX_PROGRAMS := nix-instantiate systemd-analyze desktop-file-validate jq
+.PHONY: tests-nix
+tests-nix:
+	@missing() { for name in $(NIX_PROGRAMS); do command -v $$name >/dev/null 2>&1 || echo $$name; done; }; \
+	if [ -n "$$(missing)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "Installing Nix and what reads units from Debian"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			nix-bin systemd desktop-file-utils jq; } </dev/null >/dev/null || true; fi; \
+	if [ -z "$$(missing)" ]; then exit 0; \
+	elif [ "$(REQUIRE_ALL)" = 1 ]; then echo "FAILED: REQUIRE_ALL=1 and these are not here:" $$(missing) >&2; exit 1; \
+	else echo "SKIPPED: tests of the NixOS modules are skipped, for want of:" $$(missing) >&2; fi
 
 %/node_modules/.stamp: %/package.json %/package-lock.json %/.npmrc
 	@echo "Installing what $*/package-lock.json names"
