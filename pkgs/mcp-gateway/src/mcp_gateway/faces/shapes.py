@@ -850,4 +850,7 @@ PARAMETERS: Final = {
     "X-Session-Id": "Names a session of the caller, with a process of its own at servers that isolate them",
     "Prefer": "`respond-async` answers at once and leaves the call running (RFC 7240)",
     "Range": "One range of bytes (RFC 9110)",
+    "If-None-Match": "The `ETag` of what is known already (RFC 9110)",
+    "ticket": "As the link has it",
+    "dialect": "Schemas as language models and Open WebUI take them, or `exact` as servers wrote them",
 }
