@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any, Final, Self
 
-NAME: Final = "scripted"
+NAME: Final = "your-model"
 TOLD: Final = "I was told: "
 UNTAUGHT: Final = "Nobody has taught me what to say to that."
 PIECE: Final = 24  # characters of a stream's chunk, so that a result and an answer come in several
