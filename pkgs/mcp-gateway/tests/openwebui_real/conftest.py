@@ -10,7 +10,7 @@ from tests import real
 from tests.clients.test_real_servers import repository
 from tests.faces.knocking import check_log
 from tests.openwebui_real.model import Model
-from tests.openwebui_real.ways import MCP, OPENAPI, connection
+from tests.openwebui_real.ways import MCP, OPENAPI, SERVERS, connection
 from tests.openwebui_real.webui import EVERYBODY, WebUI
 from tests.security.cast import Guarded
 
@@ -48,6 +48,7 @@ def gateway(directory: Path) -> Iterator[Guarded]:
         "time": {"command": str(real.TIME)},
     }
     keys = {"caller": {"rights": ["call"]}}
+    assert set(servers) == set(SERVERS)
     with Guarded(servers, home, keys=keys) as gateway:
         for server in servers:
             gateway.wait_for_state(server, "ready", timeout_s=READY_S)
@@ -61,6 +62,6 @@ def webui(directory: Path, model: Model, gateway: Guarded) -> Iterator[WebUI]:
     with WebUI(directory / "webui", model.url) as webui:
         webui.connect(
             *(connection(gateway, way, EVERYBODY) for way in (OPENAPI, MCP)),
-            *(connection(gateway, way, id=f"{way.id}admins") for way in (OPENAPI, MCP)),
+            *(connection(gateway, way, suffix="admins") for way in (OPENAPI, MCP)),
         )
         yield webui

@@ -1,6 +1,8 @@
 """Chats in a real Open WebUI that use tools of real servers through the gateway, in each way there is."""
 
+import json
 import os
+import re
 import signal
 
 import psutil
@@ -8,7 +10,7 @@ import pytest
 
 from tests.harness import has_ended, until
 from tests.openwebui_real.model import Call, Model, images, words
-from tests.openwebui_real.ways import MCP, OPENAPI, Way
+from tests.openwebui_real.ways import MCP, WAYS, Way
 from tests.openwebui_real.webui import Told, WebUI
 from tests.security.cast import Guarded
 
@@ -16,7 +18,7 @@ READY_S = 30.0
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture(params=[OPENAPI, MCP], ids=["openapi", "mcp"])
+@pytest.fixture(params=WAYS, ids=lambda way: way.id)
 def way(request: pytest.FixtureRequest) -> Way:
     found: Way = request.param
     return found
@@ -37,7 +39,7 @@ class Talk:
         self._said += 1
         self.sentence = f"Use {tool} of {server} by {self.way.id}, please; {self._said}."
         self.model.teach(self.sentence, Call(self.way.name(server, tool), dict(arguments)))
-        return self.webui.chat(self.sentence, self.way.tool_id)
+        return self.webui.chat(self.sentence, *self.way.tool_ids)
 
     @property
     def heard(self) -> str:
@@ -81,6 +83,24 @@ def test_an_image_reaches_the_model_as_an_image(talk: Talk) -> None:
     assert "Here's the image you requested" in talk.heard
     assert "iVBOR" not in talk.heard, "the image is in the text, too"
     assert [result["status"] for result in told.results] == ["completed"]
+
+
+def test_nested_arguments_reach_the_tool_as_they_are(talk: Talk) -> None:
+    entity = {"name": talk.way.id, "entityType": "way", "observations": ['it says "é😀"', "1", ""]}
+    talk.use("memory", "create_entities", entities=[entity])
+    talk.use("memory", "open_nodes", names=[talk.way.id])
+    assert json.loads(talk.heard) == {"entities": [entity], "relations": []}
+
+
+def test_a_link_to_a_file_is_one_that_anybody_can_follow(talk: Talk, gateway: Guarded) -> None:
+    told = talk.use("everything", "get-resource-links", count=2)
+    assert [result["status"] for result in told.results] == ["completed"]
+    if talk.way is MCP:
+        return  # Open WebUI shows the model no links of MCP
+    links = re.findall(rf"http://127\.0\.0\.1:{gateway.port}(/api/files/[^\s\"]+)", talk.heard)
+    assert len(links) == 2
+    for link in links:
+        assert gateway.nobody.get(link).status == 200
 
 
 def test_a_failing_tool_arrives_as_failed_with_its_own_sentence(talk: Talk, gateway: Guarded) -> None:

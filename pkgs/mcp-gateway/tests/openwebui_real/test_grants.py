@@ -19,7 +19,8 @@ def ann(webui: WebUI) -> str:
 def test_a_person_sees_what_the_access_grant_gives_and_nothing_else(
     webui: WebUI, model: Model, ann: str, way: Way
 ) -> None:
-    granted, kept = way.tool_id, f"{way.tool_id}admins"
+    (granted,) = way.tool_ids
+    kept = f"{granted}admins"
     assert {granted, kept} <= set(webui.tools())
     assert {granted, kept} & set(webui.tools(ann)) == {granted}
     sentence = f"What time is it for {{}} by {way.id}?"

@@ -5,40 +5,39 @@ from typing import Any, Final
 
 from tests.security.cast import Guarded
 
+SERVERS: Final = ("everything", "filesystem", "memory", "git", "time")
+
 
 @dataclass(frozen=True)
 class Way:
     id: str
-    kind: str  # the connection's `type`
-    prefix: str  # of what is switched on in a chat
+    tool_ids: tuple[str, ...]  # what is switched on in a chat
     names: str = ""  # before the names of tools
-
-    @property
-    def tool_id(self) -> str:
-        return self.prefix + self.id
 
     def name(self, server: str, tool: str) -> str:
         """The name under which the model knows a tool."""
         return f"{self.names}{server}__{tool}"
 
 
-OPENAPI: Final = Way("rest", "openapi", "server:")
-MCP: Final = Way("gw", "mcp", "server:mcp:", "gw_")
+OPENAPI: Final = Way("openapi", ("server:rest",))
+MCP: Final = Way("mcp", ("server:mcp:gw",), "gw_")
+WAYS: Final = (OPENAPI, MCP)
 
 
-def connection(gateway: Guarded, way: Way, *grants: dict[str, str], id: str | None = None) -> dict[str, Any]:
+def connection(gateway: Guarded, way: Way, *grants: dict[str, str], suffix: str = "") -> dict[str, Any]:
     """The connection of one way, as the import on the page takes it; without grants for administrators."""
     base = f"http://127.0.0.1:{gateway.port}"
     url, path = ("mcp", "") if way is MCP else ("tools", "openapi.json")
+    (tool_id,) = way.tool_ids
     return {
         "url": f"{base}/{url}",
         "path": path,
-        "type": way.kind,
+        "type": way.id,
         "auth_type": "bearer",
         "key": gateway.texts["caller"],
         "headers": None,
         "spec_type": "url",
         "spec": "",
         "config": {"enable": True, "function_name_filter_list": "", "access_grants": list(grants)},
-        "info": {"id": id or way.id, "name": "Gateway", "description": ""},
+        "info": {"id": tool_id.rpartition(":")[2] + suffix, "name": "Gateway", "description": ""},
     }
