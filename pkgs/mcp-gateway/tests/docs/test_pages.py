@@ -5,7 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -25,7 +25,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     directory = tmp_path_factory.mktemp("pages")
     repository = directory / "repository"
     subprocess.run(["git", "init", "--quiet", str(repository)], check=True)
-    servers = {
+    servers: dict[str, dict[str, Any]] = {
         "time": {"command": str(real.TIME)},
         "git": {"command": str(real.GIT), "args": ["--repository", str(repository)]},
         "everything": {"command": str(real.EVERYTHING)},
