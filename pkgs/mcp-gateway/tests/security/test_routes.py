@@ -37,6 +37,7 @@ PUBLIC = frozenset(
     | {("GET", f"/ui/icons/{name}") for name in ("icon.svg", "icon-192.png", "icon-512.png", "wide.png")}
     | {("GET", f"/ui/icons/{name}") for name in ("maskable-512.png", "apple-touch-180.png", "favicon-32.png")}
     | {("GET", "/ui/icons/narrow.png")}
+    | {("GET", "/api/files/{ticket}")}  # a link that is its own right
 )
 # About whoever asks, so no right is asked for; but somebody they have to be.
 OF_ANYBODY = frozenset({("GET", "/api/me"), ("POST", "/api/sign-out"), ("GET", "/ui/{path:path}")})
@@ -68,8 +69,6 @@ ELSEWHERE = (
     "/servers/nothing/sse",
     "/servers/nothing/message",
     "/tools",
-    "/tools/openapi.json",
-    "/tools/nothing/nothing",
     "/api/config",
     "/api/openwebui/functions",
     "/api/sessions",
@@ -122,7 +121,7 @@ def table(app: FastAPI) -> Routes:
 def filled(path: str) -> str:
     """A path of the table with names that nobody has."""
     names = ("server", "tool:path", "prompt:path", "tool", "id", "path:path", "version", "name:path")
-    for part in (f"{{{name}}}" for name in names):
+    for part in (f"{{{name}}}" for name in (*names, "ticket")):
         path = path.replace(part, "nothing")
     assert "{" not in path, f"say here what stands for the parameter in {path}"
     return path

@@ -30,6 +30,7 @@ from mcp_gateway.faces.mcp.legacy_sse import LegacySse
 from mcp_gateway.faces.mcp.messages import Messages
 from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Sessions
 from mcp_gateway.faces.mcp.streamable import StreamableHttp
+from mcp_gateway.faces.tools import call
 from mcp_gateway.gateway import Gateway
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ _VIA: Final = b"mcp-gateway-via"  # what `upstream/remote.py` sends
 # Who has none of these rights gets nowhere. Calls are refused by the call path, which records it.
 HOT: Final = {
     ("POST", "/api/tools/{server}/{tool}"): (Right.CALL,),
+    ("POST", "/tools/{server}/{tool}"): (Right.CALL,),
     **{
         (method, path): (Right.READ, Right.CALL)
         for method in ("POST", "GET", "DELETE")
@@ -141,6 +143,9 @@ class Application:
         path = visit.path
         if visit.method == "POST" and path.startswith(calls.PREFIX):
             await calls.serve_call(self._gateway, visit, receive, send)
+            return
+        if call.is_call(visit.method, path):
+            await call.serve_call(self._gateway, visit, receive, send)
             return
         found = _mcp_endpoint(path)
         if found is not None and self._mcp:

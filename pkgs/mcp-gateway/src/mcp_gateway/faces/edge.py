@@ -72,6 +72,8 @@ PUBLIC: Final = frozenset(
 )
 # Pages let nobody in to say so with a form, each by its policy; below lies nothing that a program calls.
 _PAGES: Final = b"/ui/"
+# Links that are their own right (`gateway/tickets.py`), for who follows them and has no key.
+_LINKS: Final = (b"/api/files/",)
 CODE_HEADER: Final = b"mcp-gateway-code"
 _BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 _USUAL_PORT: Final = {"http": 80, "https": 443}
@@ -318,7 +320,9 @@ def _check_sender(visit: Visit) -> None:
 
 def is_public(method: str, path: bytes) -> bool:
     """Whether anybody gets to the route, whatever it asks for then."""
-    return (method, path) in PUBLIC or path.startswith(_PAGES)
+    if (method, path) in PUBLIC or path.startswith(_PAGES):
+        return True
+    return method == "GET" and path.startswith(_LINKS)
 
 
 def is_page(path: bytes) -> bool:

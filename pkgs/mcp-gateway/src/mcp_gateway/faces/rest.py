@@ -41,6 +41,8 @@ from mcp_gateway.faces.routing import (
     visit_of,
 )
 from mcp_gateway.faces.shapes import SWITCHED_TOOLS_MAX
+from mcp_gateway.faces.tools import routes as tools
+from mcp_gateway.faces.tools.call import is_tool
 from mcp_gateway.faces.ui import routes as ui
 from mcp_gateway.gateway import CallQuery, Gateway, StatsQuery
 from mcp_gateway.gateway.events import changes
@@ -156,6 +158,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sign_in(app, gateway)
     access.add(app, gateway)
     connect.add(app, gateway)
+    tools.add(app, gateway)
     ui.add(app, gateway, sessions)
     app.rights = policies(app)
     return app
@@ -187,12 +190,15 @@ def _handle_errors(app: FastAPI) -> None:
         if visit.caller is NOBODY and is_page(visit.path):
             # Which pages there are, and what they take, is not for everybody.
             return problem(nobody())
-        kind = Kind.UNKNOWN if error.status_code == 404 else Kind.INVALID
-        detail, headers = str(error.detail), dict(error.headers or {})
-        if error.status_code == 405:
+        status, detail, headers = error.status_code, str(error.detail), dict(error.headers or {})
+        if status == 404 and is_tool(visit.path):  # the hot route, which the framework does not know
+            status, headers["Allow"] = 405, "POST"
+        elif status == 405:
             headers["Allow"] = ", ".join(_methods_at(app, request))
+        if status == 405:
             detail = f"This path takes {headers['Allow']}"
-        answer = problem(GatewayError(kind, detail, status=error.status_code))
+        kind = Kind.UNKNOWN if status == 404 else Kind.INVALID
+        answer = problem(GatewayError(kind, detail, status=status))
         answer.headers.update(headers)
         return answer
 

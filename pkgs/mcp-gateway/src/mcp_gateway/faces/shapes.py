@@ -8,7 +8,7 @@ from typing import Any, Final
 from mcp_gateway.access.caller import Right
 from mcp_gateway.config.model import NAME_CHARS_MAX, PATTERNS_MAX
 from mcp_gateway.config.pasted import TEXT_CHARS_MAX
-from mcp_gateway.errors import Kind
+from mcp_gateway.errors import TOOL_ERROR, Kind
 
 Shape = dict[str, Any]
 
@@ -26,7 +26,7 @@ PROBLEM: Final[Shape] = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "A sentence for a person"},
-        "code": {"type": "string", "enum": [kind.value for kind in Kind]},
+        "code": {"type": "string", "enum": [*(kind.value for kind in Kind), TOOL_ERROR]},
         "retryable": {"type": "boolean", "description": "Trying again cannot do a thing twice"},
         "server": {"type": "string"},
         "callId": {"type": "string"},
@@ -38,6 +38,7 @@ PROBLEM: Final[Shape] = {
             "description": "Everything that is wrong with the configuration (reload)",
         },
         "rpcError": {"type": "object", "description": "The server's own JSON-RPC error, unchanged"},
+        "content": {"type": "array", "description": "What a tool says besides words (tool_error)"},
     },
 }
 RESULT: Final[Shape] = {
@@ -850,4 +851,7 @@ PARAMETERS: Final = {
     "X-Session-Id": "Names a session of the caller, with a process of its own at servers that isolate them",
     "Prefer": "`respond-async` answers at once and leaves the call running (RFC 7240)",
     "Range": "One range of bytes (RFC 9110)",
+    "If-None-Match": "The `ETag` of what is known already (RFC 9110)",
+    "ticket": "As the link has it",
+    "dialect": "Schemas as language models and Open WebUI take them, or `exact` as servers wrote them",
 }

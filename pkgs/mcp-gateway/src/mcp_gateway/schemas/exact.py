@@ -8,7 +8,7 @@ What would make the document invalid, or a reader fetch something, is set aside 
 import json
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -29,6 +29,7 @@ DEPTH_MAX: Final = 64  # of schemas in schemas, through references as well
 NESTING_MAX: Final = 12  # in one component: what is deeper gets one of its own, since readers recurse
 SCHEMAS_MAX: Final = 5_000
 UNITS_MAX: Final = 240_000  # about bytes of JSON
+UNFOLDED_MAX: Final = 2_000  # schemas that are asked of one value, written out
 _SCHEMA_UNITS: Final = 16
 _ADDRESS_UNITS: Final = 200  # of a reference that has to be joined with others
 _LABEL_CHARS: Final = 60
@@ -121,6 +122,11 @@ _ASSERTIONS: Final = frozenset({*_CHECKS, *_ONE, *_LISTS, *_NAMED, "const", "dep
 )
 
 
+# Where a schema in a schema is about the same value.
+_IN_PLACE: Final = ("not", "if", "then", "else")
+_IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
+
+
 class _Maker:
     def __init__(self, schema: object, prefix: str, is_loose: bool) -> None:
         self._document = Document(schema)
@@ -149,7 +155,7 @@ class _Maker:
                 schema = {"$ref": PREFIX + name}
             else:
                 self._components[name] = self._object(self._make(one, resource, depth, 0))
-        self._break_circles()
+        self._break_loops(schema)
         self._keep_right_defaults()
         return Exact(schema, self._components, sentence(self._why))
 
@@ -308,7 +314,11 @@ class _Maker:
             if self._is_loose and keyword == "oneOf" and name == "oneOf":
                 made["x-mcp-oneOf"] = self._aside(value)
                 return
-            made[name] = [self._make(one, resource, depth, nesting) for one in value]
+            parts = [self._make(one, resource, depth, nesting) for one in value]
+            if name in ("allOf", "anyOf"):  # where the same once more says nothing
+                refs = {json.dumps(part): part for part in parts if _is_only_ref(part)}
+                parts = [part for part in parts if not _is_only_ref(part)] + list(refs.values())
+            made[name] = parts
             return
         if not isinstance(value, dict):
             aside[keyword] = value
@@ -366,30 +376,76 @@ class _Maker:
         self._units -= len(text)
         return text
 
-    def _break_circles(self) -> None:
-        """Takes references away that lead to nothing but themselves: they mean nothing, readers follow."""
-        ended: set[str] = set()
-        for start in self._components:
-            way: dict[str, None] = {}
-            name = start
-            while name not in ended:
-                way[name] = None
-                reference = self._components[name].get("$ref")
-                if not isinstance(reference, str):
+    def _break_loops(self, top: dict[str, Any]) -> None:
+        """Takes away references by which a schema is itself before anything is asked of a value, or is very
+        many others: readers do not come back from those.
+        """
+        ways: dict[str, list[dict[str, Any]]] = {}
+        unfolded: dict[str, int] = {}  # how many schemas of one value a reader comes by
+        for start in ("", *self._components):
+            path: list[tuple[str, Iterator[dict[str, Any]]]] = []
+            target = start
+            while True:
+                if target not in unfolded:
+                    ways[target] = _in_place(self._components[target] if target else top)
+                    path.append((target, iter(ways[target])))
+                    unfolded[target] = 0
+                if not path:
                     break
-                following = reference.removeprefix(PREFIX)
-                if following in way:
-                    self._say("there is a part that only refers to itself")
-                    self._components[name]["x-mcp-ref"] = self._components[name].pop("$ref")
-                    break
-                name = following
-            ended |= way.keys()
+                name, holders = path[-1]
+                holder = next(holders, None)
+                if holder is None:
+                    unfolded[name] = self._unfolded(ways[name], unfolded)
+                    path.pop()
+                    continue
+                target = _target(holder)
+                if target in self._components and any(target == one for one, _ in path):
+                    self._let_go(holder, "it refers to itself and says nothing by that")
+                elif target not in self._components:
+                    unfolded.setdefault(target, 1)
+
+    def _unfolded(self, holders: list[dict[str, Any]], unfolded: dict[str, int]) -> int:
+        size = 1 + sum(unfolded[_target(holder)] for holder in holders if "$ref" in holder)
+        if size <= UNFOLDED_MAX:
+            return size
+        for holder in holders:
+            if "$ref" in holder:
+                self._let_go(holder, "what it refers to multiplies")
+        return 1
+
+    def _let_go(self, holder: dict[str, Any], why: str) -> None:
+        holder["x-mcp-ref"] = self._aside(holder.pop("$ref"))
+        self._say(why)
+        self.is_looser = True
 
     def _keep_right_defaults(self) -> None:
         for schema in self._defaults:
             rest = {key: value for key, value in schema.items() if key != "default"}
             if not holds(schema["default"], rest, self._components):
                 schema["x-mcp-default"] = schema.pop("default")
+
+
+def _is_only_ref(schema: Any) -> bool:
+    return isinstance(schema, dict) and schema.keys() == {"$ref"}
+
+
+def _target(holder: dict[str, Any]) -> str:
+    target: str = holder["$ref"]
+    return target.removeprefix(PREFIX)
+
+
+def _in_place(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those with a reference among a schema and what it holds of the same value."""
+    found, todo = [], [schema]
+    while todo:
+        one = todo.pop()
+        if isinstance(one.get("$ref"), str):
+            found.append(one)
+        parts = [one[word] for word in _IN_PLACE if word in one]
+        parts += [part for word in _IN_PLACE_LISTS for part in one.get(word, ())]
+        parts += one.get("dependentSchemas", {}).values()
+        todo += [part for part in parts if isinstance(part, dict)]
+    return found
 
 
 def _is_small(value: Any) -> bool:
