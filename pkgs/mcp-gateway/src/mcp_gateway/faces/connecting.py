@@ -280,22 +280,38 @@ def _open_webui_over_mcp(at: Endpoint) -> Told:
 
 @_client("open-webui-code", "Open WebUI, as generated code")
 def _open_webui_as_code(at: Endpoint) -> Told:
-    where = f"{at.base}/api/openwebui/functions" + ("" if at.server is None else f"?server={at.server}")
+    path = "/api/openwebui/functions"
+    query = urlencode({"url": at.base} | ({} if at.server is None else {"server": at.server}))
     key = f'-H "Authorization: Bearer ${KEY_VARIABLE}" ' if at.needs_key else ""
     file = "open-webui-tools.json" if at.server is None else f"open-webui-{at.server}.json"
-    return Told(
-        snippets=(
+    snippets = [
+        Snippet(
+            "Workspace > Tools > Import, of this file",
+            "sh",
+            f"curl {key}-o {file} {shlex.quote(f'{at.base}{path}?{query}')}",
+            download=f"{path}?{query}",
+        )
+    ]
+    if at.server is not None:
+        link = f"{at.base}{path}/{at.server}/link?{urlencode({'url': at.base})}"
+        snippets.append(
             Snippet(
-                "Workspace > Tools > Import, after fetching the file",
+                "Or Import from URL, of a link that works for 15 minutes",
                 "sh",
-                f"curl {key}-o {file} {shlex.quote(where)}",
-                download=where.removeprefix(at.base),
-            ),
-        ),
+                f"curl -X POST {key}{shlex.quote(link)}",
+            )
+        )
+    return Told(
+        snippets=tuple(snippets),
         notes=(
             "Each server becomes one tool of Open WebUI, in Python; whoever imports it sets address and key "
             "in its valves.",
             "What a server offers is in the code: fetch it again when that has changed.",
+            *(
+                ("For one server, chosen above, there is a link to import, too.",)
+                if at.server is None
+                else ()
+            ),
         ),
         limits=(
             "Open WebUI runs such code as itself, and may forbid it (`ENABLE_TOOLS`).",
