@@ -34,6 +34,7 @@ CLOSE: Final = "DELETE /api/sessions/{id}"
 REVOKE: Final = "DELETE /api/keys/{id}"
 READ: Final = "GET /api/resources/{server}"
 GET: Final = "POST /api/prompts/{server}/{prompt}"
+LINK: Final = "GET /api/openwebui/functions/{server}.py"
 SIGN_IN: Final = "POST /api/sign-in"
 ARTIFACTS: Final = ("GET /api/artifacts/{id}", "HEAD /api/artifacts/{id}")
 

@@ -15,6 +15,7 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.errors import TABLE
 from mcp_gateway.faces import edge
 from mcp_gateway.faces.calls import TIMEOUT_BELOW_S
+from mcp_gateway.faces.openwebui.shapes import LINK, TOOLKITS
 from mcp_gateway.faces.shapes import PARAMETERS, SCHEMAS, TAGS, Shape, ref
 
 Operation = dict[str, Any]
@@ -64,6 +65,8 @@ _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
     ("/api/resources", "get"): (404,),
     ("/api/prompts", "get"): (404,),
     ("/api/connect", "get"): (404,),
+    ("/api/openwebui/functions", "get"): (404,),
+    ("/api/openwebui/functions/{server}.py", "get"): (401, 429),  # whose right ended; too many of your own
     ("/api/tools/{server}/{tool}", "post"): _OF_A_CALL,
     ("/tools/{server}/{tool}", "post"): (*_OF_A_CALL, 422),
     ("/api/files/{ticket}", "get"): (401, 416, 429, *_OF_A_CALL),  # as the caller who got the link
@@ -213,6 +216,9 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/sign-in", "post"): _json(ref("Me")),
     ("/api/sign-out", "post"): {},
     ("/api/connect", "get"): _json(ref("Connect")),
+    ("/api/openwebui/functions", "get"): _json(TOOLKITS),
+    ("/api/openwebui/functions/{server}.py", "get"): _text("text/x-python", "A class `Tools`"),
+    ("/api/openwebui/functions/{server}/link", "post"): _json(LINK),
     ("/api/access", "get"): _json(ref("Access")),
     ("/api/sign-ins", "get"): _json(_list_of("signIns", "SignedIn")),
     ("/api/sign-ins/{id}", "delete"): {},

@@ -829,6 +829,7 @@ PARAMETERS: Final = {
     "server": "The server's id",
     "tool": "The tool's native name",
     "prompt": "The prompt's native name",
+    "token": "The ticket of a link; without one the caller is who asks",
     "url": "One of the gateway's addresses, from `urls.offered`",
     "uri": "The resource's URI, as its server writes it",
     "kind": "`calls`, or `actions`: what people did to the gateway itself",
