@@ -243,7 +243,7 @@ def test_who_says_who_they_are_needs_no_link(guarded: Guarded) -> None:
     path = f"{PATH}/good.py"
     answer = guarded.as_("narrow").get(path)
     assert answer.body.decode() == listed(guarded.as_("narrow"))[0]["content"]
-    check_problem(guarded.as_("operator").get(path), 403, "refused")
+    check_problem(guarded.as_("operator").get(path), 404, "unknown")
     check_problem(guarded.as_("reader").get(f"{PATH}/other.py"), 404, "unknown")
     check_problem(guarded.nobody.get(path), 404, "unknown")
 

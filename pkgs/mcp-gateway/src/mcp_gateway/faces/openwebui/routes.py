@@ -11,8 +11,7 @@ import msgspec
 from fastapi import FastAPI, Query, Request
 from starlette.responses import Response
 
-from mcp_gateway.access.caller import NOBODY, Caller, Right
-from mcp_gateway.access.policy import require
+from mcp_gateway.access.caller import Caller, Right
 from mcp_gateway.catalog import MAX_NAME_CHARS, Entry
 from mcp_gateway.clock import wall_s
 from mcp_gateway.errors import GatewayError, Kind
@@ -26,6 +25,7 @@ from mcp_gateway.gateway.calls import unknown_server, unknown_tool
 
 PATH: Final = "/api/openwebui/functions"
 LINK_LASTS_S: Final = 15 * 60.0  # as long as it takes to paste it, and not until somebody finds it in a log
+_RIGHTS: Final = frozenset({Right.READ, Right.CALL})
 _PURPOSE: Final = "openwebui.functions"
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -76,8 +76,7 @@ def add(app: FastAPI, gateway: Gateway) -> None:
         url: str | None = None,
     ) -> Response:
         """For whom the link says (`token`), or for you. A link says, too, which tools and which address."""
-        if token is None and visit.caller is not NOBODY:
-            require(visit.caller, Right.READ, Right.CALL)
+        if token is None and not visit.caller.rights.isdisjoint(_RIGHTS):
             base = _base(gateway, visit, request, url)
             caller, subject = visit.caller, _Subject(server, tool, base)
         else:
