@@ -162,6 +162,26 @@ def test_a_file_in_an_answer_is_kept_and_linked_to(gateway: Gateway) -> None:
     assert (part.status, part.body) == (206, b"PDF")
 
 
+def test_a_link_is_followed_from_a_page_of_another_site_and_nothing_else_is(gateway: Gateway) -> None:
+    """A chat shows the answer, and a person clicks: `Sec-Fetch-*` as browsers send them then."""
+    link = say(gateway, [{"type": "resource_link", "uri": "files:///plain", "name": "x"}]).json()
+    path = link["url"].partition(str(gateway.port))[2]
+    for site in ("cross-site", "same-site"):
+        clicked = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        # Cookies know no ports: those of a chat on this machine come along.
+        answer = gateway.request("GET", path, headers=clicked | {"Cookie": "token=of-the-chat"})
+        assert (answer.status, answer.body) == (200, "ü".encode())
+        check_problem(gateway.request("GET", "/api/files/made-up", headers=clicked), 404, "unknown")
+        for other in ("/api/tools", "/tools/openapi.json", "/api/files", "/"):
+            check_problem(gateway.request("GET", other, headers=clicked), 403, "refused")
+        for loaded in (
+            {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+            {"Sec-Fetch-Dest": "iframe"},
+        ):
+            check_problem(gateway.request("GET", path, headers=clicked | loaded), 403, "refused")
+        check_problem(gateway.request("POST", path, {}, clicked), 403, "refused")
+
+
 def test_a_made_up_link_leads_nowhere(gateway: Gateway) -> None:
     check_problem(gateway.get("/api/files/made-up"), 404, "unknown", "link")
 
@@ -173,3 +193,47 @@ def test_a_result_too_large_to_hand_over_is_linked_to(gateway: Gateway) -> None:
     whole = gateway.get(link["url"].partition(str(gateway.port))[2])
     assert whole.headers["content-type"] == "application/json"
     assert len(whole.json()["content"][0]["text"]) == 11_000_000
+
+
+FITTED: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
+    ({"count": "5"}, {"count": 5}, ("count",)),
+    ({"count": 1, "ratio": "2.5"}, {"count": 1, "ratio": 2.5}, ("ratio",)),
+    ({"count": 1, "force": "true"}, {"count": 1, "force": True}, ("force",)),
+    ({"count": 1, "filter": '{"deep": 1}'}, {"count": 1, "filter": {"deep": 1}}, ("filter",)),
+    ({"count": 1, "names": '["a"]'}, {"count": 1, "names": ["a"]}, ("names",)),
+    ({"count": 1, "filter": {"deep": "7"}}, {"count": 1, "filter": {"deep": 7}}, ("deep",)),
+    ({"count": 1, "note": None}, {"count": 1}, ("note",)),
+    ({"count": 1, "wait_for_previous": True}, {"count": 1}, ("wait_for_previous",)),
+    ({"count": "5", "note": "5", "x": 1}, {"count": 5, "note": "5"}, ("count", "x")),
+]
+
+
+@pytest.mark.parametrize(("sent", "arrives", "names"), FITTED)
+def test_an_argument_of_another_type_is_set_right_and_the_record_says_so(
+    gateway: Gateway, sent: dict[str, Any], arrives: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    answer = call(gateway, "saying/strict", sent)
+    assert got(answer) == arrives
+    detail = detail_of(gateway, answer)
+    assert detail is not None
+    assert all(name in detail for name in names), detail
+
+
+def test_what_nobody_can_set_right_reaches_the_server_as_it_is(gateway: Gateway) -> None:
+    for sent in ({"count": "many"}, {"count": 1, "force": "perhaps"}, {"names": "a,b"}, {"count": [1]}):
+        answer = call(gateway, "saying/strict", sent)
+        assert got(answer) == sent
+        assert detail_of(gateway, answer) is None
+
+
+def test_arguments_are_set_right_on_this_face_only(gateway: Gateway) -> None:
+    sent = {"count": "5", "x": 1}
+    answer = gateway.request("POST", "/api/tools/saying/strict", sent)
+    assert json.loads(answer.json()["content"][0]["text"].removeprefix("got ")) == sent
+
+
+def test_a_record_does_not_tell_what_an_argument_was(gateway: Gateway) -> None:
+    answer = call(gateway, "saying/strict", {"count": "5", "secret": "canary-of-an-argument"})
+    assert answer.status == 200
+    record = gateway.get(f"/api/calls/{answer.headers['mcp-gateway-call']}").json()
+    assert "canary-of-an-argument" not in str(record["detail"])

@@ -8,7 +8,7 @@ What would make the document invalid, or a reader fetch something, is set aside 
 import json
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -29,7 +29,9 @@ DEPTH_MAX: Final = 64  # of schemas in schemas, through references as well
 NESTING_MAX: Final = 12  # in one component: what is deeper gets one of its own, since readers recurse
 SCHEMAS_MAX: Final = 5_000
 UNITS_MAX: Final = 240_000  # about bytes of JSON
+UNFOLDED_MAX: Final = 2_000  # schemas that are asked of one value, written out
 _SCHEMA_UNITS: Final = 16
+_ADDRESS_UNITS: Final = 200  # of a reference that has to be joined with others
 _LABEL_CHARS: Final = 60
 _ASIDE_CHARS: Final = 2_000  # of one value that is set aside
 _UNFIT: Final = re.compile("[^A-Za-z0-9_-]+")
@@ -100,6 +102,7 @@ _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
         ("title", "description", "format", "contentEncoding", "contentMediaType", "$comment"), _is_words
     ),
 }
+_TEXTS: Final = frozenset({"title", "description", "$comment"})
 _ONE: Final = frozenset(
     {"items", "additionalProperties", "contains", "propertyNames", "not", "if", "then", "else"}
     | {"unevaluatedProperties", "unevaluatedItems", "contentSchema"}
@@ -117,6 +120,11 @@ _NOT_MONOTONE: Final = frozenset({"not", "if", "then", "else", "unevaluatedPrope
 _ASSERTIONS: Final = frozenset({*_CHECKS, *_ONE, *_LISTS, *_NAMED, "const", "dependencies"}) - frozenset(
     {"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "$comment"}
 )
+
+
+# Where a schema in a schema is about the same value.
+_IN_PLACE: Final = ("not", "if", "then", "else")
+_IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
 
 
 class _Maker:
@@ -139,19 +147,25 @@ class _Maker:
     def all(self) -> Exact:
         """The schema and all its components."""
         top = self._document.top
-        schema = self._object(self._make(self._schema, Resource(self._document.top.root, ""), 0, 0))
+        whole = schema = self._object(self._make(self._schema, Resource(top.root, ""), 0, 0))
         while self._queue:
             name, one, resource, depth = self._queue.popleft()
-            self._components[name] = self._object(self._make(one, resource, depth, 0))
-        again = self._names.get((id(self._schema), id(top.root)))
-        if again is not None:
-            schema = {"$ref": PREFIX + again}
+            if one is self._schema and resource.root is top.root:
+                self._components[name] = whole
+                schema = {"$ref": PREFIX + name}
+            else:
+                self._components[name] = self._object(self._make(one, resource, depth, 0))
+        self._break_loops(schema)
         self._keep_right_defaults()
         return Exact(schema, self._components, sentence(self._why))
 
     def _say(self, why: str) -> None:
         if why not in self._why:
             self._why.append(why)
+
+    def _too_large(self) -> None:
+        self._say("it is too deep or too large")
+        self.is_looser = True
 
     @staticmethod
     def _object(schema: Any) -> dict[str, Any]:
@@ -175,8 +189,7 @@ class _Maker:
 
     def _cut(self, schema: Any) -> dict[str, Any]:
         """The types that a schema names itself, which takes what it took and more."""
-        self._say("it is too deep or too large")
-        self.is_looser = True
+        self._too_large()
         type_ = schema.get("type") if isinstance(schema, dict) else None
         if isinstance(schema, dict) and schema.get("nullable") is not True and _is_type(type_):
             return {
@@ -233,10 +246,14 @@ class _Maker:
                 made[_RENAMED[keyword]] = self._aside(value)
             else:
                 self._plain(keyword, value, made, aside)
+        if "additionalProperties" in made and any(
+            isinstance(words.get(keyword), dict) and len(made.get(keyword, ())) < len(words[keyword])
+            for keyword in ("properties", "patternProperties")
+        ):
+            # Those that are not named any more would be others.
+            made["x-mcp-additionalProperties"] = self._aside(words["additionalProperties"])
+            del made["additionalProperties"]
         if aside:
-            if "patternProperties" in aside and "additionalProperties" in made:
-                made["x-mcp-additionalProperties"] = self._aside(words["additionalProperties"])
-                del made["additionalProperties"]
             if any(keyword in _ASSERTIONS for keyword in aside):
                 self.is_looser = True
             self._say(f"what follows {_listed(aside)} is not valid there")
@@ -247,13 +264,22 @@ class _Maker:
         return made
 
     def _plain(self, keyword: str, value: Any, made: dict[str, Any], aside: dict[str, Any]) -> None:
+        if keyword in _TEXTS and isinstance(value, str) and len(value) > TEXT_CHARS_MAX:
+            self._say("there is a text that is too long")
+            value = value[: TEXT_CHARS_MAX - 1] + "…"
+        elif keyword == "pattern" and isinstance(value, str) and len(value) > self._units:
+            self._too_large()
+            return
         check = _CHECKS.get(keyword)
         if check is not None and not check(value):
             aside[keyword] = value
             return
-        size = weight(value, max(0, self._units))
+        size = weight(value)
         if size is None:
             aside[keyword] = value
+            return
+        if size > self._units:
+            self._too_large()
             return
         self._units -= size
         if keyword in ("required", "type") and isinstance(value, list):
@@ -282,14 +308,17 @@ class _Maker:
                 aside[keyword] = value
                 return
             if len(value) * _SCHEMA_UNITS > self._units:
-                self._say("it is too deep or too large")
-                self.is_looser = True
+                self._too_large()
                 return
             name = "anyOf" if self._is_loose and keyword == "oneOf" and "anyOf" not in made else keyword
             if self._is_loose and keyword == "oneOf" and name == "oneOf":
                 made["x-mcp-oneOf"] = self._aside(value)
                 return
-            made[name] = [self._make(one, resource, depth, nesting) for one in value]
+            parts = [self._make(one, resource, depth, nesting) for one in value]
+            if name in ("allOf", "anyOf"):  # where the same once more says nothing
+                refs = {json.dumps(part): part for part in parts if _is_only_ref(part)}
+                parts = [part for part in parts if not _is_only_ref(part)] + list(refs.values())
+            made[name] = parts
             return
         if not isinstance(value, dict):
             aside[keyword] = value
@@ -297,10 +326,13 @@ class _Maker:
         members: dict[str, Any] = {}
         for name, one in value.items():
             is_kept = is_portable(name) if keyword == "patternProperties" else is_text(name)
-            self._units -= len(name) + 4
-            if not is_kept or self._units < 0:
+            if not is_kept:
                 aside.setdefault(keyword, {})[name] = one
                 continue
+            if self._units < len(name):
+                self._too_large()
+                break
+            self._units -= len(name) + 4
             members[name] = self._make(one, resource, depth, nesting)
         made[keyword] = members
 
@@ -309,6 +341,7 @@ class _Maker:
     ) -> None:
         found = None
         if isinstance(value, str):
+            self._units -= 4 * len(value) + (0 if value.startswith("#") else _ADDRESS_UNITS)
             dynamic = keyword == "$dynamicRef"
             find = self._document.find_dynamic if dynamic else self._document.find
             found = find(value, resource)
@@ -343,11 +376,76 @@ class _Maker:
         self._units -= len(text)
         return text
 
+    def _break_loops(self, top: dict[str, Any]) -> None:
+        """Takes away references by which a schema is itself before anything is asked of a value, or is very
+        many others: readers do not come back from those.
+        """
+        ways: dict[str, list[dict[str, Any]]] = {}
+        unfolded: dict[str, int] = {}  # how many schemas of one value a reader comes by
+        for start in ("", *self._components):
+            path: list[tuple[str, Iterator[dict[str, Any]]]] = []
+            target = start
+            while True:
+                if target not in unfolded:
+                    ways[target] = _in_place(self._components[target] if target else top)
+                    path.append((target, iter(ways[target])))
+                    unfolded[target] = 0
+                if not path:
+                    break
+                name, holders = path[-1]
+                holder = next(holders, None)
+                if holder is None:
+                    unfolded[name] = self._unfolded(ways[name], unfolded)
+                    path.pop()
+                    continue
+                target = _target(holder)
+                if target in self._components and any(target == one for one, _ in path):
+                    self._let_go(holder, "it refers to itself and says nothing by that")
+                elif target not in self._components:
+                    unfolded.setdefault(target, 1)
+
+    def _unfolded(self, holders: list[dict[str, Any]], unfolded: dict[str, int]) -> int:
+        size = 1 + sum(unfolded[_target(holder)] for holder in holders if "$ref" in holder)
+        if size <= UNFOLDED_MAX:
+            return size
+        for holder in holders:
+            if "$ref" in holder:
+                self._let_go(holder, "what it refers to multiplies")
+        return 1
+
+    def _let_go(self, holder: dict[str, Any], why: str) -> None:
+        holder["x-mcp-ref"] = self._aside(holder.pop("$ref"))
+        self._say(why)
+        self.is_looser = True
+
     def _keep_right_defaults(self) -> None:
         for schema in self._defaults:
             rest = {key: value for key, value in schema.items() if key != "default"}
             if not holds(schema["default"], rest, self._components):
                 schema["x-mcp-default"] = schema.pop("default")
+
+
+def _is_only_ref(schema: Any) -> bool:
+    return isinstance(schema, dict) and schema.keys() == {"$ref"}
+
+
+def _target(holder: dict[str, Any]) -> str:
+    target: str = holder["$ref"]
+    return target.removeprefix(PREFIX)
+
+
+def _in_place(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those with a reference among a schema and what it holds of the same value."""
+    found, todo = [], [schema]
+    while todo:
+        one = todo.pop()
+        if isinstance(one.get("$ref"), str):
+            found.append(one)
+        parts = [one[word] for word in _IN_PLACE if word in one]
+        parts += [part for word in _IN_PLACE_LISTS for part in one.get(word, ())]
+        parts += one.get("dependentSchemas", {}).values()
+        todo += [part for part in parts if isinstance(part, dict)]
+    return found
 
 
 def _is_small(value: Any) -> bool:

@@ -35,7 +35,7 @@ LINK: Final[Shape] = {
     "required": ["url", "expires"],
     "additionalProperties": False,
     "properties": {
-        "url": {"type": "string", "description": "For Workspace > Tools > Import From Link"},
+        "url": {"type": "string", "description": "For Workspace > Tools > Import from URL"},
         "expires": {"type": "number", "description": "Seconds since 1970"},
     },
 }
