@@ -68,7 +68,7 @@ _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")  # they change nothing here
 # without credentials to install the pages as an app. Exact, as sent.
 PUBLIC: Final = frozenset(
     {(method, path) for method in ("GET", "HEAD") for path in (b"/health", b"/ready", b"/")}
-    | {("GET", b"/manifest.webmanifest"), ("GET", b"/sw.js"), ("POST", b"/api/sign-in")}
+    | {("GET", b"/docs"), ("GET", b"/manifest.webmanifest"), ("GET", b"/sw.js"), ("POST", b"/api/sign-in")}
 )
 # Pages let nobody in to say so with a form, each by its policy; below lies nothing that a program calls.
 _PAGES: Final = b"/ui/"
@@ -327,7 +327,7 @@ def is_public(method: str, path: bytes) -> bool:
 
 
 def is_page(path: bytes) -> bool:
-    return path == b"/" or path.startswith(_PAGES)
+    return path in (b"/", b"/docs") or path.startswith(_PAGES)
 
 
 def is_loopback_host(headers: Headers) -> bool:
