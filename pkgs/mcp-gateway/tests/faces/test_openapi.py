@@ -72,7 +72,7 @@ PROMISED = {
     ("DELETE", "/api/sign-ins/{id}"),
 }
 PUBLIC = {("GET", "/health"), ("GET", "/ready"), ("POST", "/api/sign-in"), ("GET", "/api/files/{ticket}")}
-FOR_BROWSERS = {"/", "/manifest.webmanifest", "/sw.js"}  # and what is below /ui/
+FOR_BROWSERS = {"/", "/docs", "/manifest.webmanifest", "/sw.js"}  # and what is below /ui/
 # What only some operations can answer: of a server, of a list of keys, of a disk.
 OF_A_SERVER = {"/api/tools", "/api/resources", "/api/prompts", "/api/connect"}
 MORE = {

@@ -162,6 +162,26 @@ def test_a_file_in_an_answer_is_kept_and_linked_to(gateway: Gateway) -> None:
     assert (part.status, part.body) == (206, b"PDF")
 
 
+def test_a_link_is_followed_from_a_page_of_another_site_and_nothing_else_is(gateway: Gateway) -> None:
+    """A chat shows the answer, and a person clicks: `Sec-Fetch-*` as browsers send them then."""
+    link = say(gateway, [{"type": "resource_link", "uri": "files:///plain", "name": "x"}]).json()
+    path = link["url"].partition(str(gateway.port))[2]
+    for site in ("cross-site", "same-site"):
+        clicked = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        # Cookies know no ports: those of a chat on this machine come along.
+        answer = gateway.request("GET", path, headers=clicked | {"Cookie": "token=of-the-chat"})
+        assert (answer.status, answer.body) == (200, "ü".encode())
+        check_problem(gateway.request("GET", "/api/files/made-up", headers=clicked), 404, "unknown")
+        for other in ("/api/tools", "/tools/openapi.json", "/api/files", "/"):
+            check_problem(gateway.request("GET", other, headers=clicked), 403, "refused")
+        for loaded in (
+            {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+            {"Sec-Fetch-Dest": "iframe"},
+        ):
+            check_problem(gateway.request("GET", path, headers=clicked | loaded), 403, "refused")
+        check_problem(gateway.request("POST", path, {}, clicked), 403, "refused")
+
+
 def test_a_made_up_link_leads_nowhere(gateway: Gateway) -> None:
     check_problem(gateway.get("/api/files/made-up"), 404, "unknown", "link")
 

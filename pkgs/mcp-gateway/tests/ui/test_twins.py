@@ -270,6 +270,7 @@ FACTS = {
     "/ui/activity": ("/api/calls", "/api/stats", "/api/sessions", "/api/calls/export"),
     "/ui/activity/{id}": ("/api/calls/{id}",),
     "/ui/connect": ("/api/connect",),
+    "/docs": ("/openapi.json", "/tools/openapi.json", "/tools/{server}/openapi.json"),
     "/ui/add": ("/api/servers/check",),
     "/ui/access": ("/api/access", "/api/keys", "/api/sign-ins", "/api/me"),
 }
@@ -291,7 +292,7 @@ async def routes(tmp_path: Path) -> AsyncIterator[set[tuple[str, str]]]:
 
 
 def is_of_page(path: str) -> bool:
-    return path.startswith("/ui/") or path in ("/", "/manifest.webmanifest", "/sw.js")
+    return path.startswith("/ui/") or path in ("/", "/docs", "/manifest.webmanifest", "/sw.js")
 
 
 async def test_every_action_of_a_page_has_its_twin(routes: set[tuple[str, str]]) -> None:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urldefrag, urljoin
 
-REFERENCE_CHARS_MAX: Final = 2_000
+REFERENCE_CHARS_MAX: Final = 1_000
+RESOURCES_MAX: Final = 500  # with an address; joining one is dear
+NOWHERE: Final = "\x00"
 INDEXED_MAX: Final = 20_000  # schemas that are looked at for identifiers and anchors
 
 ONE: Final = (
@@ -50,6 +52,7 @@ class Document:
         said = root.get("$schema") if isinstance(root, dict) else None
         draft = said if isinstance(said, str) and len(said) < 100 else ""
         self.is_old = any(name in draft for name in OLD)  # `$ref` has no siblings there
+        self._within: dict[int, Resource] = {}
         self._id = "id" if "draft-03" in draft or "draft-04" in draft else "$id"
         self.top = self.resource_of(root, Resource(root, ""))
         self._named: dict[tuple[int, str], Found] | None = None
@@ -61,7 +64,11 @@ class Document:
         name = schema.get(self._id) if isinstance(schema, dict) else None
         if not isinstance(name, str) or name.startswith("#") or len(name) > REFERENCE_CHARS_MAX:
             return around
-        return Resource(schema, _joined(around.uri, name)[0])
+        if id(schema) not in self._within:
+            is_too_many = len(self._within) >= RESOURCES_MAX
+            uri = NOWHERE if is_too_many else _joined(around.uri, name)[0]
+            self._within[id(schema)] = Resource(schema, uri)
+        return self._within[id(schema)]
 
     def find(self, reference: str, resource: Resource) -> Found | None:
         """What a reference leads to inside this document; None where it leads out of it or nowhere."""
@@ -71,6 +78,8 @@ class Document:
             fragment = unquote(reference[1:])
         else:
             uri, fragment = _joined(resource.uri, reference)
+            if uri == NOWHERE or resource.uri == NOWHERE:
+                return None
             self._index()
             if uri == self.top.uri:
                 resource = self.top
@@ -155,5 +164,5 @@ def _joined(base: str, reference: str) -> tuple[str, str]:
     try:
         uri, fragment = urldefrag(urljoin(base, reference))
     except ValueError:
-        return "\x00", ""
+        return NOWHERE, ""
     return uri, unquote(fragment)

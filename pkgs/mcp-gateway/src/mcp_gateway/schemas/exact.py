@@ -31,6 +31,7 @@ SCHEMAS_MAX: Final = 5_000
 UNITS_MAX: Final = 240_000  # about bytes of JSON
 UNFOLDED_MAX: Final = 2_000  # schemas that are asked of one value, written out
 _SCHEMA_UNITS: Final = 16
+_ADDRESS_UNITS: Final = 200  # of a reference that has to be joined with others
 _LABEL_CHARS: Final = 60
 _ASIDE_CHARS: Final = 2_000  # of one value that is set aside
 _UNFIT: Final = re.compile("[^A-Za-z0-9_-]+")
@@ -101,6 +102,7 @@ _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
         ("title", "description", "format", "contentEncoding", "contentMediaType", "$comment"), _is_words
     ),
 }
+_TEXTS: Final = frozenset({"title", "description", "$comment"})
 _ONE: Final = frozenset(
     {"items", "additionalProperties", "contains", "propertyNames", "not", "if", "then", "else"}
     | {"unevaluatedProperties", "unevaluatedItems", "contentSchema"}
@@ -145,13 +147,14 @@ class _Maker:
     def all(self) -> Exact:
         """The schema and all its components."""
         top = self._document.top
-        schema = self._object(self._make(self._schema, Resource(self._document.top.root, ""), 0, 0))
+        whole = schema = self._object(self._make(self._schema, Resource(top.root, ""), 0, 0))
         while self._queue:
             name, one, resource, depth = self._queue.popleft()
-            self._components[name] = self._object(self._make(one, resource, depth, 0))
-        again = self._names.get((id(self._schema), id(top.root)))
-        if again is not None:
-            schema = {"$ref": PREFIX + again}
+            if one is self._schema and resource.root is top.root:
+                self._components[name] = whole
+                schema = {"$ref": PREFIX + name}
+            else:
+                self._components[name] = self._object(self._make(one, resource, depth, 0))
         self._break_loops(schema)
         self._keep_right_defaults()
         return Exact(schema, self._components, sentence(self._why))
@@ -159,6 +162,10 @@ class _Maker:
     def _say(self, why: str) -> None:
         if why not in self._why:
             self._why.append(why)
+
+    def _too_large(self) -> None:
+        self._say("it is too deep or too large")
+        self.is_looser = True
 
     @staticmethod
     def _object(schema: Any) -> dict[str, Any]:
@@ -182,8 +189,7 @@ class _Maker:
 
     def _cut(self, schema: Any) -> dict[str, Any]:
         """The types that a schema names itself, which takes what it took and more."""
-        self._say("it is too deep or too large")
-        self.is_looser = True
+        self._too_large()
         type_ = schema.get("type") if isinstance(schema, dict) else None
         if isinstance(schema, dict) and schema.get("nullable") is not True and _is_type(type_):
             return {
@@ -240,10 +246,14 @@ class _Maker:
                 made[_RENAMED[keyword]] = self._aside(value)
             else:
                 self._plain(keyword, value, made, aside)
+        if "additionalProperties" in made and any(
+            isinstance(words.get(keyword), dict) and len(made.get(keyword, ())) < len(words[keyword])
+            for keyword in ("properties", "patternProperties")
+        ):
+            # Those that are not named any more would be others.
+            made["x-mcp-additionalProperties"] = self._aside(words["additionalProperties"])
+            del made["additionalProperties"]
         if aside:
-            if "patternProperties" in aside and "additionalProperties" in made:
-                made["x-mcp-additionalProperties"] = self._aside(words["additionalProperties"])
-                del made["additionalProperties"]
             if any(keyword in _ASSERTIONS for keyword in aside):
                 self.is_looser = True
             self._say(f"what follows {_listed(aside)} is not valid there")
@@ -254,13 +264,22 @@ class _Maker:
         return made
 
     def _plain(self, keyword: str, value: Any, made: dict[str, Any], aside: dict[str, Any]) -> None:
+        if keyword in _TEXTS and isinstance(value, str) and len(value) > TEXT_CHARS_MAX:
+            self._say("there is a text that is too long")
+            value = value[: TEXT_CHARS_MAX - 1] + "…"
+        elif keyword == "pattern" and isinstance(value, str) and len(value) > self._units:
+            self._too_large()
+            return
         check = _CHECKS.get(keyword)
         if check is not None and not check(value):
             aside[keyword] = value
             return
-        size = weight(value, max(0, self._units))
+        size = weight(value)
         if size is None:
             aside[keyword] = value
+            return
+        if size > self._units:
+            self._too_large()
             return
         self._units -= size
         if keyword in ("required", "type") and isinstance(value, list):
@@ -289,8 +308,7 @@ class _Maker:
                 aside[keyword] = value
                 return
             if len(value) * _SCHEMA_UNITS > self._units:
-                self._say("it is too deep or too large")
-                self.is_looser = True
+                self._too_large()
                 return
             name = "anyOf" if self._is_loose and keyword == "oneOf" and "anyOf" not in made else keyword
             if self._is_loose and keyword == "oneOf" and name == "oneOf":
@@ -308,10 +326,13 @@ class _Maker:
         members: dict[str, Any] = {}
         for name, one in value.items():
             is_kept = is_portable(name) if keyword == "patternProperties" else is_text(name)
-            self._units -= len(name) + 4
-            if not is_kept or self._units < 0:
+            if not is_kept:
                 aside.setdefault(keyword, {})[name] = one
                 continue
+            if self._units < len(name):
+                self._too_large()
+                break
+            self._units -= len(name) + 4
             members[name] = self._make(one, resource, depth, nesting)
         made[keyword] = members
 
@@ -320,6 +341,7 @@ class _Maker:
     ) -> None:
         found = None
         if isinstance(value, str):
+            self._units -= 4 * len(value) + (0 if value.startswith("#") else _ADDRESS_UNITS)
             dynamic = keyword == "$dynamicRef"
             find = self._document.find_dynamic if dynamic else self._document.find
             found = find(value, resource)

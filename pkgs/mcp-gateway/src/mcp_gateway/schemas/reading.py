@@ -19,6 +19,7 @@ from mcp_gateway.schemas.values import (
     INTEGER,
     NULL,
     OBJECT,
+    PATTERN_CHARS_MAX,
     STRING,
     TEXT_CHARS_MAX,
     identity,
@@ -33,9 +34,10 @@ from mcp_gateway.schemas.values import (
 
 DEPTH_MAX: Final = 24  # of places in places; readers of the document recurse, some with fifteen calls a level
 UNITS_MAX: Final = 240_000  # about bytes of JSON that all places together may become
-PLACE_UNITS: Final = 24  # of one place at the least, so that there are not more than 10,000
+PLACE_UNITS: Final = 36  # of one place at the least, so that there are not more than some 6,000
 ANYTHING_UNITS: Final = 120  # of one that anything may stand at: models want that spelled out
-STEPS_MAX: Final = 60_000  # schemas, members and values that are looked at; a reference makes it again
+STEPS_MAX: Final = 48_000  # schemas, members and values that are looked at; a reference makes it again
+PLACE_STEPS: Final = 6  # of one place at the least
 ALTERNATIVES_MAX: Final = 64  # that come of several `anyOf` together
 BRANCHES_MAX: Final = 1_000  # of one `anyOf`
 _NESTED_MAX: Final = 12  # alternatives in alternatives of one place
@@ -84,7 +86,7 @@ class Reading:
 
 
 class _Spent(Exception):
-    """The share of the work that a place has is done."""
+    """There is no more to spend: for one place, or for the whole schema."""
 
 
 # A schema, and the resource it stands in.
@@ -93,20 +95,33 @@ _Standing = tuple[Any, Resource]
 
 def read(schema: object) -> Reading:
     """What may stand where, in bounds of depth, size and work whatever the schema is."""
-    reader = _Reader(schema)
-    top = reader.place(((schema, reader.document.top),), 0, 0, 0)
-    return Reading(top, reader.why)
+    try:
+        return _Reader(schema, is_shared=False).whole()
+    except _Spent:
+        # Again, with as much for each part as for its neighbours: so the large one loses, not the last one.
+        # Half of it all, since most of the time for it is gone.
+        return _Reader(schema, is_shared=True).whole()
 
 
 class _Reader:
-    def __init__(self, schema: object) -> None:
+    def __init__(self, schema: object, is_shared: bool) -> None:
+        self._schema = schema
+        self._is_shared = is_shared
         self.document = Document(schema)
         self.why: list[str] = []
-        self._units = UNITS_MAX
-        self._steps = STEPS_MAX
+        self._units = UNITS_MAX // 2 if is_shared else UNITS_MAX
+        self._steps = STEPS_MAX // 2 if is_shared else STEPS_MAX
         self._floor = 0  # of the steps, for the place that is being read
         self._path: set[int] = set()  # schemas that the place being read stands in
         self._made: list[object] = []  # schemas of ours stay alive: they are told apart by identity
+
+    def whole(self) -> Reading:
+        """What may stand where in the whole schema.
+
+        Raises:
+            _Spent: it is too much, and nothing was to be shared.
+        """
+        return Reading(self.place(((self._schema, self.document.top),), 0, 0, 0), self.why)
 
     def place(self, schemas: tuple[_Standing, ...], depth: int, units_floor: int, steps_floor: int) -> Place:
         """What may stand where all of the schemas hold; what is left above the floors may be spent on it."""
@@ -114,8 +129,11 @@ class _Reader:
         self._units -= PLACE_UNITS
         entered: set[int] = set()
         try:
+            self._step(PLACE_STEPS)
             return self._read(schemas, depth, units_floor, entered)
         except _Spent:
+            if not self._is_shared:
+                raise
             self._say("it is too much to read all of it")
             return self._anything({})
         finally:
@@ -131,12 +149,23 @@ class _Reader:
         if self._steps < self._floor:
             raise _Spent
 
+    def _shares(self, floors: tuple[int, int], among: int) -> tuple[int, int]:
+        """The floors for one of so many that have the same right to what is left above the common ones."""
+        if not self._is_shared:
+            return floors
+        return (
+            self._units - max(0, self._units - floors[0]) // among,
+            self._steps - max(0, self._steps - floors[1]) // among,
+        )
+
     def _read(self, schemas: tuple[_Standing, ...], depth: int, units_floor: int, entered: set[int]) -> Place:
         whole = _Whole()
         alternatives = self._alternatives(schemas, whole, frozenset(), 0)
         if not alternatives:
             self._say("there is a part that nothing can be right for")
             return self._anything(self._about(whole.said, units_floor))
+        if self._units < 0 and not self._is_shared:
+            raise _Spent
         is_cut = whole.recursive is not None or depth >= DEPTH_MAX or self._units < units_floor
         if is_cut and whole.recursive is None:
             self._say("it is too deep or too large")
@@ -146,8 +175,7 @@ class _Reader:
         forms: list[Form] = []
         is_nullable = False
         for number, said in enumerate(alternatives):
-            left = len(alternatives) - number
-            floors = (_share(self._units, units_floor, left), _share(self._steps, self._floor, left))
+            floors = self._shares((units_floor, self._floor), len(alternatives) - number)
             kinds = self._kinds(said)
             is_nullable |= NULL in kinds
             about = self._about(said[len(whole.said) :], floors[0]) if len(alternatives) > 1 else {}
@@ -237,6 +265,7 @@ class _Reader:
                     continue
                 reference = schema[keyword]
                 target = None
+                self._step(len(reference) // 8 if isinstance(reference, str) else 0)
                 if keyword == "$dynamicRef":
                     target = self.document.find_dynamic(reference, resource)
                 elif isinstance(reference, str):
@@ -298,11 +327,10 @@ class _Reader:
         for number, type_ in enumerate(types):
             form = Form(type_, about=dict(about))
             if not is_cut:
-                left = len(types) - number
                 form.facts = self._facts(said, type_, floors[0])
                 if form.facts.get("enum") == []:
                     continue
-                share = _share(self._units, floors[0], left), _share(self._steps, floors[1], left)
+                share = self._shares(floors, len(types) - number)
                 if type_ == OBJECT:
                     self._fill_object(form, said, depth, share)
                 elif type_ == ARRAY:
@@ -313,6 +341,8 @@ class _Reader:
         facts: dict[str, Any] = {}
         for schema, _ in said:
             self._step(len(schema) if len(schema) < 30 else 30)
+            if type_ == STRING and isinstance(schema.get("pattern"), str):
+                self._step(min(len(schema["pattern"]), PATTERN_CHARS_MAX) // 4)
             for keyword, value in _limits(schema, type_):
                 if keyword not in facts:
                     facts[keyword] = value
@@ -327,10 +357,14 @@ class _Reader:
             wanted = {INTEGER, FRACTION} if type_ == "number" else {type_}
             choices = [one for one in choices if kind_of(one) in wanted]
             facts["enum"] = choices if "enum" not in facts else _common(facts["enum"], choices)
-        if "enum" in facts and weight(facts["enum"], max(0, self._units - floor)) is None:
-            self._say("there is a list of values that is too long, or that no document can have")
-            del facts["enum"]
-        self._units -= weight(facts, UNITS_MAX) or 0
+        if "enum" in facts:
+            size = weight(facts["enum"], max(0, self._units - floor))
+            if size is None:
+                self._say("there is a list of values that is too long, or that no document can have")
+                del facts["enum"]
+            else:
+                self._units -= size
+        self._units -= 24 * len(facts) + len(facts.get("pattern", ""))
         return facts
 
     def _about(self, said: list[_Standing], floor: int) -> dict[str, Any]:
@@ -385,18 +419,18 @@ class _Reader:
                 required.update((name, None) for name in names if isinstance(name, str))
         for name in required:
             named.setdefault(name, rest)
-        sizes = 0
+        among = len(named) + bool(rest)
         for number, (name, schemas) in enumerate(named.items()):
             if any(one is False for one, _ in schemas):
                 continue
-            sizes += len(name) + 6
+            if self._units - len(name) - 6 < floors[0] and not self._is_shared:
+                raise _Spent
             if not is_text(name) or self._units - len(name) - 6 < floors[0]:
                 self._say("there is a property too much, or with a name that no document can have")
                 is_open = True
                 continue
             self._units -= len(name) + 6 + (len(name) if name in required else 0)
-            left = len(named) - number + 1
-            share = _share(self._units, floors[0], left), _share(self._steps, max(floors[1], 0), left)
+            share = self._shares(floors, among - number)
             form.properties[name] = self.place(tuple(schemas), depth + 1, *share)
         form.required = [name for name in required if name in form.properties]
         if is_open:
@@ -516,11 +550,6 @@ def _common(one: list[Any], other: list[Any]) -> list[Any]:
     if None in known or any(identity(value) is None for value in one):
         return one
     return [value for value in one if identity(value) in known]
-
-
-def _share(left: int, floor: int, among: int) -> int:
-    """The floor for one of so many that have the same right to what is left above the common floor."""
-    return left - max(0, left - floor) // among
 
 
 def _united(forms: list[Form]) -> list[Form]:

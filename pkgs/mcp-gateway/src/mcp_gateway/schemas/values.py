@@ -11,7 +11,7 @@ from typing import Any, Final
 VALUE_DEPTH_MAX: Final = 32  # of an enum's member or a default: readers recurse
 VALUE_CHARS_MAX: Final = 64 * 1024
 INT_BITS_MAX: Final = 64  # beyond it encoders differ
-PATTERN_CHARS_MAX: Final = 2_000
+PATTERN_CHARS_MAX: Final = 1_000
 TEXT_CHARS_MAX: Final = 8_000  # of a title or description
 
 # The kinds of values. A number is one of two, because `integer` is a part of `number`.
@@ -97,7 +97,7 @@ def weight(value: object, limit: int = VALUE_CHARS_MAX) -> int | None:
             if depth >= VALUE_DEPTH_MAX or len(one) > limit:
                 return None
             if isinstance(one, dict):
-                if "$ref" in one:
+                if isinstance(one.get("$ref"), str):
                     return None
                 todo.extend((name, depth + 1) for name in one)
                 todo.extend((member, depth + 1) for member in one.values())
