@@ -133,6 +133,11 @@ in
         assertion = wanted == [ ] || isUsable;
         message = "${at}.clients.${lib.concatStringsSep ", " wanted} needs to know where the gateway is, for example ${at}.url = \"https://edge.taile0fb4.ts.net:8448/\";";
       }
+      {
+        # On the gateway's own machine this is known.
+        assertion = wanted == [ ] || (fromNixos.mcp.enable or true);
+        message = "${at}.clients.${lib.concatStringsSep ", " wanted} needs MCP URLs, which NixOS closes: ${at}.mcp.enable = true;";
+      }
     ];
 
     home.file = mkIf isUsable (lib.listToAttrs (map

@@ -480,6 +480,8 @@ in
     ++
       lib.optional (isServed && publicUrls == [ ])
         "${at}.tailscaleServe is on, and the gateway does not know its address in the tailnet, so it refuses what comes from there: set ${at}.pwa.tailnetDomain, for example \"taile0fb4.ts.net\""
+      ++ lib.optional (cfg.role == "client" && cfg.servers != { })
+        "${at}.servers is not used on a client: write it on the machine with ${at}.role = \"server\";"
       ++ lib.optional (isServer && cfg.openFirewall && builtins.elem cfg.host [ "127.0.0.1" "::1" "localhost" ])
         "${at}.openFirewall opens a port on which nothing listens: ${at}.host is \"${cfg.host}\", which only this machine reaches";
 
