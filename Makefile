@@ -16,6 +16,7 @@ STARTER_NPM := $(PKG)/starter
 TESTS_NPM := $(PKG)/tests/npm
 CONFORMANCE_NPM := $(PKG)/tests/conformance
 TESTS_CLIENTS := $(PKG)/tests/clients
+TESTS_OPENWEBUI := $(PKG)/tests/openwebui_real/env
 CADDY := $(ROOT)/.caddy/usr/bin/caddy
 UV_VERSION := 0.13.8
 
@@ -55,7 +56,7 @@ HAVE_NODE := command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo '  Options: ARGS="..." for the program or pytest; PYTHON=... to choose the interpreter.'
 
 .PHONY: run
@@ -106,6 +107,10 @@ test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chro
 			REQUIRE_ALL=$(REQUIRE_ALL) "$(ROOT)"/.venv-$$version/bin/python -m pytest -m "not long" $(ARGS)); \
 	done
 
+.PHONY: test-openwebui
+test-openwebui: ui $(VENV)/.stamp-dev tests-node .venv-openwebui/.stamp ## chats in a real Open WebUI that use the gateway's tools (installs 1.7 GB the first time)
+	@cd $(PKG) && REQUIRE_ALL=1 "$(BIN)"/python -m pytest tests/openwebui_real $(ARGS)
+
 .PHONY: conformance
 conformance: ui $(VENV)/.stamp-dev tests-node ## all of the official MCP conformance suite, against the real gateway and through it
 	@cd $(PKG) && REQUIRE_ALL=1 "$(BIN)"/python -m pytest tests/conformance $(ARGS)
@@ -132,7 +137,7 @@ screenshots: ui $(VENV)/.stamp-dev tests-chromium starter-node ## pictures of ev
 
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
-	rm -rf $(VENV) $(TOOLS) .caddy .venv-3.* .venv-clients-* $(STARTER_NPM)/node_modules \
+	rm -rf $(VENV) $(TOOLS) .caddy .venv-3.* .venv-clients-* .venv-openwebui $(STARTER_NPM)/node_modules \
 		$(TESTS_NPM)/node_modules $(CONFORMANCE_NPM)/node_modules $(UI)/node_modules
 	rm -rf $(PKG)/src/mcp_gateway/faces/ui/static
 	rm -rf $(PKG)/screenshots $(PKG)/.mypy_cache $(PKG)/.ruff_cache $(PKG)/.pytest_cache $(PKG)/.hypothesis $(PKG)/.import_linter_cache $(PKG)/dist
@@ -188,11 +193,22 @@ tests-node:
 
 # Clients that cannot be installed beside the SDK of today, each in an environment of its own.
 .PHONY: tests-clients
-tests-clients: .venv-clients-sdk1/.stamp .venv-clients-fastmcp/.stamp
+tests-clients: .venv-clients-sdk1/.stamp .venv-clients-fastmcp/.stamp .venv-clients-openapi/.stamp
 
 .venv-clients-%/.stamp: $(TESTS_CLIENTS)/%/pyproject.toml $(TESTS_CLIENTS)/%/uv.lock $(UV_STAMP)
 	@$(find_python); echo "Installing what $(TESTS_CLIENTS)/$*/uv.lock names"; cd $(TESTS_CLIENTS)/$* && \
 		UV_PROJECT_ENVIRONMENT="$(ROOT)/.venv-clients-$*" "$(UV)" sync --locked --quiet --python "$$python"
+	@touch $@
+
+# Open WebUI, for its own tests alone. Python 3.13 is too new for it. Nothing is compiled in advance, since it
+# imports a part of what it brings; the first start takes a minute for that.
+.venv-openwebui/.stamp: $(TESTS_OPENWEBUI)/pyproject.toml $(TESTS_OPENWEBUI)/uv.lock $(UV_STAMP)
+	@echo "Installing Open WebUI into .venv-openwebui: 1.7 GB, which make clean takes away again"
+	@python=; for name in $(PYTHON) python3.12 python3.11 python3 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[12].*/bin/python; do \
+		if "$$name" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1; then \
+			python=$$("$$name" -c 'import sys; print(sys.executable)'); break; fi; done; \
+	if [ -z "$$python" ]; then echo "Open WebUI needs Python 3.11 or 3.12; none was found." >&2; exit 1; fi; \
+	cd $(TESTS_OPENWEBUI) && UV_PROJECT_ENVIRONMENT="$(ROOT)/.venv-openwebui" "$(UV)" sync --locked --quiet --python "$$python"
 	@touch $@
 
 # Caddy stands in for tailscaled and other proxies, as another user, which takes root. Unpacked into this clone and

@@ -26,7 +26,7 @@ PACKAGE: Final = "mcp_gateway"
 # so `upstream.lifecycle` is pure although `upstream` is not. A module without a rank is a failure.
 RANKS: Final[tuple[tuple[str, ...], ...]] = (
     ("", "errors", "names", "uris", "clock", "version", "visible", "wire"),
-    ("catalog", "listed", "shelves", "access", "config", "upstream.lifecycle"),
+    ("catalog", "listed", "shelves", "schemas", "access", "config", "upstream.lifecycle"),
     ("config.load", "config.secrets", "config.watching", "config.aside", "config.writing"),
     ("upstream", "store"),
     ("gateway",),
@@ -58,7 +58,7 @@ ONLY_IN: Final = {
     "argon2": ("gateway.sign_ins", "cli.keys"),
     "cryptography": ("gateway.parking", "gateway.tickets"),
     "click": ("cli",),
-    "jinja2": ("faces.ui",),
+    "jinja2": ("faces.ui", "faces.openwebui"),
     "rich": ("cli",),
     "watchfiles": ("config.watching",),
     "prometheus_client": ("gateway.metrics",),

@@ -6,7 +6,7 @@ list once. Pure: `gateway/` swaps a new snapshot in when a server's list or a sw
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -18,6 +18,7 @@ from mcp_gateway.access.policy import offers, sees_server, sees_tool, sees_whole
 from mcp_gateway.config.model import ToolRules
 from mcp_gateway.listed import MAX_NAME_CHARS, Tool, read_page
 from mcp_gateway.names import exposed_names
+from mcp_gateway.schemas import Accepted, Inlined, accepted, exact, inlined
 from mcp_gateway.shelves import (
     NO_SHELF,
     PROMPTS,
@@ -56,6 +57,16 @@ class Offer:
     rules: ToolRules
     off: frozenset[str] = frozenset()
     shelf: Shelf = NO_SHELF
+
+
+@dataclass(frozen=True, slots=True)
+class ExactTool:
+    """What a tool takes and answers, as OpenAPI 3.1 has it (`schemas.exact`); `components` are of both."""
+
+    arguments: dict[str, Any]
+    result: dict[str, Any] | None
+    components: dict[str, Any]
+    why: str | None
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,26 @@ class Entry:
         return -(-(len(self.exposed) + size) // BYTES_PER_TOKEN)
 
     @cached_property
+    def inlined(self) -> Inlined:
+        """The schema of its arguments for language models and for who reads schemas as they do."""
+        return inlined(_schema(self.definition, "inputSchema"))
+
+    @cached_property
+    def accepted(self) -> Accepted:
+        """Which arguments go to the server as they are, on a face that sets right what is not."""
+        return accepted(_schema(self.definition, "inputSchema"))
+
+    @cached_property
+    def exact(self) -> ExactTool:
+        arguments = exact(_schema(self.definition, "inputSchema"), self.exposed)
+        output = _schema(self.definition, "outputSchema")
+        if output is None:
+            return ExactTool(arguments.schema, None, arguments.components, arguments.why)
+        result = exact(output, self.exposed, "output")
+        why = "; ".join(filter(None, (arguments.why, result.why))) or None
+        return ExactTool(arguments.schema, result.schema, arguments.components | result.components, why)
+
+    @cached_property
     def search_text(self) -> str:
         members = read_members(self.definition)
         shown = {key: members[key] for key in ("title", "description") if key in members}
@@ -117,6 +148,21 @@ class Entry:
         return "\n".join(
             (self.server, self.tool, self.exposed, head.title or "", head.description or "")
         ).lower()
+
+
+def _schema(definition: bytes, member: str) -> Any:
+    """A schema of a definition, decoded; None where there is none."""
+    raw = read_members(definition).get(member)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        mask = halves.mask_for(bytes(raw))
+    try:
+        return None if mask is None else msgspec.json.decode(mask.text)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
 
 
 class _Annotations(msgspec.Struct):
@@ -145,6 +191,8 @@ class Catalog:
     shelves: Mapping[str, Shelf] = field(default_factory=dict)
     prompts: Mapping[str, Mapping[str, PromptEntry]] = field(default_factory=dict)
     offers: Mapping[str, Offer] = field(default_factory=dict)  # what `by_server` was made of
+    made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What faces have made of this snapshot, for its time; a bounded number of things for each server."""
     _pages: dict[tuple[str, str | None, bool], Pages] = field(default_factory=dict, repr=False, compare=False)
     _views: "OrderedDict[tuple[Grant, ...], Catalog]" = field(
         default_factory=OrderedDict, repr=False, compare=False

@@ -786,7 +786,10 @@ def test_no_route_redirects_whatever_follows_its_path(api: Api, ending: str) -> 
         "/servers",
         "/api/tools/good",
     ]
-    paths += [path.format(server="good", tool="echo", prompt="p", id="1") for path in api.document["paths"]]
+    paths += [
+        path.format(server="good", tool="echo", prompt="p", id="1", ticket="x")
+        for path in api.document["paths"]
+    ]
     for path in paths:
         for method in ("GET", "POST", "PATCH", "DELETE", "PUT"):
             if method == "GET" and "events" in path:

@@ -31,19 +31,20 @@ Routes = dict[tuple[str, str], tuple[Right, ...]]
 # What anybody may ask. Whoever adds a line here opens a door.
 PUBLIC = frozenset(
     {(method, path) for method in ("GET", "HEAD") for path in ("/health", "/ready")}
+    | {("GET", "/api/openwebui/functions/{server}.py")}  # a ticket is asked for
     | {("POST", "/api/sign-in"), ("POST", "/ui/sign-in"), ("POST", "/ui/sign-out")}
     | {("GET", "/ui/static/{version}/{name:path}"), ("POST", "/ui/csp-reports")}
     | {("GET", "/manifest.webmanifest"), ("GET", "/sw.js"), ("GET", "/ui/offline")}
     | {("GET", f"/ui/icons/{name}") for name in ("icon.svg", "icon-192.png", "icon-512.png", "wide.png")}
     | {("GET", f"/ui/icons/{name}") for name in ("maskable-512.png", "apple-touch-180.png", "favicon-32.png")}
     | {("GET", "/ui/icons/narrow.png")}
+    | {("GET", "/api/files/{ticket}")}  # a link that is its own right
 )
 # About whoever asks, so no right is asked for; but somebody they have to be.
 OF_ANYBODY = frozenset({("GET", "/api/me"), ("POST", "/api/sign-out"), ("GET", "/ui/{path:path}")})
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 # Where gateways of this kind have had doors, or ours may have one some day.
 ELSEWHERE = (
-    "/docs",
     "/redoc",
     "/api",
     "/api/",
@@ -68,8 +69,6 @@ ELSEWHERE = (
     "/servers/nothing/sse",
     "/servers/nothing/message",
     "/tools",
-    "/tools/openapi.json",
-    "/tools/nothing/nothing",
     "/api/config",
     "/api/openwebui/functions",
     "/api/sessions",
@@ -122,7 +121,7 @@ def table(app: FastAPI) -> Routes:
 def filled(path: str) -> str:
     """A path of the table with names that nobody has."""
     names = ("server", "tool:path", "prompt:path", "tool", "id", "path:path", "version", "name:path")
-    for part in (f"{{{name}}}" for name in names):
+    for part in (f"{{{name}}}" for name in (*names, "ticket")):
         path = path.replace(part, "nothing")
     assert "{" not in path, f"say here what stands for the parameter in {path}"
     return path

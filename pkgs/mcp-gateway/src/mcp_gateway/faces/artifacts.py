@@ -26,6 +26,19 @@ from mcp_gateway.gateway import Reading
 _RANGE: Final = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*")
 
 
+_ENDINGS: Final = {JSON_TYPE.decode(): ".json"}
+
+
+def attachment(name: str) -> list[tuple[bytes, bytes]]:
+    """Headers of a file that a server wrote: to be saved, and if it is shown all the same, then without
+    scripts and without our origin. `name` is of characters that need no quoting.
+    """
+    return [
+        (b"content-disposition", b'attachment; filename="%b"' % name.encode("ascii", "replace")),
+        (b"content-security-policy", b"sandbox; default-src 'none'"),
+    ]
+
+
 class ArtifactResponse(Response):
     """An artifact, or the range of it that is asked for, as an answer of FastAPI. Closes the reading."""
 
@@ -60,11 +73,12 @@ class ArtifactResponse(Response):
             (b"accept-ranges", b"bytes"),
             (b"etag", tag),
             (b"cache-control", b"private, no-store"),
-            (b"content-disposition", b'attachment; filename="%b.json"' % artifact.id.encode()),
+            *attachment(f"{artifact.id}{_ENDINGS.get(artifact.mime_type, '')}"),
         ]
         if span is not None:
             headers.append((b"content-range", b"bytes %d-%d/%d" % (start, end - 1, artifact.size)))
-        await _start(send, 200 if span is None else 206, end - start, JSON_TYPE, *headers)
+        kind = artifact.mime_type.encode("latin-1", "replace")
+        await _start(send, 200 if span is None else 206, end - start, kind, *headers)
         if not self._is_head:
             for at in range(start, end, SEND_SLICE_BYTES):
                 await send_part(send, self._reading.read(at, min(SEND_SLICE_BYTES, end - at)))

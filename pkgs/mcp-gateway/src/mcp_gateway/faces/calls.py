@@ -7,6 +7,8 @@ goes away cancels its call.
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
@@ -56,44 +58,70 @@ _SESSION: Final = b"x-session-id"
 _FACE: Final = b"mcp-gateway-face"
 
 
+Ending = Callable[[Call, Send], Awaitable[None]]
+"""Says how a call ended: in an answer of its own, or in the last event of a stream."""
+
+
+@dataclass(slots=True)
+class Body:
+    """What a call's request said: its arguments as they were sent, and their `value`."""
+
+    text: bytes
+    value: dict[str, Any]
+    timeout_s: float | None
+
+
 async def serve_call(gateway: Gateway, visit: Visit, receive: Receive, send: Send) -> None:
     """Answers one POST under `PREFIX`."""
     try:
-        call, is_async = await _open(gateway, visit, receive)
+        server, tool = split_path(visit.path)
+        body = await read_call(gateway, visit, receive, server, tool, _face(visit))
+        call = gateway.open_call(request_of(visit, _face(visit), server, tool, body.text or b"{}", body))
     except GatewayError as error:
         await respond_problem(send, error)
         return
-    if is_async:
-        gateway.keep_call(call)
-        where = b"/api/calls/" + call_id_text(call.id).encode()
-        body = encode({"id": call_id_text(call.id), "state": "running"})
-        await respond(
-            send, 202, body, JSON_TYPE, (b"location", where), (b"preference-applied", b"respond-async")
-        )
-    elif wants_stream(visit):
-        await stream(call, call.mailbox, receive, send, cancel_on_leave=True)
-    else:
-        await _answer(call, receive, send)
+    await answer_call(gateway, visit, call, receive, send, send_result, send_last_event)
 
 
-async def _open(gateway: Gateway, visit: Visit, receive: Receive) -> tuple[Call, bool]:
-    server, tool = split_path(visit.path)
-    body, timeout_s = await _read(gateway, visit, receive, server, tool)
-    arguments = body or b"{}"
+def request_of(visit: Visit, face: str, server: str, tool: str, arguments: bytes, body: Body) -> Request:
+    """The call of a tool, its arguments as they go to the server."""
     params = {"name": tool, "arguments": Raw(arguments)}
-    request = Request(
+    return Request(
         visit.caller,
-        _face(visit),
+        face,
         server,
         tool,
         params,
         arguments,
-        len(body),
-        timeout_s,
+        len(body.text),
+        body.timeout_s,
         visit.headers,
         client=_client(visit),
     )
-    return gateway.open_call(request), b"respond-async" in visit.headers.get(b"prefer", b"").lower()
+
+
+async def answer_call(
+    gateway: Gateway,
+    visit: Visit,
+    call: Call,
+    receive: Receive,
+    send: Send,
+    whole: Ending,
+    last_event: Ending,
+) -> None:
+    """Answers with the ending, with a stream, or with where the call is found later; as it was asked for."""
+    if b"respond-async" in visit.headers.get(b"prefer", b"").lower():
+        gateway.keep_call(call)
+        where = b"/api/calls/" + call_id_text(call.id).encode()
+        text = encode({"id": call_id_text(call.id), "state": "running"})
+        await respond(
+            send, 202, text, JSON_TYPE, (b"location", where), (b"preference-applied", b"respond-async")
+        )
+    elif wants_stream(visit):
+        await stream(call, call.mailbox, receive, send, last_event, cancel_on_leave=True)
+    else:
+        await until_ended(call, receive)
+        await whole(call, send)
 
 
 def _face(visit: Visit) -> str:
@@ -111,21 +139,25 @@ def _client(visit: Visit) -> Client:
     return Client(session=f"named:{of_caller}")
 
 
-async def _read(
-    gateway: Gateway, visit: Visit, receive: Receive, server: str, tool: str, **asked: str
-) -> tuple[bytes, float | None]:
-    """The body, which is the arguments object, and the time to wait; what cannot be read is recorded."""
-    body = b""
+async def read_call(
+    gateway: Gateway, visit: Visit, receive: Receive, server: str, tool: str, face: str, **asked: str
+) -> Body:
+    """The body, which is the arguments object, and the time to wait; what cannot be read is recorded.
+
+    Raises:
+        GatewayError: `invalid`, `unauthenticated`.
+    """
+    body, value = b"", {}
     try:
         body = await read_body(visit, receive, gateway.config.gateway.limits.body_bytes)
         if body:  # what has no arguments may be called without a body
             require_json(visit.headers)
-            scan_object(body)
+            value = scan_object(body)
         timeout_s = _timeout_s(visit.query)
     except GatewayError as error:
-        gateway.refuse_call(visit.caller, _face(visit), server, tool, len(body), error, **asked)
+        gateway.refuse_call(visit.caller, face, server, tool, len(body), error, **asked)
         raise
-    return body, timeout_s
+    return Body(body, value, timeout_s)
 
 
 async def get_prompt(gateway: Gateway, visit: Visit, receive: Receive) -> Call:
@@ -136,8 +168,8 @@ async def get_prompt(gateway: Gateway, visit: Visit, receive: Receive) -> Call:
     """
     server, prompt = split_path(visit.path, PROMPTS_PREFIX)
     asked = {"method": GET_PROMPT, "target": prompt}
-    body, timeout_s = await _read(gateway, visit, receive, server, "", **asked)
-    arguments = body or b"{}"
+    body = await read_call(gateway, visit, receive, server, "", _face(visit), **asked)
+    arguments = body.text or b"{}"
     params = {"name": prompt, "arguments": Raw(arguments)}
     return gateway.open_call(
         Request(
@@ -147,8 +179,8 @@ async def get_prompt(gateway: Gateway, visit: Visit, receive: Receive) -> Call:
             "",
             params,
             arguments,
-            len(body),
-            timeout_s,
+            len(body.text),
+            body.timeout_s,
             visit.headers,
             GET_PROMPT,
             prompt,
@@ -229,7 +261,8 @@ def wants_stream(visit: Visit) -> bool:
     return b"text/event-stream" in accept and b"application/json" not in accept
 
 
-async def _answer(call: Call, receive: Receive, send: Send) -> None:
+async def until_ended(call: Call, receive: Receive) -> None:
+    """Returns when the call has ended; a client that goes away meanwhile cancels it."""
     leaving: asyncio.Task[None] | None = None
     try:
         while not call.ended:
@@ -241,7 +274,16 @@ async def _answer(call: Call, receive: Receive, send: Send) -> None:
         if leaving is not None:
             leaving.cancel()
         call.cancel("the client went away")  # only when this task itself was ended
-    called = (_CALL_HEADER, call_id_text(call.id).encode())
+
+
+def header_of(call: Call) -> tuple[bytes, bytes]:
+    """By which an answer says which call it is of."""
+    return _CALL_HEADER, call_id_text(call.id).encode()
+
+
+async def send_result(call: Call, send: Send) -> None:
+    """The server's result as it came, or the problem."""
+    called = header_of(call)
     try:
         result = call.result()
     except GatewayError as error:
@@ -270,11 +312,11 @@ async def _cancel_when_gone(call: Call, receive: Receive) -> None:
 
 
 async def stream(
-    call: Call, mailbox: Mailbox, receive: Receive, send: Send, *, cancel_on_leave: bool
+    call: Call, mailbox: Mailbox, receive: Receive, send: Send, last_event: Ending, *, cancel_on_leave: bool
 ) -> None:
     """Sends a call's `progress` and `log` events as they happen, then `result` or `error`."""
     left = asyncio.create_task(until_gone(receive))
-    headers = [*sse.HEADERS, (_CALL_HEADER, call_id_text(call.id).encode())]
+    headers = [*sse.HEADERS, header_of(call)]
     try:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send_part(send, b": call %b\n\n" % call_id_text(call.id).encode())
@@ -292,7 +334,7 @@ async def stream(
             elif clock.now_s() - spoke_at >= KEEP_ALIVE_S:
                 await send_part(send, sse.KEEP_ALIVE)
                 spoke_at = clock.now_s()
-        await _send_ending(call, send)
+        await last_event(call, send)
         await send({"type": "http.response.body", "body": b""})
     finally:
         left.cancel()
@@ -316,7 +358,7 @@ def _public(kind: str, data: bytes) -> bytes:
     return encode(members)
 
 
-async def _send_ending(call: Call, send: Send) -> None:
+async def send_last_event(call: Call, send: Send) -> None:
     """The last event of a call's stream."""
     try:
         result = call.result()
@@ -357,9 +399,10 @@ class CallResponse(Response):
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         if self._wants_stream:
-            await stream(self._call, self._call.mailbox, receive, send, cancel_on_leave=True)
+            await stream(self._call, self._call.mailbox, receive, send, send_last_event, cancel_on_leave=True)
         else:
-            await _answer(self._call, receive, send)
+            await until_ended(self._call, receive)
+            await send_result(self._call, send)
 
 
 class StreamResponse(Response):
@@ -371,4 +414,4 @@ class StreamResponse(Response):
         self._mailbox = mailbox
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        await stream(self._call, self._mailbox, receive, send, cancel_on_leave=False)
+        await stream(self._call, self._mailbox, receive, send, send_last_event, cancel_on_leave=False)

@@ -15,6 +15,7 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.errors import TABLE
 from mcp_gateway.faces import edge
 from mcp_gateway.faces.calls import TIMEOUT_BELOW_S
+from mcp_gateway.faces.openwebui.shapes import LINK, TOOLKITS
 from mcp_gateway.faces.shapes import PARAMETERS, SCHEMAS, TAGS, Shape, ref
 
 Operation = dict[str, Any]
@@ -57,6 +58,7 @@ _GUARDED: Final = (401, 429)
 _OF_A_CALL: Final = (404, 409, 502, 503, 504)
 _OF_THE_FILE: Final = (409, 503)  # an id that is taken, a change meanwhile; a disk that takes nothing
 _OF_A_KEY: Final = (409, 503)  # a declared one, or one too many; a disk that takes nothing
+_OF_OPEN_WEBUI: Final = (404, 409, 502, 503, 504)  # another change meanwhile; what it answers, or does not
 # Beyond what the rules of `_statuses` give.
 _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
     ("/api/tools", "patch"): (404,),
@@ -64,7 +66,14 @@ _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
     ("/api/resources", "get"): (404,),
     ("/api/prompts", "get"): (404,),
     ("/api/connect", "get"): (404,),
+    ("/api/openwebui/connection", "get"): (404,),
+    ("/api/openwebui/check", "post"): (404,),  # the server that is asked for
+    ("/api/openwebui/connections", "post"): _OF_OPEN_WEBUI,
+    ("/api/openwebui/functions", "get"): (404,),
+    ("/api/openwebui/functions/{server}.py", "get"): (401, 429),  # whose right ended; too many of your own
     ("/api/tools/{server}/{tool}", "post"): _OF_A_CALL,
+    ("/tools/{server}/{tool}", "post"): (*_OF_A_CALL, 422),
+    ("/api/files/{ticket}", "get"): (401, 416, 429, *_OF_A_CALL),  # as the caller who got the link
     ("/api/resources/{server}", "get"): _OF_A_CALL,
     ("/api/prompts/{server}/{prompt}", "post"): _OF_A_CALL,
     ("/api/artifacts/{id}", "get"): (416,),
@@ -80,6 +89,7 @@ _HTTP_TITLES: Final = {
     413: "The body is too large",
     415: "The body is not JSON",
     416: "There are no such bytes",
+    422: "The tool reports failure; `code` is then `tool_error`",
 }
 
 
@@ -135,6 +145,17 @@ _OF_THE_CALL: Final = _stream(
     result=ref("Result"),
     error=ref("Problem"),
 )
+_OF_THE_TOOL: Final = _stream(
+    progress={"type": "object", "description": "MCP: progress, total, message"},
+    log={"type": "object", "description": "MCP: level, logger, data"},
+    result={"description": "As the answer without a stream"},
+    error=ref("Problem"),
+)
+_OPENAPI: Final = {
+    "type": "object",
+    "description": "An OpenAPI 3.1 document",
+    "required": ["openapi", "paths"],
+}
 _ANSWERS: Final[dict[Place, Shape]] = {
     ("/health", "get"): _json({"type": "object", "properties": {"status": {"const": "ok"}}}),
     ("/ready", "get"): _json(ref("Ready")),
@@ -166,6 +187,18 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/tools/{server}/{tool}", "get"): _json(ref("Tool")),
     ("/api/tools/{server}/{tool}", "patch"): _json(ref("Tool")),
     ("/api/tools/{server}/{tool}", "post"): _json(ref("Result")) | _OF_THE_CALL,
+    ("/tools/{server}/{tool}", "post"): _json(
+        {
+            "description": "Structured content; a text, or the object or list it holds; media as `data:` "
+            "URIs; links; of several of these a list"
+        }
+    )
+    | _text("text/plain", "A text, if `Accept` asks for it and not for JSON")
+    | _text("image/*", "Media, if `Accept` names its type")
+    | _OF_THE_TOOL,
+    ("/tools/openapi.json", "get"): _json(_OPENAPI),
+    ("/tools/{server}/openapi.json", "get"): _json(_OPENAPI),
+    ("/api/files/{ticket}", "get"): _text("*/*", "The file, of the type that its server says"),
     ("/api/resources", "get"): _json(ref("Resources")),
     ("/api/resources/{server}", "get"): _json(ref("ResourceResult")) | _OF_THE_CALL,
     ("/api/prompts", "get"): _json(_list_of("prompts", "Prompt")),
@@ -187,22 +220,34 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/sign-in", "post"): _json(ref("Me")),
     ("/api/sign-out", "post"): {},
     ("/api/connect", "get"): _json(ref("Connect")),
+    ("/api/openwebui/connection", "get"): _json(ref("OpenWebUiConnection")),
+    ("/api/openwebui/check", "post"): _json(ref("OpenWebUiChecked")),
+    ("/api/openwebui/connections", "post"): _json(ref("OpenWebUiChecked")),
+    ("/api/openwebui/functions", "get"): _json(TOOLKITS),
+    ("/api/openwebui/functions/{server}.py", "get"): _text("text/x-python", "A class `Tools`"),
+    ("/api/openwebui/functions/{server}/link", "post"): _json(LINK),
     ("/api/access", "get"): _json(ref("Access")),
     ("/api/sign-ins", "get"): _json(_list_of("signIns", "SignedIn")),
     ("/api/sign-ins/{id}", "delete"): {},
 }
 _PART: Final = {"description": "The range that was asked for", "headers": _WHICH_BYTES}
+_RUNNING: Final = {
+    "202": {
+        "description": "The call is running",
+        "headers": {"Location": _header("/api/calls/{id}", required=True)},
+        "content": _json(ref("CallRunning")),
+    }
+}
+_UNCHANGED: Final = {"304": {"description": "It is what `If-None-Match` says"}}
 # What some routes answer besides.
 _MORE_ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/artifacts/{id}", "get"): {"206": _PART | {"content": {"application/json": {}}}},
     ("/api/artifacts/{id}", "head"): {"206": _PART},
-    ("/api/tools/{server}/{tool}", "post"): {
-        "202": {
-            "description": "The call is running",
-            "headers": {"Location": _header("/api/calls/{id}", required=True)},
-            "content": _json(ref("CallRunning")),
-        }
-    },
+    ("/api/tools/{server}/{tool}", "post"): _RUNNING,
+    ("/tools/{server}/{tool}", "post"): _RUNNING,
+    ("/tools/openapi.json", "get"): _UNCHANGED,
+    ("/tools/{server}/openapi.json", "get"): _UNCHANGED,
+    ("/api/files/{ticket}", "get"): {"206": _PART | {"content": {"*/*": {}}}},
     ("/ready", "get"): {
         "503": {"description": "The gateway is stopping", "content": _json(ref("Ready"))},
     },
@@ -227,15 +272,22 @@ _BODIES: Final[dict[Place, Shape]] = {
     ("/api/tools/{server}/{tool}", "patch"): _switch("boolean"),
     ("/api/tools", "patch"): ref("ToolsSwitch"),
     ("/api/tools/{server}/{tool}", "post"): {"type": "object", "description": "The tool's arguments"},
+    ("/tools/{server}/{tool}", "post"): {"type": "object", "description": "The tool's arguments"},
     ("/api/prompts/{server}/{prompt}", "post"): {"type": "object", "description": "The prompt's arguments"},
     ("/api/servers", "post"): ref("Pasted"),
     ("/api/servers/check", "post"): ref("Pasted"),
     ("/api/keys", "post"): ref("NewKey"),
+    ("/api/openwebui/check", "post"): ref("OpenWebUiWanted"),
+    ("/api/openwebui/connections", "post"): ref("OpenWebUiWanted"),
     ("/api/sign-in", "post"): ref("SignIn"),
 }
 # A tool without arguments may be called without a body.
 _BODY_MAY_BE_ABSENT: Final[frozenset[Place]] = frozenset(
-    {("/api/tools/{server}/{tool}", "post"), ("/api/prompts/{server}/{prompt}", "post")}
+    {
+        ("/api/tools/{server}/{tool}", "post"),
+        ("/tools/{server}/{tool}", "post"),
+        ("/api/prompts/{server}/{prompt}", "post"),
+    }
 )
 
 
@@ -250,16 +302,22 @@ _TIMEOUT: Final = _parameter(
 )
 _SESSION: Final = _parameter("X-Session-Id", "header", examples=["browsing-1"])
 _RANGE: Final = _parameter("Range", "header", examples=["bytes=0-65535"])
+_OF_A_CALL_OF_A_TOOL: Final = (
+    *_OF_A_TOOL,
+    _TIMEOUT,
+    _SESSION,
+    _parameter("Prefer", "header", examples=["respond-async"]),
+)
+_KNOWN: Final = _parameter("If-None-Match", "header")
 # Of routes that read them by themselves.
 _MORE_PARAMETERS: Final[dict[Place, tuple[Shape, ...]]] = {
     ("/api/tools/{server}/{tool}", "get"): _OF_A_TOOL,
     ("/api/tools/{server}/{tool}", "patch"): _OF_A_TOOL,
-    ("/api/tools/{server}/{tool}", "post"): (
-        *_OF_A_TOOL,
-        _TIMEOUT,
-        _SESSION,
-        _parameter("Prefer", "header", examples=["respond-async"]),
-    ),
+    ("/api/tools/{server}/{tool}", "post"): _OF_A_CALL_OF_A_TOOL,
+    ("/tools/{server}/{tool}", "post"): _OF_A_CALL_OF_A_TOOL,
+    ("/tools/openapi.json", "get"): (_KNOWN,),
+    ("/tools/{server}/openapi.json", "get"): (_KNOWN,),
+    ("/api/files/{ticket}", "get"): (_RANGE,),
     ("/api/resources/{server}", "get"): (_TIMEOUT, _SESSION),
     ("/api/prompts/{server}/{prompt}", "post"): (
         _parameter("server", "path"),
@@ -270,8 +328,7 @@ _MORE_PARAMETERS: Final[dict[Place, tuple[Shape, ...]]] = {
     ("/api/artifacts/{id}", "get"): (_RANGE,),
     ("/api/artifacts/{id}", "head"): (_RANGE,),
 }
-# The hot route, which FastAPI does not know.
-_TOOL: Final = "/api/tools/{server}/{tool}"
+# The hot routes, which FastAPI does not know.
 _RIGHTS_OF_A_CALL: Final = (Right.CALL,)
 _CALL: Final[Operation] = {
     "tags": ["tools"],
@@ -280,6 +337,18 @@ _CALL: Final[Operation] = {
     "description": "The body is the arguments object. With `Accept: text/event-stream` the answer is a "
     "stream of `progress` and `log` events, then `result` or `error`.",
     "responses": {"200": {"description": "The result"}},
+}
+_CALLS: Final[dict[str, Operation]] = {
+    "/api/tools/{server}/{tool}": _CALL,
+    "/tools/{server}/{tool}": _CALL
+    | {
+        "summary": "Call a tool, as the OpenAPI documents of the tools describe it",
+        "operationId": "call_tool_over_http",
+        "description": "For clients that know no MCP. Arguments are set right where the tool's schema "
+        "demands it, and a tool that reports failure answers 422; the rest is as `POST "
+        "/api/tools/{server}/{tool}` has it.",
+        "responses": {"200": {"description": "What the tool answers"}},
+    },
 }
 
 
@@ -310,7 +379,8 @@ def _complete(
     rights = {
         (path.replace(":path}", "}"), method.lower()): held for (method, path), held in policies.items()
     }
-    document["paths"][_TOOL]["post"] = dict(_CALL)
+    for path, call in _CALLS.items():
+        document["paths"].setdefault(path, {})["post"] = dict(call)
     for path, item in document["paths"].items():
         for method, operation in item.items():
             _complete_operation((path, method), operation, rights.get((path, method), _RIGHTS_OF_A_CALL))
@@ -339,7 +409,7 @@ def _complete_operation(place: Place, operation: Operation, rights: Sequence[Rig
 
 def _is_public(place: Place) -> bool:
     path, method = place
-    return (method.upper(), path.encode()) in edge.PUBLIC
+    return edge.is_public(method.upper(), path.encode())
 
 
 def _security(place: Place, rights: Sequence[Right]) -> list[Shape]:

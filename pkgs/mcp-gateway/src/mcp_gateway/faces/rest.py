@@ -20,12 +20,13 @@ from mcp_gateway import clock
 from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.catalog import api_list
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import access, adding, calls, connect, export, sign_in
+from mcp_gateway.faces import access, adding, calls, connect, export, pushing, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.edge import is_page
 from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
+from mcp_gateway.faces.openwebui import routes as functions
 from mcp_gateway.faces.routing import (
     CALL,
     MINE,
@@ -41,6 +42,8 @@ from mcp_gateway.faces.routing import (
     visit_of,
 )
 from mcp_gateway.faces.shapes import SWITCHED_TOOLS_MAX
+from mcp_gateway.faces.tools import routes as tools
+from mcp_gateway.faces.tools.call import is_tool
 from mcp_gateway.faces.ui import routes as ui
 from mcp_gateway.gateway import CallQuery, Gateway, StatsQuery
 from mcp_gateway.gateway.events import changes
@@ -156,6 +159,9 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sign_in(app, gateway)
     access.add(app, gateway)
     connect.add(app, gateway)
+    functions.add(app, gateway)
+    tools.add(app, gateway)
+    pushing.add(app, gateway)
     ui.add(app, gateway, sessions)
     app.rights = policies(app)
     return app
@@ -187,12 +193,15 @@ def _handle_errors(app: FastAPI) -> None:
         if visit.caller is NOBODY and is_page(visit.path):
             # Which pages there are, and what they take, is not for everybody.
             return problem(nobody())
-        kind = Kind.UNKNOWN if error.status_code == 404 else Kind.INVALID
-        detail, headers = str(error.detail), dict(error.headers or {})
-        if error.status_code == 405:
+        status, detail, headers = error.status_code, str(error.detail), dict(error.headers or {})
+        if status == 404 and is_tool(visit.path):  # the hot route, which the framework does not know
+            status, headers["Allow"] = 405, "POST"
+        elif status == 405:
             headers["Allow"] = ", ".join(_methods_at(app, request))
+        if status == 405:
             detail = f"This path takes {headers['Allow']}"
-        answer = problem(GatewayError(kind, detail, status=error.status_code))
+        kind = Kind.UNKNOWN if status == 404 else Kind.INVALID
+        answer = problem(GatewayError(kind, detail, status=status))
         answer.headers.update(headers)
         return answer
 

@@ -48,7 +48,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One result: `size` bytes of JSON, `start` bytes into a file of `file_bytes`.
+    """One result, `size` bytes of JSON, or a file in one, of its own type; `start` bytes into a file of
+    `file_bytes`.
 
     `created` and `expires` are seconds since 1970, `expires_at` is monotonic.
     """
@@ -64,6 +65,7 @@ class Artifact:
     created: float
     expires: float
     expires_at: float
+    mime_type: str = MIME_TYPE
 
     @property
     def uri(self) -> str:
@@ -86,7 +88,7 @@ class Artifact:
             "uri": self.uri,
             "name": f"{self.server}/{self.tool}",
             "description": f"A result of {self.size:,} bytes, kept until {self.until}",
-            "mimeType": MIME_TYPE,
+            "mimeType": self.mime_type,
             "size": self.size,
         }
 
@@ -158,30 +160,57 @@ class Artifacts:
         Raises:
             OSError: it cannot be kept.
         """
-        assert self._directory is not None, "no call ends before the gateway has started"
         assert large.file is not None, "a result that is not on disk has ended its call as lost"
-        artifact_id = secrets.token_urlsafe(ID_BYTES)
         start, end = large.result
+        artifact = self._made(caller, server, tool, start, end - start, large.size)
+        large.file.move(artifact.path)
+        self._add(artifact)
+        return artifact
+
+    async def keep_file(self, caller: str, server: str, tool: str, data: bytes, mime_type: str) -> Artifact:
+        """Makes an artifact of a file that came within a result, written beside the event loop.
+
+        Raises:
+            OSError: it cannot be kept.
+        """
+        artifact = self._made(caller, server, tool, 0, len(data), len(data), mime_type)
+        await asyncio.to_thread(_write, artifact.path, data)
+        self._add(artifact)
+        return artifact
+
+    def _made(
+        self,
+        caller: str,
+        server: str,
+        tool: str,
+        start: int,
+        size: int,
+        file_bytes: int,
+        mime_type: str = MIME_TYPE,
+    ) -> Artifact:
+        assert self._directory is not None, "no call ends before the gateway has started"
+        artifact_id = secrets.token_urlsafe(ID_BYTES)
         created = clock.wall_s()
-        artifact = Artifact(
+        return Artifact(
             id=artifact_id,
             path=self._directory / artifact_id,
             start=start,
-            size=end - start,
-            file_bytes=large.size,
+            size=size,
+            file_bytes=file_bytes,
             caller=caller,
             server=server,
             tool=tool,
             created=created,
             expires=created + KEEP_S,
             expires_at=self._now() + KEEP_S,
+            mime_type=mime_type,
         )
-        large.file.move(artifact.path)
+
+    def _add(self, artifact: Artifact) -> None:
         self._artifacts[artifact.id] = artifact
         self._bytes += artifact.file_bytes
         self.expire()
         self._make_room()
-        return artifact
 
     def find(self, caller: str, artifact_id: str) -> Artifact | None:
         """The caller's own artifact, while it is kept."""
@@ -255,6 +284,11 @@ class Artifacts:
         del self._artifacts[artifact.id]
         self._bytes -= artifact.file_bytes
         _delete_soon(artifact.path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)
 
 
 def _delete_soon(path: Path) -> None:

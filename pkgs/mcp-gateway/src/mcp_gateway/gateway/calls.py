@@ -71,6 +71,7 @@ class Request:
     Where `method` is not `tools/call` there is no tool: `target` is the resource's URI or the prompt's name,
     both native; of a completion, what is being filled in, a prompt if `is_prompt`. `task` is the id of the
     task that it is about; `log_level` from which level on the caller hears what the server logs meanwhile.
+    `note` is for the record: what its face changed in the arguments.
     """
 
     caller: Caller
@@ -88,6 +89,7 @@ class Request:
     client: Client = NO_CLIENT
     task: str = ""
     log_level: str | None = None
+    note: str | None = None
 
 
 class Call:
@@ -221,6 +223,7 @@ class Calls:
             request.method,
             request.target,
         )
+        record.detail = request.note
         try:
             shared = self._find(request)
             under_way = self._count(request.caller)
@@ -472,7 +475,7 @@ class Calls:
 
     def _close(self, record: CallRecord, outcome: str, detail: str | None, response_bytes: int) -> None:
         record.outcome = outcome
-        record.detail = detail
+        record.detail = "; ".join(filter(None, (record.detail, detail))) or None
         record.response_bytes = response_bytes
         if (call := self.running.get(record.id)) is not None:
             exchange = call.exchange

@@ -107,11 +107,11 @@ def _in_member(raw: Raw, name: str, change: Callable[[Raw], Raw | None]) -> Raw 
 
 
 def _in_list(raw: Raw, change: Callable[[Raw, Exchange], Raw | None], exchange: Exchange) -> Raw | None:
-    entries = _entries(raw)
-    changed = [change(entry, exchange) for entry in entries]
+    found = entries(raw)
+    changed = [change(entry, exchange) for entry in found]
     if not any(changed):
         return None
-    return Raw(encode([new or old for new, old in zip(changed, entries, strict=True)]))
+    return Raw(encode([new or old for new, old in zip(changed, found, strict=True)]))
 
 
 def _message(raw: Raw, exchange: Exchange) -> Raw | None:
@@ -145,7 +145,8 @@ def _text(raw: Raw | None) -> str | None:
         return None
 
 
-def _entries(raw: Raw) -> list[Raw]:
+def entries(raw: Raw) -> list[Raw]:
+    """The elements of an array as raw slices; empty when it is no array."""
     try:
         return msgspec.json.decode(raw, type=list[Raw])
     except (msgspec.MsgspecError, RecursionError):
