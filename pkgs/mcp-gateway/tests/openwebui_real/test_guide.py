@@ -1,4 +1,4 @@
-"""What `docs/open-webui.md` says of a real Open WebUI: what it takes for a connection, and who it says asks."""
+"""What `docs/open-webui.md` says of a real Open WebUI: what connections it takes, and who it says asks."""
 
 import base64
 import hashlib
