@@ -135,6 +135,10 @@ reference: $(VENV)/.stamp-dev tests-nix ## write docs/MODULE_REFERENCE.md, after
 screenshots: ui $(VENV)/.stamp-dev tests-chromium starter-node ## pictures of every page into pkgs/mcp-gateway/screenshots (ARGS="--only tools")
 	@cd $(PKG) && "$(BIN)"/python -m tests.ui.screenshots $(ARGS)
 
+.PHONY: openwebui-pictures
+openwebui-pictures: ui $(VENV)/.stamp-dev tests-chromium starter-node .venv-openwebui/.stamp ## pictures of a real Open WebUI for docs/open-webui.md, into docs/images (port 8085 has to be free)
+	@cd $(PKG) && "$(BIN)"/python -m tests.openwebui_real.pictures $(ARGS)
+
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
 	rm -rf $(VENV) $(TOOLS) .caddy .venv-3.* .venv-clients-* .venv-openwebui $(STARTER_NPM)/node_modules \
