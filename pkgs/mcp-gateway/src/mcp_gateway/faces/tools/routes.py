@@ -18,10 +18,10 @@ class DocumentResponse(Response):
     def __init__(self, document: bytes, headers: dict[str, str]) -> None:
         super().__init__()
         self._document = Raw(document)
-        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._more = [(name.encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await respond_in_slices(send, b"", self._document, b"", JSON_TYPE, *self._headers)
+        await respond_in_slices(send, b"", self._document, b"", JSON_TYPE, *self._more)
 
 
 def add(app: FastAPI, gateway: Gateway) -> None:
