@@ -1,11 +1,13 @@
 """Pages with commands, typed against the servers that `make run` starts, with nothing configured."""
 
+import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,7 +17,7 @@ from tests.faces.knocking import check_log
 from tests.harness import Gateway
 
 DOCS: Final = real.REPOSITORY / "docs"
-PAGES: Final = ("tool-api.md",)
+PAGES: Final = ("tool-api.md", "open-webui.md")
 BLOCKS: Final = [block for page in PAGES for block in to_run(DOCS / page)]
 
 
@@ -25,7 +27,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     directory = tmp_path_factory.mktemp("pages")
     repository = directory / "repository"
     subprocess.run(["git", "init", "--quiet", str(repository)], check=True)
-    servers = {
+    servers: dict[str, dict[str, Any]] = {
         "time": {"command": str(real.TIME)},
         "git": {"command": str(real.GIT), "args": ["--repository", str(repository)]},
         "everything": {"command": str(real.EVERYTHING)},
@@ -57,6 +59,22 @@ def test_a_page_that_is_typed_says_why_for_each_command_that_is_not(page: str) -
     for block in blocks(DOCS / page):
         assert block.language, f"{block}: a block needs a language"
         assert block.why_not != "", block
+
+
+def test_the_connection_for_docker_leads_to_the_tools(gateway: Gateway) -> None:
+    """As Open WebUI joins them: URL, slash, path; calls go to the URL and a path of the document."""
+    [text] = [block.text for block in blocks(DOCS / "open-webui.md") if block.language == "yaml"]
+    [connection] = json.loads(text.partition("TOOL_SERVER_CONNECTIONS: '")[2].partition("'")[0])
+    base = urlsplit(connection["url"])
+    assert (
+        f"{base.scheme}://{base.netloc}" in (DOCS / "open-webui.md").read_text().partition('"publicUrl"')[2]
+    )
+    found = gateway.get(f"{base.path.rstrip('/')}/{connection['path']}").json()
+    assert "/time/get_current_time" in found["paths"]
+    called = gateway.request("POST", f"{base.path}/time/get_current_time", {"timezone": "UTC"})
+    assert (called.status, called.json()["timezone"]) == (200, "UTC")
+    assert connection["auth_type"] == "bearer"
+    assert connection["config"]["access_grants"]
 
 
 def test_links_of_the_guides_lead_to_what_is_there() -> None:

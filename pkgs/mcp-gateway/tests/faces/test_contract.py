@@ -16,6 +16,8 @@ import pytest
 
 from tests.faces.exploring import (
     CALL,
+    CONNECT_OPEN_WEBUI,
+    LINK,
     MAKE,
     REVOKE,
     SIGN_IN,
@@ -177,8 +179,8 @@ def test_every_answer_is_one_that_the_document_announces(
     # Nothing was left out, nothing was only ever refused, and nobody got what is not theirs.
     may = allowed(operations, RIGHTS[who])
     assert found.asked == set(operations)
-    # Nobody guesses a password, nor names in a body.
-    in_vain = {SIGN_IN, TRIM_MANY} | (set() if "call" in RIGHTS[who] else OF_WHO_CALLED)
+    # Nobody guesses a password, nor names in a body, nor where an Open WebUI is.
+    in_vain = {SIGN_IN, TRIM_MANY, CONNECT_OPEN_WEBUI} | (set() if "call" in RIGHTS[who] else OF_WHO_CALLED)
     assert found.succeeded() == may - in_vain
     for label in set(operations) - may - {CALL}:
         assert set(found.statuses[label]) == {403}, f"{label}: {found.statuses[label]}"
@@ -222,7 +224,7 @@ def test_who_has_no_key_gets_nothing_but_what_is_public(
     found = explore(guarded, settings, bearer("keeper"))
     assert not found.failures, "\n\n".join(found.failures[:10])
     assert found.asked == set(operations)
-    assert found.succeeded() == public(operations) - {SIGN_IN} == {"GET /health", "GET /ready"}
+    assert found.succeeded() == public(operations) - {SIGN_IN, LINK} == {"GET /health", "GET /ready"}
     # One-time codes are not to be guessed: after some, whoever comes with one has to wait.
     refusals = {401, 429} if made_up else {401}
     for label in set(operations) - public(operations):

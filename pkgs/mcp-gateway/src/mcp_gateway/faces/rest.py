@@ -20,12 +20,13 @@ from mcp_gateway import clock
 from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.catalog import api_list
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import access, adding, calls, connect, export, sign_in
+from mcp_gateway.faces import access, adding, calls, connect, export, pushing, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.edge import is_page
 from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
+from mcp_gateway.faces.openwebui import routes as functions
 from mcp_gateway.faces.routing import (
     CALL,
     MINE,
@@ -158,7 +159,9 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sign_in(app, gateway)
     access.add(app, gateway)
     connect.add(app, gateway)
+    functions.add(app, gateway)
     tools.add(app, gateway)
+    pushing.add(app, gateway)
     ui.add(app, gateway, sessions)
     app.rights = policies(app)
     return app
