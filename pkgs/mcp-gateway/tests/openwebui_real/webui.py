@@ -41,6 +41,7 @@ ENVIRONMENT: Final = {
     "ENABLE_EVALUATION_ARENA_MODELS": "False",
     "ENABLE_PIP_INSTALL_FRONTMATTER_REQUIREMENTS": "False",
     "ENABLE_FORWARD_USER_INFO_HEADERS": "True",
+    "ENABLE_DIRECT_INTEGRATIONS": "True",  # a person may add tool servers that their browser calls
     "ENABLE_API_KEYS": "True",
     "BYPASS_MODEL_ACCESS_CONTROL": "True",  # everybody may use the model
 }
