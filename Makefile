@@ -16,6 +16,7 @@ STARTER_NPM := $(PKG)/starter
 TESTS_NPM := $(PKG)/tests/npm
 CONFORMANCE_NPM := $(PKG)/tests/conformance
 TESTS_CLIENTS := $(PKG)/tests/clients
+SITE := docs/site
 CADDY := $(ROOT)/.caddy/usr/bin/caddy
 UV_VERSION := 0.13.8
 
@@ -84,16 +85,16 @@ check: $(VENV)/.stamp-dev ## linter, formatter, types, import direction
 	@cd $(PKG) && "$(BIN)"/lint-imports --no-logo
 
 .PHONY: test
-test: ui check tests-node tests-clients tests-caddy tests-chromium ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
+test: ui check tests-node tests-clients tests-caddy tests-chromium .venv-docs/.stamp ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest -m "not long" $(WORKERS) $(ARGS)
 
 .PHONY: test-full
-test-full: ui check tests-node tests-clients tests-caddy tests-chromium test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
+test-full: ui check tests-node tests-clients tests-caddy tests-chromium .venv-docs/.stamp test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest $(ARGS)
 
 # One environment per interpreter; a version that is not on the machine is named, never passed over in silence.
 .PHONY: test-pythons
-test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chromium ## the suite on every other Python 3.11-3.13 there is
+test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chromium .venv-docs/.stamp ## the suite on every other Python 3.11-3.13 there is
 	@set -e; for version in 3.11 3.12 3.13; do \
 		if [ -x "$(BIN)/python$$version" ]; then continue; fi; \
 		python=; for name in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
@@ -126,9 +127,17 @@ icons: $(VENV)/.stamp-dev tests-chromium ## draw the PNGs of the icon from its S
 screenshots: ui $(VENV)/.stamp-dev tests-chromium starter-node ## pictures of every page into pkgs/mcp-gateway/screenshots (ARGS="--only tools")
 	@cd $(PKG) && "$(BIN)"/python -m tests.ui.screenshots $(ARGS)
 
+.PHONY: docs
+docs: $(VENV)/.stamp-dev .venv-docs/.stamp ## draw the documentation site into .docs/html; a broken link fails
+	@cd $(PKG) && "$(BIN)"/python -m tests.docs.site --mkdocs "$(ROOT)"/.venv-docs/bin/mkdocs "$(ROOT)"/.docs
+
+.PHONY: reference
+reference: $(VENV)/.stamp-dev ## write docs/reference anew: every option, route and error, from the code
+	@cd $(PKG) && "$(BIN)"/python -m tests.docs.reference
+
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
-	rm -rf $(VENV) $(TOOLS) .caddy .venv-3.* .venv-clients-* $(STARTER_NPM)/node_modules \
+	rm -rf $(VENV) $(TOOLS) .caddy .docs .venv-3.* .venv-clients-* .venv-docs $(STARTER_NPM)/node_modules \
 		$(TESTS_NPM)/node_modules $(CONFORMANCE_NPM)/node_modules $(UI)/node_modules
 	rm -rf $(PKG)/src/mcp_gateway/faces/ui/static
 	rm -rf $(PKG)/screenshots $(PKG)/.mypy_cache $(PKG)/.ruff_cache $(PKG)/.pytest_cache $(PKG)/.hypothesis $(PKG)/.import_linter_cache $(PKG)/dist
@@ -189,6 +198,12 @@ tests-clients: .venv-clients-sdk1/.stamp .venv-clients-fastmcp/.stamp
 .venv-clients-%/.stamp: $(TESTS_CLIENTS)/%/pyproject.toml $(TESTS_CLIENTS)/%/uv.lock $(UV_STAMP)
 	@$(find_python); echo "Installing what $(TESTS_CLIENTS)/$*/uv.lock names"; cd $(TESTS_CLIENTS)/$* && \
 		UV_PROJECT_ENVIRONMENT="$(ROOT)/.venv-clients-$*" "$(UV)" sync --locked --quiet --python "$$python"
+	@touch $@
+
+# What draws the documentation, which nothing of the gateway or its tests may come to lean on.
+.venv-docs/.stamp: $(SITE)/pyproject.toml $(SITE)/uv.lock $(UV_STAMP)
+	@$(find_python); echo "Installing what $(SITE)/uv.lock names"; cd $(SITE) && \
+		UV_PROJECT_ENVIRONMENT="$(ROOT)/.venv-docs" "$(UV)" sync --locked --quiet --python "$$python"
 	@touch $@
 
 # Caddy stands in for tailscaled and other proxies, as another user, which takes root. Unpacked into this clone and
