@@ -17,6 +17,7 @@ TESTS_NPM := $(PKG)/tests/npm
 CONFORMANCE_NPM := $(PKG)/tests/conformance
 TESTS_CLIENTS := $(PKG)/tests/clients
 SITE := docs/site
+TESTS_OPENWEBUI := $(PKG)/tests/openwebui_real/env
 CADDY := $(ROOT)/.caddy/usr/bin/caddy
 UV_VERSION := 0.13.8
 
@@ -56,7 +57,7 @@ HAVE_NODE := command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo '  Options: ARGS="..." for the program or pytest; PYTHON=... to choose the interpreter.'
 
 .PHONY: run
@@ -85,16 +86,16 @@ check: $(VENV)/.stamp-dev ## linter, formatter, types, import direction
 	@cd $(PKG) && "$(BIN)"/lint-imports --no-logo
 
 .PHONY: test
-test: ui check tests-node tests-clients tests-caddy tests-chromium .venv-docs/.stamp ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
+test: ui check tests-node tests-clients tests-caddy tests-chromium tests-nix .venv-docs/.stamp ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest -m "not long" $(WORKERS) $(ARGS)
 
 .PHONY: test-full
-test-full: ui check tests-node tests-clients tests-caddy tests-chromium .venv-docs/.stamp test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
+test-full: ui check tests-node tests-clients tests-caddy tests-chromium tests-nix .venv-docs/.stamp test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest $(ARGS)
 
 # One environment per interpreter; a version that is not on the machine is named, never passed over in silence.
 .PHONY: test-pythons
-test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chromium .venv-docs/.stamp ## the suite on every other Python 3.11-3.13 there is
+test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chromium tests-nix .venv-docs/.stamp ## the suite on every other Python 3.11-3.13 there is
 	@set -e; for version in 3.11 3.12 3.13; do \
 		if [ -x "$(BIN)/python$$version" ]; then continue; fi; \
 		python=; for name in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
@@ -106,6 +107,10 @@ test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chro
 			"$(UV)" sync --locked --group demo --python "$$python" --quiet; \
 			REQUIRE_ALL=$(REQUIRE_ALL) "$(ROOT)"/.venv-$$version/bin/python -m pytest -m "not long" $(ARGS)); \
 	done
+
+.PHONY: test-openwebui
+test-openwebui: ui $(VENV)/.stamp-dev tests-node .venv-openwebui/.stamp ## chats in a real Open WebUI that use the gateway's tools (installs 1.7 GB the first time)
+	@cd $(PKG) && REQUIRE_ALL=1 "$(BIN)"/python -m pytest tests/openwebui_real $(ARGS)
 
 .PHONY: conformance
 conformance: ui $(VENV)/.stamp-dev tests-node ## all of the official MCP conformance suite, against the real gateway and through it
@@ -123,6 +128,11 @@ bench: ui $(VENV)/.stamp-bench $(VENV)/.stamp-compiled ## a direct call against 
 icons: $(VENV)/.stamp-dev tests-chromium ## draw the PNGs of the icon from its SVG, after a change of that
 	@cd $(PKG) && "$(BIN)"/python -m tests.ui.drawing
 
+.PHONY: reference
+reference: $(VENV)/.stamp-dev tests-nix ## write the pages that are made of the code: options, routes, errors, the Nix modules
+	@cd $(PKG) && "$(BIN)"/python -m tests.docs.reference
+	@cd $(PKG) && "$(BIN)"/python -m tests.nix.reference
+
 .PHONY: screenshots
 screenshots: ui $(VENV)/.stamp-dev tests-chromium starter-node ## pictures of every page into pkgs/mcp-gateway/screenshots (ARGS="--only tools")
 	@cd $(PKG) && "$(BIN)"/python -m tests.ui.screenshots $(ARGS)
@@ -131,13 +141,9 @@ screenshots: ui $(VENV)/.stamp-dev tests-chromium starter-node ## pictures of ev
 docs: $(VENV)/.stamp-dev .venv-docs/.stamp ## draw the documentation site into .docs/html; a broken link fails
 	@cd $(PKG) && "$(BIN)"/python -m tests.docs.site --mkdocs "$(ROOT)"/.venv-docs/bin/mkdocs "$(ROOT)"/.docs
 
-.PHONY: reference
-reference: $(VENV)/.stamp-dev ## write docs/reference anew: every option, route and error, from the code
-	@cd $(PKG) && "$(BIN)"/python -m tests.docs.reference
-
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
-	rm -rf $(VENV) $(TOOLS) .caddy .docs .venv-3.* .venv-clients-* .venv-docs $(STARTER_NPM)/node_modules \
+	rm -rf $(VENV) $(TOOLS) .caddy .docs .venv-3.* .venv-clients-* .venv-docs .venv-openwebui $(STARTER_NPM)/node_modules \
 		$(TESTS_NPM)/node_modules $(CONFORMANCE_NPM)/node_modules $(UI)/node_modules
 	rm -rf $(PKG)/src/mcp_gateway/faces/ui/static
 	rm -rf $(PKG)/screenshots $(PKG)/.mypy_cache $(PKG)/.ruff_cache $(PKG)/.pytest_cache $(PKG)/.hypothesis $(PKG)/.import_linter_cache $(PKG)/dist
@@ -206,6 +212,17 @@ tests-clients: .venv-clients-sdk1/.stamp .venv-clients-fastmcp/.stamp
 		UV_PROJECT_ENVIRONMENT="$(ROOT)/.venv-docs" "$(UV)" sync --locked --quiet --python "$$python"
 	@touch $@
 
+# Open WebUI, for its own tests alone. Python 3.13 is too new for it. Nothing is compiled in advance, since it
+# imports a part of what it brings; the first start takes a minute for that.
+.venv-openwebui/.stamp: $(TESTS_OPENWEBUI)/pyproject.toml $(TESTS_OPENWEBUI)/uv.lock $(UV_STAMP)
+	@echo "Installing Open WebUI into .venv-openwebui: 1.7 GB, which make clean takes away again"
+	@python=; for name in $(PYTHON) python3.12 python3.11 python3 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[12].*/bin/python; do \
+		if "$$name" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1; then \
+			python=$$("$$name" -c 'import sys; print(sys.executable)'); break; fi; done; \
+	if [ -z "$$python" ]; then echo "Open WebUI needs Python 3.11 or 3.12; none was found." >&2; exit 1; fi; \
+	cd $(TESTS_OPENWEBUI) && UV_PROJECT_ENVIRONMENT="$(ROOT)/.venv-openwebui" "$(UV)" sync --locked --quiet --python "$$python"
+	@touch $@
+
 # Caddy stands in for tailscaled and other proxies, as another user, which takes root. Unpacked into this clone and
 # not installed: Debian's package would start a web server on port 80.
 .PHONY: tests-caddy
@@ -230,6 +247,20 @@ tests-chromium:
 	if have_chromium; then exit 0; \
 	elif [ "$(REQUIRE_ALL)" = 1 ]; then echo "FAILED: REQUIRE_ALL=1 and Chromium is not here" >&2; exit 1; \
 	else echo "SKIPPED: Chromium is not here, so tests of the pages are skipped" >&2; fi
+
+# Nix evaluates the modules, systemd reads their units, and the desktop's validator the entry; nothing of them is
+# set up or started, and there is no /nix. `--no-install-recommends`: that would be Nix's daemon.
+NIX_PROGRAMS := nix-instantiate systemd-analyze desktop-file-validate jq
+.PHONY: tests-nix
+tests-nix:
+	@missing() { for name in $(NIX_PROGRAMS); do command -v $$name >/dev/null 2>&1 || echo $$name; done; }; \
+	if [ -n "$$(missing)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "Installing Nix and what reads units from Debian"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			nix-bin systemd desktop-file-utils jq; } </dev/null >/dev/null || true; fi; \
+	if [ -z "$$(missing)" ]; then exit 0; \
+	elif [ "$(REQUIRE_ALL)" = 1 ]; then echo "FAILED: REQUIRE_ALL=1 and these are not here:" $$(missing) >&2; exit 1; \
+	else echo "SKIPPED: tests of the NixOS modules are skipped, for want of:" $$(missing) >&2; fi
 
 %/node_modules/.stamp: %/package.json %/package-lock.json %/.npmrc
 	@echo "Installing what $*/package-lock.json names"

@@ -6,6 +6,9 @@ import pytest
 
 from tests import leaks
 
+# `make test-openwebui` names it; it takes a program of 1.8 GB, which no other run may ask for.
+collect_ignore = ["openwebui_real"]
+
 
 @pytest.fixture(autouse=True)
 def secrets_never_leave() -> Iterator[None]:

@@ -26,8 +26,7 @@ PACKAGE: Final = "mcp_gateway"
 # so `upstream.lifecycle` is pure although `upstream` is not. A module without a rank is a failure.
 RANKS: Final[tuple[tuple[str, ...], ...]] = (
     ("", "errors", "names", "uris", "clock", "version", "visible", "wire"),
-    ("schemas",),
-    ("catalog", "listed", "shelves", "access", "config", "upstream.lifecycle"),
+    ("catalog", "listed", "shelves", "schemas", "access", "config", "upstream.lifecycle"),
     ("config.load", "config.secrets", "config.watching", "config.aside", "config.writing"),
     ("upstream", "store"),
     ("gateway",),
@@ -43,7 +42,6 @@ STRANGERS: Final = (("upstream", "store"),)
 FACES_MAY_SEE: Final = (
     *RANKS[0],
     *RANKS[1],
-    *RANKS[2],
     "gateway",
     "faces",
 )

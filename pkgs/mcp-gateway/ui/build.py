@@ -36,8 +36,13 @@ VENDORED: Final = {
     "jedison/dist/umd/jedison.umd.js": "vendor/jedison.js",
     "uplot/dist/uPlot.iife.min.js": "vendor/uplot.js",
     "uplot/dist/uPlot.min.css": "vendor/uplot.css",
+    "swagger-ui-dist/swagger-ui-bundle.js": "vendor/swagger-ui.js",
+    "swagger-ui-dist/swagger-ui.css": "vendor/swagger-ui.css",
 }
-LICENSED: Final = ("htmx.org", "jedison", "uplot", "lucide-static", "basecoat-css", "tailwindcss")
+LICENSED: Final = (
+    *("htmx.org", "jedison", "uplot", "lucide-static", "basecoat-css", "tailwindcss"),
+    "swagger-ui-dist",
+)
 _SVG_BODY: Final = re.compile(r"<svg[^>]*>(.*)</svg>", re.DOTALL)
 _COMPRESSED: Final = frozenset({".js", ".css", ".svg"})
 _SOURCE_MAP: Final = re.compile(rb"\n//# sourceMappingURL=\S+\s*\Z")

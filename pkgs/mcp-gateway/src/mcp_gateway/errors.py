@@ -32,6 +32,13 @@ class Kind(StrEnum):
     INTERNAL = "internal"
 
 
+# The `code` of a problem that stands for a tool's own report of failure, where only an error can tell it: the
+# tool API, whose clients know HTTP and no MCP. No kind: nothing went wrong on the way.
+TOOL_ERROR = "tool_error"
+TOOL_ERROR_STATUS = 422  # 5xx would be tried again by clients, and what was done be done twice
+TOOL_ERROR_TITLE = "The tool reports failure"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """How one kind is told: HTTP status, JSON-RPC code, whether trying again is safe, a title."""

@@ -11,7 +11,7 @@ import pytest
 
 from mcp_gateway.config import load as loading
 from mcp_gateway.config.load import empty, environment, examine, find_config, load, parse, state_dir
-from mcp_gateway.config.model import Config, ConfigError, Keep, SecretRef, ServerConfig, schema
+from mcp_gateway.config.model import Config, ConfigError, Keep, SecretRef, ServerConfig, ToolRules, schema
 
 SECRET = "CANARY-77aa"
 ENV: Mapping[str, str] = {"HOME": "/home/me", "KEY": SECRET}
@@ -157,6 +157,23 @@ FOREIGN: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
         },
         {"url": "https://h", "type": "streamable-http", "enabled": False},
         ["name"],
+    ),
+    (
+        "mcpo",
+        {
+            "type": "streamablehttp",
+            "url": "https://h/mcp",
+            "headers": {"Authorization": "Bearer b"},
+            "disabled_tools": ["a"],
+            "client_header_forwarding": {"enabled": True, "whitelist": ["X-User-*"]},
+            "oauth": {"server_url": "https://h"},
+        },
+        {
+            "type": "streamable-http",
+            "headers": {"Authorization": "Bearer b"},
+            "tools": ToolRules(deny=("a",)),
+        },
+        ["client_header_forwarding", "oauth"],
     ),
     ("Copilot", {"type": "local", "command": "x", "tools": ["a", "b*"]}, {"type": "stdio"}, []),
 ]

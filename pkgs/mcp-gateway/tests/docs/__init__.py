@@ -1,0 +1,1 @@
+"""What the pages of `docs/` tell people to type, typed: `running` does it, a test module names the pages."""

@@ -200,10 +200,15 @@ def prepare(folder: Path, repository: Path = REPOSITORY) -> Path:
     if copier.problems:
         raise Broken(copier.problems)
     navigation = [
-        {name: [place(page) for page in found] if name != "Decisions" else _all_decisions(found)}
+        {
+            name: [
+                *_overview(found),
+                *({title((repository / page).read_text()): place(page)} for page in found),
+            ]
+        }
         for name, found in sections
     ]
-    # JSON is YAML. Titles are the headings of the pages, so they are not said again.
+    # JSON is YAML.
     configuration = {
         "INHERIT": os.path.relpath(repository / "docs" / "site" / "mkdocs.yml", folder),
         "docs_dir": "source",
@@ -215,8 +220,9 @@ def prepare(folder: Path, repository: Path = REPOSITORY) -> Path:
     return path
 
 
-def _all_decisions(found: Sequence[str]) -> list[str]:
-    return [f"decisions/{INDEX}", *(place(page) for page in found)]
+def _overview(found: Sequence[str]) -> list[str]:
+    """The list of decisions, before them."""
+    return [f"decisions/{INDEX}"] if any(page.startswith("docs/decisions/") for page in found) else []
 
 
 def _decisions(found: Sequence[str], repository: Path) -> str:

@@ -79,7 +79,7 @@ def test_a_link_leads_to_where_the_page_is_on_the_site(
     page = prepared(root, tmp_path)
     assert "[why](decisions/index.md), [`one`](decisions/0001-one.md)." in page
     configuration = json.loads((tmp_path / "made" / "mkdocs.yml").read_text())
-    assert configuration["nav"][0] == {"Start": ["index.md", "repository/README.md"]}
+    assert configuration["nav"][0] == {"Start": [{"First": "index.md"}, {"Read me": "repository/README.md"}]}
     assert "[1. One](0001-one.md)" in (tmp_path / "made" / "source" / "decisions" / "index.md").read_text()
 
 

@@ -35,6 +35,8 @@ REVOKE: Final = "DELETE /api/keys/{id}"
 READ: Final = "GET /api/resources/{server}"
 GET: Final = "POST /api/prompts/{server}/{prompt}"
 SIGN_IN: Final = "POST /api/sign-in"
+ASK_OPEN_WEBUI: Final = "POST /api/openwebui/check"
+CONNECT_OPEN_WEBUI: Final = "POST /api/openwebui/connections"
 ARTIFACTS: Final = ("GET /api/artifacts/{id}", "HEAD /api/artifacts/{id}")
 
 
@@ -154,6 +156,15 @@ def config(
             expecting("positive_data_acceptance", MAKE),
             # Nor which text is a server.
             expecting("positive_data_acceptance", LOOK),
+            # Nor which is the address of an Open WebUI; and none is there.
+            expecting("positive_data_acceptance", ASK_OPEN_WEBUI),
+            {
+                "include-name": CONNECT_OPEN_WEBUI,
+                "checks": {
+                    "positive_data_acceptance": {"expected-statuses": ["2xx", "4xx", "503"]},
+                    "not_a_server_error": {"expected-statuses": ["2xx", "4xx", "502", "503", "504"]},
+                },
+            },
             # Some servers are down, and time may be up; that is no fault of the gateway.
             *(expecting("not_a_server_error", label, "502", "503", "504") for label in (CALL, READ, GET)),
         ],

@@ -39,6 +39,7 @@ KINDS: Mapping[str, tuple[frozenset[int], bool]] = {
     "lost": (frozenset({502, 409}), False),
     "input_required": (frozenset({409}), False),
     "internal": (frozenset({500}), False),
+    "tool_error": (frozenset({422}), False),  # no kind, but a tool's own failure where only an error tells it
 }
 MEMBERS: Mapping[str, type] = {
     "type": str,
@@ -53,6 +54,7 @@ MEMBERS: Mapping[str, type] = {
     "rpcError": dict,
     "inputRequests": dict,
     "problems": list,
+    "content": list,
 }
 ALWAYS = frozenset({"type", "title", "status", "detail", "code", "retryable"})
 

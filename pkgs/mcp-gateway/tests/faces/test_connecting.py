@@ -16,7 +16,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from mcp_gateway.faces.connecting import Endpoint, clients, notes, reach_of
+from mcp_gateway.faces.connecting import Endpoint, Way, clients, connection, notes, reach_of
+from mcp_gateway.faces.reaching import Around, findings, suggested
 from tests.faces.knocking import check_log, check_problem
 from tests.harness import Gateway, hostile
 from tests.security.cast import Guarded, wait_ready
@@ -27,10 +28,19 @@ PAGE: Final = Path(__file__).resolve().parents[4] / "docs" / "connecting.md"
 HOME: Final = "http://127.0.0.1:8085"
 PUBLIC: Final = "https://mcp.example.com"
 CLIENTS: Final = {
-    *("open-webui-mcp", "open-webui-openapi", "claude-code", "claude-desktop", "claude-ai", "chatgpt"),
+    *(
+        "open-webui-openapi",
+        "open-webui-mcp",
+        "open-webui-code",
+        "claude-code",
+        "claude-desktop",
+        "claude-ai",
+        "chatgpt",
+    ),
     *("vscode", "cursor", "codex", "gemini-cli", "lm-studio", "curl"),
 }
-NOT_YET: Final = {"open-webui-openapi", "claude-ai", "chatgpt"}
+NOT_YET: Final = {"claude-ai", "chatgpt"}
+WITHOUT_MCP: Final = {"curl", "open-webui-openapi", "open-webui-code"}
 PLACES: Final = [
     Endpoint(base, server, needs_key=needs_key)
     for base in (HOME, PUBLIC, "http://[::1]:8085", "http://192.168.1.5:8085", "https://box.tail1.ts.net")
@@ -101,7 +111,6 @@ def test_who_comes_from_the_internet_is_said_not_to_work_and_gets_nothing_to_try
         assert (client["works"], client["sendsKey"], client["snippets"]) == (False, False, [])
         assert "link" not in client
         assert "OAuth" in client["why"]
-    assert "over MCP" in told(at)["open-webui-openapi"]["why"]
 
 
 @pytest.mark.parametrize(
@@ -135,11 +144,96 @@ def test_what_the_address_is_like_is_said() -> None:
     assert said(PUBLIC, needs_key=False) == ""
 
 
-def test_where_mcp_is_closed_only_rest_works() -> None:
+def test_where_mcp_is_closed_only_what_needs_none_works() -> None:
     found = told(Endpoint(HOME, is_mcp_open=False))
-    assert {name for name, client in found.items() if client["works"]} == {"curl"}
-    assert "/mcp" not in json.dumps(found["curl"]["snippets"])
-    assert all("mcp.enabled" in found[name]["why"] for name in CLIENTS - {"curl"})
+    assert {name for name, client in found.items() if client["works"]} == WITHOUT_MCP
+    assert all("/mcp" not in json.dumps(found[name]["snippets"]) for name in WITHOUT_MCP)
+    assert all("mcp.enabled" in found[name]["why"] for name in CLIENTS - WITHOUT_MCP)
+
+
+@pytest.mark.parametrize("at", PLACES, ids=str)
+@pytest.mark.parametrize("way", ["openapi", "mcp"])
+def test_open_webui_is_told_the_same_as_a_file_and_for_its_environment(at: Endpoint, way: Way) -> None:
+    client = told(at)[f"open-webui-{way}"]
+    (made,), (line,) = texts(client, "json"), texts(client, "yaml")
+    key = "YOUR_KEY" if at.needs_key else ""
+    assert json.loads(made) == connection(at, way, key=key, for_all_users=True)
+    assert json.loads(line.partition(": ")[2].strip("'")) == [json.loads(made)]
+    found = json.loads(made)
+    where = at.url if way == "mcp" else f"{at.base}/tools" + ("" if at.server is None else "/git")
+    assert (found["url"], found["path"]) == (where, "" if way == "mcp" else "openapi.json")
+    assert found["auth_type"] == ("bearer" if at.needs_key else "none")
+    assert not set(":|") & set(found["info"]["id"])  # which Open WebUI refuses
+    assert len(found["config"]["access_grants"]) == 1
+    ours = Endpoint(at.base, at.server, needs_key=at.needs_key, for_all_users=False)
+    narrowed = told(ours)[f"open-webui-{way}"]
+    assert json.loads(texts(narrowed, "json")[0])["config"]["access_grants"] == []
+    query = parse_qs(urlsplit(narrowed["snippets"][0]["download"]).query)
+    assert query == {
+        "way": [way],
+        "url": [at.base],
+        "users": ["administrators"],
+        **({} if at.server is None else {"server": [at.server]}),
+    }
+
+
+def around(listening: str = "127.0.0.1", *public: str, cors: tuple[str, ...] = ()) -> Around:
+    is_guarded = bool(public) or listening != "127.0.0.1"
+    return Around(listening, 8085, public, cors, is_guarded)
+
+
+@pytest.mark.parametrize(
+    ("known", "base", "tone", "words"),
+    [
+        (around(), "http://localhost:8085", "uneasy", "wrong from within a container"),
+        (around(), "http://127.0.0.1:8085", "uneasy", "wrong from within a container"),
+        (around(), "http://gateway:8085", "bad", "into `publicUrl`"),
+        (around(), "http://gateway:8085", "bad", "listens on 127.0.0.1 only"),
+        (around("127.0.0.1", PUBLIC), PUBLIC, "uneasy", "if a proxy leads here"),
+        (
+            around("0.0.0.0", "http://gateway:8085"),
+            "http://gateway:8085",
+            "good",
+            "answers to `gateway:8085`",
+        ),
+        (around("0.0.0.0", "http://gateway:8085"), "http://gateway:8085", "uneasy", "unencrypted"),
+        (around("0.0.0.0", "http://gateway:8085"), "http://gateway:80", "bad", "into `publicUrl`"),
+        (around("0.0.0.0"), "http://192.168.1.5:8085", "good", "answers to"),
+        (around("192.168.1.5"), "http://192.168.1.6:8085", "bad", "into `publicUrl`"),
+        (around("0.0.0.0"), "https://192.168.1.5:8085", "bad", "speaks http"),
+        (around("::"), "http://[fd00::5]:8085", "good", "answers to"),
+    ],
+)
+def test_what_is_known_of_the_way_to_the_gateway_is_said_for_open_webuis_server(
+    known: Around, base: str, tone: str, words: str
+) -> None:
+    said = [(one["tone"], one["says"]) for one in findings(known, base, base) if one["side"] == "server"]
+    assert [one for one in said if one[0] == tone and words in one[1]], said
+    assert not {"good", "bad"} <= set(dict(said))
+
+
+@pytest.mark.parametrize(
+    ("cors", "base", "page", "tone", "words"),
+    [
+        ((), PUBLIC, None, "bad", "into `corsOrigins`"),
+        (("https://chat.test",), PUBLIC, None, "good", "`https://chat.test`"),
+        (("https://chat.test",), PUBLIC, "https://chat.test", "good", "may call"),
+        (("https://chat.test",), PUBLIC, "https://other.test", "bad", "put that into `corsOrigins`"),
+        (("https://chat.test",), "http://box:8085", "https://chat.test", "bad", "https only"),
+        ((), HOME, None, "uneasy", "right for you alone"),
+    ],
+)
+def test_and_for_the_browsers_of_its_users(
+    cors: tuple[str, ...], base: str, page: str | None, tone: str, words: str
+) -> None:
+    said = [one for one in findings(around(cors=cors), HOME, base, page) if one["side"] == "browser"]
+    assert [one for one in said if one["tone"] == tone and words in one["says"]], said
+
+
+def test_the_address_for_open_webuis_server_is_a_public_one_where_there_is_one() -> None:
+    assert suggested(around()) == HOME
+    assert suggested(around("0.0.0.0", PUBLIC, "http://box:1")) == PUBLIC
+    assert suggested(around("192.168.1.5")) == "http://192.168.1.5:8085"
 
 
 def test_plain_http_to_another_machine_is_allowed_where_a_client_wants_to_be_told() -> None:
@@ -172,7 +266,7 @@ def test_the_documentation_says_the_same() -> None:
     for name in ("claude-code", "codex"):
         assert texts(found[name], "sh")[0] in commands
     (container,) = blocks("yaml")
-    ours_yaml = texts(found["open-webui-mcp"], "yaml")[0]
+    ours_yaml = texts(found["open-webui-openapi"], "yaml")[0]
     assert container.strip() == ours_yaml.replace(HOME, "http://gateway:8085").replace("YOUR_KEY", "mgk_...")
 
 
@@ -221,6 +315,7 @@ def test_the_address_is_the_one_by_which_the_page_was_reached(opened: Gateway) -
             "base": base,
             "mcp": f"{base}/mcp",
             "sse": f"{base}/mcp/sse",
+            "tools": f"{base}/tools",
             "offered": [base],
         }
         assert (found["needsKey"], found["reach"]) == (False, "machine")
@@ -306,7 +401,7 @@ def test_where_mcp_is_closed_it_is_said(tmp_path: Path) -> None:
     with Gateway({"good": hostile("good")}, tmp_path, {"mcp": {"enabled": False}}) as gateway:
         found = gateway.get("/api/connect").json()
         assert found["urls"]["mcp"] is None
-        assert [client["id"] for client in found["clients"] if client["works"]] == ["curl"]
+        assert {client["id"] for client in found["clients"] if client["works"]} == WITHOUT_MCP
         # What the file says now holds after a restart; until then MCP stays closed.
         gateway.gateway = {"mcp": {"enabled": True}}
         gateway.reconfigure()

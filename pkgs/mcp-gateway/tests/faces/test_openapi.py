@@ -67,14 +67,19 @@ PROMISED = {
     ("DELETE", "/api/keys/{id}"),
     ("GET", "/metrics"),
     ("GET", "/api/connect"),
+    ("GET", "/api/openwebui/connection"),
+    ("POST", "/api/openwebui/check"),
+    ("POST", "/api/openwebui/connections"),
     ("GET", "/api/access"),
     ("GET", "/api/sign-ins"),
     ("DELETE", "/api/sign-ins/{id}"),
 }
 PUBLIC = {("GET", "/health"), ("GET", "/ready"), ("POST", "/api/sign-in"), ("GET", "/api/files/{ticket}")}
-FOR_BROWSERS = {"/", "/manifest.webmanifest", "/sw.js"}  # and what is below /ui/
+FOR_BROWSERS = {"/", "/docs", "/manifest.webmanifest", "/sw.js"}  # and what is below /ui/
 # What only some operations can answer: of a server, of a list of keys, of a disk.
-OF_A_SERVER = {"/api/tools", "/api/resources", "/api/prompts", "/api/connect"}
+OF_A_SERVER = {"/api/tools", "/api/resources", "/api/prompts", "/api/connect"} | {
+    f"/api/openwebui/{name}" for name in ("connection", "check", "connections")
+}
 MORE = {
     "read_resource": {"409", "502", "503", "504"},
     "get_prompt": {"409", "502", "503", "504"},
@@ -86,6 +91,7 @@ MORE = {
     "remove_server": {"409", "503"},
     "create_key": {"409", "503"},
     "revoke_key": {"409", "503"},
+    "connect_open_webui": {"409", "502", "503", "504"},
     "sign_in": {"401", "429", "503"},
 }
 # Where a word of our own stands in the place of an id, and these methods take it for one.

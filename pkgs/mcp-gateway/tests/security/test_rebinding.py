@@ -22,8 +22,9 @@ SECOND_PAGE = "http://localhost:3000"
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     settings = {"publicUrl": URLS, "corsOrigins": [PAGE, SECOND_PAGE], "limits": {"rate": 100_000}}
     directory = tmp_path_factory.mktemp("rebinding")
-    with Guarded({"good": hostile("good")}, directory, settings) as gateway:
-        wait_ready(gateway, "good")
+    # What strangers ask for is at `good`, which must hear of none of it.
+    with Guarded({"good": hostile("good"), "chat": hostile("good")}, directory, settings) as gateway:
+        wait_ready(gateway, "good", "chat")
         yield gateway
         shown = gateway.server("good")
         assert (shown["calls"]["total"], shown["override"]) == (0, None)
@@ -363,6 +364,66 @@ def test_S02_a_named_page_with_a_key_may_read_the_answer(gateway: Guarded) -> No
     assert answer.status == 200
     assert answer.headers["access-control-allow-origin"] == PAGE
     assert "access-control-allow-credentials" not in answer.headers
+
+
+# -- a chat whose pages call tools themselves (Open WebUI, tool servers of users) -------------------------
+
+DOCUMENTS = ("/tools/openapi.json", "/tools/chat/openapi.json")
+OF_A_CHAT = "authorization, content-type, x-session-id"
+
+
+def asks(gateway: Guarded, method: str, path: str, origin: str, **more: str) -> Answer:
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": OF_A_CHAT,
+        "Sec-Fetch-Site": "cross-site",
+        "Sec-Fetch-Mode": "cors",
+        "Sec-Fetch-Dest": "empty",
+    }
+    return gateway.nobody.request("OPTIONS", path, headers=asked | more)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [*(("GET", path) for path in DOCUMENTS), ("POST", "/tools/chat/echo")]
+)
+def test_S02_a_named_chat_may_read_documents_and_call_tools(gateway: Guarded, method: str, path: str) -> None:
+    told = asks(gateway, method, path, PAGE)
+    assert told.status in (200, 204), told
+    assert told.headers["access-control-allow-origin"] == PAGE
+    assert method in told.headers["access-control-allow-methods"]
+    allowed = told.headers["access-control-allow-headers"].lower().split(", ")
+    assert set(OF_A_CHAT.split(", ")) <= set(allowed)
+    assert "access-control-allow-private-network" not in told.headers  # nobody asked
+    private = asks(gateway, method, path, PAGE, **{"Access-Control-Request-Private-Network": "true"})
+    assert private.headers["access-control-allow-private-network"] == "true"
+    for other in ("https://evil.test", "null"):
+        refused = asks(gateway, method, path, other, **{"Access-Control-Request-Private-Network": "true"})
+        check_problem(refused, 403, "refused")
+        assert not shared(refused)
+
+
+def test_S02_what_a_named_chat_is_answered_can_be_read_there_whatever_it_is(gateway: Guarded) -> None:
+    sent = {"Origin": PAGE, "Sec-Fetch-Site": "cross-site", "X-Session-Id": "chat"}
+    answers = [gateway.request("GET", path, headers=sent) for path in DOCUMENTS]
+    assert [answer.status for answer in answers] == [200, 200]
+    calls = [("echo", {"text": "x"}, 200), ("fail", {}, 422), ("nothing", {}, 404), ("echo", [], 400)]
+    for tool, arguments, status in calls:
+        answer = gateway.request("POST", f"/tools/chat/{tool}", arguments, sent)
+        assert answer.status == status, answer
+        answers.append(answer)
+    later = gateway.request("POST", "/tools/chat/echo", {"text": "x"}, sent | {"Prefer": "respond-async"})
+    assert later.status == 202
+    for answer in (*answers, later):
+        assert answer.headers["access-control-allow-origin"] == PAGE
+        assert "origin" in answer.headers["vary"].lower()
+        exposed = answer.headers["access-control-expose-headers"].lower().split(", ")
+        assert {"content-disposition", "location", "mcp-gateway-call", "retry-after"} <= set(exposed)
+    for path in DOCUMENTS:
+        for other in ("https://evil.test", "null"):
+            answer = gateway.request("GET", path, headers=sent | {"Origin": other})
+            check_problem(answer, 403, "refused")
+            assert not shared(answer)
 
 
 def test_S02_without_an_origin_nothing_is_shared(gateway: Guarded) -> None:

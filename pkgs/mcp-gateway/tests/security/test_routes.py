@@ -44,7 +44,6 @@ OF_ANYBODY = frozenset({("GET", "/api/me"), ("POST", "/api/sign-out"), ("GET", "
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 # Where gateways of this kind have had doors, or ours may have one some day.
 ELSEWHERE = (
-    "/docs",
     "/redoc",
     "/api",
     "/api/",

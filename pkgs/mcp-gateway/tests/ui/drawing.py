@@ -19,6 +19,7 @@ from tests.ui.browser import launch
 
 SOURCES: Final = PROJECT / "ui" / "icon"
 ICONS: Final = PROJECT / "src" / "mcp_gateway" / "faces" / "ui" / "icons"
+HOME: Final = REPOSITORY / "home" / "resources" / "pwa-icons"  # home-manager installs these
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ PICTURES: Final[Mapping[Path, Picture]] = {
     # iOS cuts the corners itself, and shows what is transparent as black.
     ICONS / "apple-touch-180.png": Picture(_FULL, 180),
     ICONS / "favicon-32.png": Picture(_PLAIN, 32),
-    REPOSITORY / "home" / "resources" / "pwa-icons" / "axios-mcp-gateway.png": Picture(_PLAIN, 512),
+    HOME / "axios-mcp-gateway.png": Picture(_PLAIN, 128),
+    HOME / "axios-mcp-gateway-256.png": Picture(_PLAIN, 256),
+    HOME / "axios-mcp-gateway-512.png": Picture(_PLAIN, 512),
 }
 
 

@@ -27,6 +27,7 @@ from mcp_gateway.store import Store
 from mcp_gateway.upstream.process import Nursery
 from tests.faces.test_sign_in import FORM, HTML, Browser
 from tests.harness import HOSTILE, Answer, Gateway, hostile, until
+from tests.open_webui import OpenWebUi
 from tests.ui import stage
 from tests.ui.signing import code_of
 
@@ -52,6 +53,7 @@ class Stage:
 
     gateway: Gateway
     browser: Browser
+    open_webui: OpenWebUi
 
     def ask(self, method: str, path: str, body: Any = None) -> Answer:
         answer = self.browser.request(method, path, body)
@@ -73,6 +75,7 @@ class Stage:
             "signed in": sorted((one["way"], one["yours"]) for one in signed_in["signIns"]),
             "sessions": len(self.ask("GET", "/api/sessions").json()["sessions"]),
             "running": [(one["server"], one["tool"]) for one in calls],
+            "connected": list(self.open_webui.connections),
             "file": (self.gateway.directory / "config.json").read_text(),
         }
 
@@ -120,6 +123,16 @@ class Stage:
     def nothing(self) -> dict[str, str]:
         return {}
 
+    def open_webui_body(self) -> dict[str, Any]:
+        url, key = self.open_webui.url, self.open_webui.key
+        return {"url": url, "key": key, "gatewayUrl": stage.url(self.gateway), "forAllUsers": True}
+
+    def open_webui_form(self) -> Fields:
+        asked = self.open_webui_body()
+        return [(name, asked[name]) for name in ("url", "key", "gatewayUrl")] + [
+            *(("way", "openapi"), ("users", "all"), ("server", "")),
+        ]
+
     def seen(self) -> str:
         """What the page of a text that was looked at sends back with it."""
         fields = [("text", NEW_TEXT), ("name", "")]
@@ -128,6 +141,7 @@ class Stage:
 
     def clear(self) -> None:
         """As it was before."""
+        self.open_webui.reset()
         for key in self.ask("GET", "/api/keys").json()["keys"]:
             self.ask("DELETE", f"/api/keys/{key['id']}")
         for one in self.ask("GET", "/api/sign-ins").json()["signIns"]:
@@ -174,7 +188,7 @@ class Twin:
     path: str
     at: Callable[[Stage], dict[str, str]]
     fields: Fields | Callable[[Stage], Fields] = ()
-    body: Any = None
+    body: Any = None  # or what makes it
     action: str | None = None
     changes: tuple[str, ...] = ()
 
@@ -218,6 +232,14 @@ TWINS = (
         *("/ui/add", "POST", "/api/servers", Stage.nothing),
         lambda stage: [("text", NEW_TEXT), ("name", ""), ("seen", stage.seen())],
         *({"text": NEW_TEXT}, "server.add", ("servers", "tools", "file")),
+    ),
+    Twin(
+        *("/ui/connect/open-webui/check", "POST", "/api/openwebui/check", Stage.nothing),
+        *(Stage.open_webui_form, Stage.open_webui_body, "openwebui.check", ()),
+    ),
+    Twin(
+        *("/ui/connect/open-webui", "POST", "/api/openwebui/connections", Stage.nothing),
+        *(Stage.open_webui_form, Stage.open_webui_body, "openwebui.connect", ("connected",)),
     ),
     Twin(
         *("/ui/access/keys", "POST", "/api/keys", Stage.nothing),
@@ -269,7 +291,8 @@ FACTS = {
     "/ui/prompts": ("/api/prompts",),
     "/ui/activity": ("/api/calls", "/api/stats", "/api/sessions", "/api/calls/export"),
     "/ui/activity/{id}": ("/api/calls/{id}",),
-    "/ui/connect": ("/api/connect",),
+    "/docs": ("/openapi.json", "/tools/openapi.json", "/tools/{server}/openapi.json"),
+    "/ui/connect": ("/api/connect", "/api/openwebui/connection"),
     "/ui/add": ("/api/servers/check",),
     "/ui/access": ("/api/access", "/api/keys", "/api/sign-ins", "/api/me"),
 }
@@ -291,7 +314,7 @@ async def routes(tmp_path: Path) -> AsyncIterator[set[tuple[str, str]]]:
 
 
 def is_of_page(path: str) -> bool:
-    return path.startswith("/ui/") or path in ("/", "/manifest.webmanifest", "/sw.js")
+    return path.startswith("/ui/") or path in ("/", "/docs", "/manifest.webmanifest", "/sw.js")
 
 
 async def test_every_action_of_a_page_has_its_twin(routes: set[tuple[str, str]]) -> None:
@@ -333,10 +356,13 @@ async def test_what_a_page_shows_is_read_in_rest(routes: set[tuple[str, str]]) -
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     servers = {"good": hostile("good"), "slow": hostile("never")}
-    with stage.opened(Gateway(servers, tmp_path_factory.mktemp("twins")), *servers) as gateway:
+    with (
+        stage.opened(Gateway(servers, tmp_path_factory.mktemp("twins")), *servers) as gateway,
+        OpenWebUi("sk-of-an-administrator") as open_webui,
+    ):
         browser = Browser(gateway)
         browser.sign_in(code=code_of(gateway))
-        yield Stage(gateway, browser)
+        yield Stage(gateway, browser, open_webui)
 
 
 def filled(path: str, parameters: Mapping[str, str]) -> str:
@@ -370,7 +396,8 @@ def walked(whole: Stage, twin: Twin, *, is_form: bool) -> tuple[dict[str, Any], 
         answer = submit(whole.browser, filled(twin.page, at), fields)
         assert answer.status in (200, 303), answer
     else:
-        whole.ask(twin.method, filled(twin.path, at), twin.body)
+        body = twin.body(whole) if callable(twin.body) else twin.body
+        whole.ask(twin.method, filled(twin.path, at), body)
 
     def has_changed() -> bool:
         told.clear()

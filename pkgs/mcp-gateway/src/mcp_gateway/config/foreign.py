@@ -19,7 +19,12 @@ RENAMED: Mapping[str, str] = {
 }
 # Which value of the switch means "on": Claude Desktop, Cline, Roo, Kiro; Cherry Studio.
 SWITCHES: Mapping[str, bool] = {"disabled": False, "isActive": True}
-TOOL_LISTS: Mapping[str, str] = {"disabledTools": "deny", "excludeTools": "deny", "includeTools": "allow"}
+TOOL_LISTS: Mapping[str, str] = {
+    "disabledTools": "deny",
+    "disabled_tools": "deny",  # mcpo
+    "excludeTools": "deny",
+    "includeTools": "allow",
+}
 TYPE_WORDS: Mapping[str, str] = {
     "local": "stdio",
     "remote": "http",
@@ -58,6 +63,8 @@ IGNORED: Mapping[str, str] = {
     "headersHelper": 'no such program is run; a value in `headers` may be {"command": [...]}',
     "authProviderType": _SIGN_IN,
     "envFile": _FILE,
+    # mcpo, which means by it to pass on all that is not listed.
+    "client_header_forwarding": "headers of callers reach a server where `forwardHeaders` names each of them",
 }
 IGNORED_AT_TOP: Mapping[str, str] = {
     "inputs": "nobody can be asked when a server starts; use `${VAR}`, a file, a credential or a command",
@@ -118,6 +125,8 @@ def _own_words(told: Translation) -> None:
 
 
 def _tool_list(told: Translation, key: str, value: Any) -> None:
+    if value is None:  # mcpo takes that for none
+        return
     if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
         told.problems.append((key, "must be a list of tool names"))
         return

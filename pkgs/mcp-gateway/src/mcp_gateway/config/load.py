@@ -11,7 +11,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -417,7 +417,8 @@ class _Reader:
                 inner = _in_document(entry, error["loc"])
                 at = (*path, *(origin.get(str(part), part) for part in inner[:1]), *inner[1:])
                 if error["type"] == "extra_forbidden":
-                    self._unknown(at, keys_of(_model_at(model, inner)))
+                    known = _model_at(model, inner)
+                    self._unknown(at, keys_of(known), foreign.TRANSLATED if known is ServerConfig else ())
                 else:
                     self._problem(at, _sentence(error["type"], error["msg"]))
             return None
@@ -427,8 +428,9 @@ class _Reader:
             self._problem(path, "must be an object")
         return isinstance(value, dict)
 
-    def _unknown(self, path: json_positions.Path, known: tuple[str, ...]) -> None:
-        nearest = _nearest(str(path[-1]), known)
+    def _unknown(self, path: json_positions.Path, known: tuple[str, ...], also: Iterable[str] = ()) -> None:
+        """`also` are words of other clients, which are meant only where none of our own is."""
+        nearest = _nearest(str(path[-1]), known) or _nearest(str(path[-1]), also)
         rest = "" if nearest else "; known here: " + ", ".join(known)
         self._find(self.problems, path, "unknown key" + rest, nearest)
 
@@ -489,7 +491,7 @@ def _sentence(kind: str, message: str) -> str:
     return said[:1].lower() + said[1:]
 
 
-def _nearest(key: str, known: tuple[str, ...]) -> str | None:
+def _nearest(key: str, known: Iterable[str]) -> str | None:
     """The known key that was probably meant; case, `-` and `_` do not count."""
     plain = {name.lower(): name for name in known}
     close = difflib.get_close_matches(re.sub(r"[-_\s]", "", key.lower()), plain, n=1)

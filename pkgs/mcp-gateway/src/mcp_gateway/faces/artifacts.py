@@ -36,7 +36,6 @@ def attachment(name: str) -> list[tuple[bytes, bytes]]:
     return [
         (b"content-disposition", b'attachment; filename="%b"' % name.encode("ascii", "replace")),
         (b"content-security-policy", b"sandbox; default-src 'none'"),
-        (b"x-content-type-options", b"nosniff"),
     ]
 
 

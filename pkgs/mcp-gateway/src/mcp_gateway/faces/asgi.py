@@ -32,6 +32,7 @@ from mcp_gateway.faces.mcp.sessions import ALL_SERVERS, Sessions
 from mcp_gateway.faces.mcp.streamable import StreamableHttp
 from mcp_gateway.faces.tools import call
 from mcp_gateway.gateway import Gateway
+from mcp_gateway.gateway.openwebui import Sightings
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Application:
         self._gateway = gateway
         self._edge = Edge(gateway)
         self._instance = gateway.instance.encode()
+        self._sightings = gateway.open_webui.sightings
         sessions = Sessions()
         self._mcp: dict[str, Callable[[str, Visit, Receive, Send], Awaitable[None]]] = {}
         if gateway.config.gateway.mcp.enabled:
@@ -92,6 +94,8 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # no lifespan is used and no websocket is offered
+        if self._sightings.open:
+            send = _seen(self._sightings, scope, send)
         if self._edge.is_named_page(scope):
             await self._for_pages(self._edge.rules().cors, _params_asked_for(scope))(scope, receive, send)
         else:
@@ -158,6 +162,21 @@ class Application:
             await self._rest(scope, receive, send)
         except Exception:  # answered already, by the handler in `rest.py`
             logger.exception("a request to %s failed", scope["raw_path"])
+
+
+def _seen(sightings: Sightings, scope: Scope, send: Send) -> Send:
+    """Tells a check that waits for this request how it is answered, whoever sent it."""
+    sighting = sightings.of(scope["query_string"])
+    if sighting is None:
+        return send
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+
+    async def told(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            sighting.add(message["status"], host[:200].decode("ascii", "backslashreplace"))
+        await send(message)
+
+    return told
 
 
 def _params_asked_for(scope: Scope) -> tuple[str, ...]:

@@ -4,18 +4,20 @@ The texts are `connecting.py`'s. Here it is found out how this very request came
 that worked for a browser is the one to give to a program beside it.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import connecting
+from mcp_gateway.faces import connecting, reaching
 from mcp_gateway.faces.edge import is_loopback_host, is_unix
 from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.routing import MINE, Let, json_response
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.gateway.calls import unknown_server
+
+Users = Literal["all", "administrators"]
 
 _USUAL_PORT: Final = {"http": ":80", "https": ":443"}
 
@@ -41,10 +43,24 @@ def reached_at(visit: Visit) -> str:
     return f"{scheme}://{host.removesuffix(_USUAL_PORT[scheme])}"
 
 
-def document(
-    gateway: Gateway, visit: Visit, *, server: str | None, url: str | None, is_socket: bool
-) -> dict[str, Any]:
-    """The document of `GET /api/connect`: for all servers or one, at one of the addresses.
+def around(gateway: Gateway) -> reaching.Around:
+    """What the gateway knows of how others may reach it."""
+    settings, listening = gateway.config.gateway, gateway.exposure.listening
+    return reaching.Around(
+        listening.address, listening.port, settings.public_url, settings.cors_origins, gateway.is_guarded
+    )
+
+
+def endpoint(
+    gateway: Gateway,
+    visit: Visit,
+    *,
+    server: str | None,
+    url: str | None,
+    is_socket: bool,
+    users: str = "all",
+) -> connecting.Endpoint:
+    """What is to be connected: all servers or one, at one of the addresses.
 
     Raises:
         GatewayError: `unknown`, the server or the address; `refused`.
@@ -55,24 +71,51 @@ def document(
     if url is not None and url not in offered:
         detail = "This is not an address of the gateway; those it knows of are in `urls.offered`"
         raise GatewayError(Kind.UNKNOWN, detail)
-    at = connecting.Endpoint(
+    return connecting.Endpoint(
         url or offered[0],
         server,
         needs_key=gateway.is_guarded,
         is_mcp_open=gateway.exposure.is_mcp_open,
         knows_tailnet=gateway.config.gateway.tailscale.identity,
+        for_all_users=users == "all",
     )
+
+
+def document(
+    gateway: Gateway,
+    visit: Visit,
+    *,
+    server: str | None,
+    url: str | None,
+    is_socket: bool,
+    users: Users = "all",
+) -> dict[str, Any]:
+    """The document of `GET /api/connect`: for all servers or one, at one of the addresses.
+
+    Raises:
+        GatewayError: see `endpoint`.
+    """
+    at = endpoint(gateway, visit, server=server, url=url, is_socket=is_socket, users=users)
+    known = around(gateway)
+    for_server = at.base if at.reach != "machine" else reaching.suggested(known)
     return {
         "urls": {
             "base": at.base,
             "mcp": at.url if at.is_mcp_open else None,
             "sse": at.sse_url if at.is_mcp_open else None,
-            "offered": offered,
+            "tools": at.tools_url,
+            "offered": addresses(gateway, visit, is_socket=is_socket),
         },
         "server": server,
+        "users": users,
         "reach": at.reach,
         "needsKey": at.needs_key,
         "notes": connecting.notes(at),
+        "openWebUi": {
+            "forServer": for_server,
+            "forBrowser": at.base,
+            "findings": reaching.findings(known, for_server, at.base),
+        },
         "clients": connecting.clients(at),
     }
 
@@ -86,9 +129,13 @@ def add(app: FastAPI, gateway: Gateway) -> None:
         summary="What to paste into each client, to connect it to all servers or one",
     )
     async def show(
-        visit: Let, request: Request, server: str | None = None, url: str | None = None
+        visit: Let,
+        request: Request,
+        server: str | None = None,
+        url: str | None = None,
+        users: Users = "all",
     ) -> Response:
         """For the address that this request came to, or another of `urls.offered`."""
         return json_response(
-            document(gateway, visit, server=server, url=url, is_socket=is_unix(request.scope))
+            document(gateway, visit, server=server, url=url, is_socket=is_unix(request.scope), users=users)
         )

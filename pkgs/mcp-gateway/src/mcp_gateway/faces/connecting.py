@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 KEY_VARIABLE: Final = "GATEWAY_KEY"  # of the environment, where a client can read one
 PLACEHOLDER: Final = "YOUR_KEY"
 NAME: Final = "gateway"  # what clients call all servers together
 MCP_REMOTE: Final = "mcp-remote@0.15.1"  # the version that is tried
+
+_WITHOUT_MCP: Final = ("curl", "open-webui-openapi", "open-webui-code")
 
 Reach = Literal["machine", "network", "tailnet", "internet"]
 _HOME_NAMES: Final = (".local", ".lan", ".home", ".internal", ".home.arpa", ".localdomain")
@@ -26,17 +28,22 @@ _HOME_NAMES: Final = (".local", ".lan", ".home", ".internal", ".home.arpa", ".lo
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """`file`: where the text belongs, unless it is something to run."""
+    """`file`: where the text belongs, unless it is something to run. `download`: a path of the gateway that
+    gives it as a file.
+    """
 
     title: str
     language: Literal["json", "toml", "yaml", "sh"]
     text: str
     file: str | None = None
+    download: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one client is told. `why` it does not work; None where it does. `link` opens the client itself."""
+    """What one client is told. `why` it does not work; None where it does. `link` opens the client itself.
+    `choose` says when to take this of several ways.
+    """
 
     snippets: tuple[Snippet, ...] = ()
     link: str | None = None
@@ -44,13 +51,15 @@ class Told:
     limits: tuple[str, ...] = ()
     why: str | None = None
     sends_key: bool = True
+    choose: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """What is to be connected: all servers, or one by its id, at an origin such as `https://mcp.example.com`.
 
-    `needs_key`: the gateway asks who is there. `is_mcp_open`: it has MCP URLs at all.
+    `needs_key`: the gateway asks who is there. `is_mcp_open`: it has MCP URLs at all. `for_all_users`: of a
+    client with users of its own, all may use what is connected, and not its administrators alone.
     """
 
     base: str
@@ -58,6 +67,7 @@ class Endpoint:
     needs_key: bool = True
     is_mcp_open: bool = True
     knows_tailnet: bool = False
+    for_all_users: bool = True
     reach: Reach = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +76,11 @@ class Endpoint:
     @property
     def url(self) -> str:
         return f"{self.base}/mcp" if self.server is None else f"{self.base}/servers/{self.server}/mcp"
+
+    @property
+    def tools_url(self) -> str:
+        """For clients that read OpenAPI; their document is `openapi.json` below it."""
+        return f"{self.base}/tools" if self.server is None else f"{self.base}/tools/{self.server}"
 
     @property
     def sse_url(self) -> str:
@@ -129,7 +144,7 @@ def notes(at: Endpoint) -> list[str]:
 
 def _view(client: str, name: str, told: Told, at: Endpoint) -> dict[str, Any]:
     why = told.why
-    if not at.is_mcp_open and client != "curl":
+    if not at.is_mcp_open and client not in _WITHOUT_MCP:
         told, why = Told(sends_key=told.sends_key), "The configuration closes every MCP URL (`mcp.enabled`)"
     view = {
         "id": client,
@@ -138,6 +153,7 @@ def _view(client: str, name: str, told: Told, at: Endpoint) -> dict[str, Any]:
         "sendsKey": told.sends_key,
         "snippets": [_without_none(asdict(snippet)) for snippet in told.snippets],
         "link": told.link,
+        "choose": told.choose,
         "notes": list(told.notes),
         "limits": list(told.limits),
         "why": why,
@@ -163,17 +179,29 @@ def _notes(at: Endpoint) -> Iterator[str]:
         )
 
 
-@_client("open-webui-mcp", "Open WebUI")
-def _open_webui_over_mcp(at: Endpoint) -> Told:
-    connection = {
-        "type": "mcp",
-        "url": at.url,
-        "path": "",
-        "auth_type": "bearer" if at.needs_key else "none",
-        "key": PLACEHOLDER if at.needs_key else "",
+Way = Literal["openapi", "mcp"]
+_ALL_USERS: Final = {"principal_type": "user", "principal_id": "*", "permission": "read"}
+_INTEGRATIONS: Final = "Admin Panel > Settings > Integrations, import"
+_OF_THE_GRANT: Final = "Who may use the tools is in `access_grants`; when it is empty, administrators alone."
+_OF_CONTAINERS: Final = (
+    "Within its container `localhost` is the container: the gateway has to listen on an address that "
+    "it reaches (`host`), and the name it uses there belongs into `publicUrl`."
+)
+
+
+def connection(at: Endpoint, way: Way, *, key: str, for_all_users: bool) -> dict[str, Any]:
+    """What Open WebUI keeps of a tool server, and takes as a file. An empty key is none."""
+    return {
+        "type": way,
+        "url": at.tools_url if way == "openapi" else at.url,
+        **({"spec_type": "url", "spec": ""} if way == "openapi" else {}),
+        "path": "openapi.json" if way == "openapi" else "",
+        "auth_type": "bearer" if key else "none",
+        "key": key,
         "config": {
             "enable": True,
-            "access_grants": [{"principal_type": "user", "principal_id": "*", "permission": "read"}],
+            "function_name_filter_list": "",
+            "access_grants": [_ALL_USERS] if for_all_users else [],
         },
         "info": {
             "id": at.short_name,
@@ -181,11 +209,25 @@ def _open_webui_over_mcp(at: Endpoint) -> Told:
             "description": "",
         },
     }
-    in_one_line = json.dumps([connection], separators=(",", ":"))
+
+
+def _of_open_webui(at: Endpoint, way: Way, *notes: str, choose: str, limits: tuple[str, ...]) -> Told:
+    key = PLACEHOLDER if at.needs_key else ""
+    made = connection(at, way, key=key, for_all_users=at.for_all_users)
+    in_one_line = json.dumps([made], separators=(",", ":"))
+    where = urlencode(
+        {"way": way, "url": at.base}
+        | ({} if at.server is None else {"server": at.server})
+        | ({} if at.for_all_users else {"users": "administrators"})
+    )
     return Told(
         snippets=(
             Snippet(
-                "Admin Panel > Settings > Integrations, import", "json", _pretty(connection), "gateway.json"
+                _INTEGRATIONS,
+                "json",
+                _pretty(made),
+                f"{at.name}.json",
+                download=f"/api/openwebui/connection?{where}",
             ),
             Snippet(
                 "Or from the environment, at the first start of its container",
@@ -194,13 +236,39 @@ def _open_webui_over_mcp(at: Endpoint) -> Told:
                 "compose.yaml",
             ),
         ),
-        notes=(
-            "By hand it is a new connection of the type MCP (Streamable HTTP): the URL, Bearer, the key.",
-            "All of its users may use the tools with this one key; without `access_grants` only "
-            "administrators see them.",
-            "Within its container `localhost` is the container: the gateway has to listen on an address that "
-            "it reaches (`host`), and the name it uses there belongs into `publicUrl`.",
+        notes=(*notes, _OF_THE_GRANT, _OF_CONTAINERS),
+        limits=limits,
+        choose=choose,
+    )
+
+
+@_client("open-webui-openapi", "Open WebUI, over OpenAPI")
+def _open_webui_over_openapi(at: Endpoint) -> Told:
+    return _of_open_webui(
+        at,
+        "openapi",
+        f"By hand it is a new connection of the type OpenAPI: the URL `{at.tools_url}`, the path "
+        "`openapi.json`, Bearer, the key.",
+        "To tell servers who is asking, add a member such as "
+        '`"headers": {"X-User": "{{USER_EMAIL}}"}` and name the header in `forwardHeaders` of the server. '
+        "There are `{{USER_ID}}`, `{{USER_NAME}}`, `{{USER_ROLE}}`, `{{CHAT_ID}}` and more.",
+        choose="The usual choice: images and files arrive, names of tools stay as they are, one address has "
+        "all servers, and nothing is lost when either side restarts.",
+        limits=(
+            "Connecting has 10 s, a call 300 s.",
+            "It calls the tools of a turn one after another, and shows no progress.",
         ),
+    )
+
+
+@_client("open-webui-mcp", "Open WebUI, over MCP")
+def _open_webui_over_mcp(at: Endpoint) -> Told:
+    return _of_open_webui(
+        at,
+        "mcp",
+        "By hand it is a new connection of the type MCP (Streamable HTTP): the URL, Bearer, the key.",
+        choose="For what only MCP has: instructions of servers, and questions back to the user. Links in "
+        "results are lost, and each chat message costs a new connection.",
         limits=(
             "Connecting and the list of tools have 10 s each, a call 300 s.",
             "Names are put behind the connection's id and shortened beyond 64 characters: keep the id short, "
@@ -210,11 +278,46 @@ def _open_webui_over_mcp(at: Endpoint) -> Told:
     )
 
 
-@_client("open-webui-openapi", "Open WebUI, over OpenAPI")
-def _open_webui_over_openapi(_at: Endpoint) -> Told:
+@_client("open-webui-code", "Open WebUI, as generated code")
+def _open_webui_as_code(at: Endpoint) -> Told:
+    path = "/api/openwebui/functions"
+    query = urlencode({"url": at.base} | ({} if at.server is None else {"server": at.server}))
+    key = f'-H "Authorization: Bearer ${KEY_VARIABLE}" ' if at.needs_key else ""
+    file = "open-webui-tools.json" if at.server is None else f"open-webui-{at.server}.json"
+    snippets = [
+        Snippet(
+            "Workspace > Tools > Import, of this file",
+            "sh",
+            f"curl {key}-o {file} {shlex.quote(f'{at.base}{path}?{query}')}",
+            download=f"{path}?{query}",
+        )
+    ]
+    if at.server is not None:
+        link = f"{at.base}{path}/{at.server}/link?{urlencode({'url': at.base})}"
+        snippets.append(
+            Snippet(
+                "Or Import from URL, of a link that works for 15 minutes",
+                "sh",
+                f"curl -X POST {key}{shlex.quote(link)}",
+            )
+        )
     return Told(
-        why="The gateway has no OpenAPI document of its tools yet. Connect Open WebUI over MCP: "
-        "it gets the same tools.",
+        snippets=tuple(snippets),
+        notes=(
+            "Each server becomes one tool of Open WebUI, in Python; whoever imports it sets address and key "
+            "in its valves.",
+            "What a server offers is in the code: fetch it again when that has changed.",
+            *(
+                ("For one server, chosen above, there is a link to import, too.",)
+                if at.server is None
+                else ()
+            ),
+        ),
+        limits=(
+            "Open WebUI runs such code as itself, and may forbid it (`ENABLE_TOOLS`).",
+            "Names of tools become names of Python.",
+        ),
+        choose="Where connections are not allowed, or each user is to have a key of their own (valves).",
     )
 
 

@@ -68,7 +68,7 @@ _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")  # they change nothing here
 # without credentials to install the pages as an app. Exact, as sent.
 PUBLIC: Final = frozenset(
     {(method, path) for method in ("GET", "HEAD") for path in (b"/health", b"/ready", b"/")}
-    | {("GET", b"/manifest.webmanifest"), ("GET", b"/sw.js"), ("POST", b"/api/sign-in")}
+    | {("GET", b"/docs"), ("GET", b"/manifest.webmanifest"), ("GET", b"/sw.js"), ("POST", b"/api/sign-in")}
 )
 # Pages let nobody in to say so with a form, each by its policy; below lies nothing that a program calls.
 _PAGES: Final = b"/ui/"
@@ -173,7 +173,7 @@ class Edge:
         is_secure = _check_host(headers, scope, rules)
         if not rules.is_guarded:
             _check_direct(headers, scope)
-        is_foreign = _check_page(headers, scope["method"], rules)
+        is_foreign = _check_page(headers, scope, rules)
         caller = NOBODY
         authorization = headers.get(b"authorization")
         if authorization is not None:
@@ -286,7 +286,7 @@ def _check_direct(headers: Headers, scope: Scope) -> None:
         raise _refused("it was sent as HTTP/1.0, as proxies do that say nothing else of themselves")
 
 
-def _check_page(headers: Headers, method: str, rules: _Rules) -> bool:
+def _check_page(headers: Headers, scope: Scope, rules: _Rules) -> bool:
     """Whether a page of another origin asks, which the operator has named; any other is refused."""
     origin = headers.get(b"origin")
     if origin is not None:
@@ -299,12 +299,13 @@ def _check_page(headers: Headers, method: str, rules: _Rules) -> bool:
         if not is_own:
             raise _refused(f"it comes from a page of another origin, `{_shown(origin)}`")
     if headers.get(b"sec-fetch-site", b"none") not in _OWN_PAGE and not (
-        rules.is_guarded
-        and method in ("GET", "HEAD")
+        # Where nobody is let in for being here, or nobody is let in but by the link itself: an answer of the
+        # tool API is shown on the page of somebody else. What changes state is no link.
+        (rules.is_guarded or scope["raw_path"].startswith(_LINKS))
+        and scope["method"] in ("GET", "HEAD")
         and headers.get(b"sec-fetch-mode") == b"navigate"
         and headers.get(b"sec-fetch-dest") == b"document"
     ):
-        # Following a link is fine where nobody is let in for being here: what changes state is no link.
         raise _refused("it comes from a page of another site; open the address directly")
     return False
 
@@ -326,7 +327,7 @@ def is_public(method: str, path: bytes) -> bool:
 
 
 def is_page(path: bytes) -> bool:
-    return path == b"/" or path.startswith(_PAGES)
+    return path in (b"/", b"/docs") or path.startswith(_PAGES)
 
 
 def is_loopback_host(headers: Headers) -> bool:

@@ -57,6 +57,7 @@ _GUARDED: Final = (401, 429)
 _OF_A_CALL: Final = (404, 409, 502, 503, 504)
 _OF_THE_FILE: Final = (409, 503)  # an id that is taken, a change meanwhile; a disk that takes nothing
 _OF_A_KEY: Final = (409, 503)  # a declared one, or one too many; a disk that takes nothing
+_OF_OPEN_WEBUI: Final = (404, 409, 502, 503, 504)  # another change meanwhile; what it answers, or does not
 # Beyond what the rules of `_statuses` give.
 _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
     ("/api/tools", "patch"): (404,),
@@ -64,6 +65,9 @@ _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
     ("/api/resources", "get"): (404,),
     ("/api/prompts", "get"): (404,),
     ("/api/connect", "get"): (404,),
+    ("/api/openwebui/connection", "get"): (404,),
+    ("/api/openwebui/check", "post"): (404,),  # the server that is asked for
+    ("/api/openwebui/connections", "post"): _OF_OPEN_WEBUI,
     ("/api/tools/{server}/{tool}", "post"): _OF_A_CALL,
     ("/tools/{server}/{tool}", "post"): (*_OF_A_CALL, 422),
     ("/api/files/{ticket}", "get"): (401, 416, 429, *_OF_A_CALL),  # as the caller who got the link
@@ -213,6 +217,9 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/sign-in", "post"): _json(ref("Me")),
     ("/api/sign-out", "post"): {},
     ("/api/connect", "get"): _json(ref("Connect")),
+    ("/api/openwebui/connection", "get"): _json(ref("OpenWebUiConnection")),
+    ("/api/openwebui/check", "post"): _json(ref("OpenWebUiChecked")),
+    ("/api/openwebui/connections", "post"): _json(ref("OpenWebUiChecked")),
     ("/api/access", "get"): _json(ref("Access")),
     ("/api/sign-ins", "get"): _json(_list_of("signIns", "SignedIn")),
     ("/api/sign-ins/{id}", "delete"): {},
@@ -264,6 +271,8 @@ _BODIES: Final[dict[Place, Shape]] = {
     ("/api/servers", "post"): ref("Pasted"),
     ("/api/servers/check", "post"): ref("Pasted"),
     ("/api/keys", "post"): ref("NewKey"),
+    ("/api/openwebui/check", "post"): ref("OpenWebUiWanted"),
+    ("/api/openwebui/connections", "post"): ref("OpenWebUiWanted"),
     ("/api/sign-in", "post"): ref("SignIn"),
 }
 # A tool without arguments may be called without a body.

@@ -20,7 +20,7 @@ from mcp_gateway import clock
 from mcp_gateway.access.caller import NOBODY, Right
 from mcp_gateway.catalog import api_list
 from mcp_gateway.errors import GatewayError, Kind
-from mcp_gateway.faces import access, adding, calls, connect, export, sign_in
+from mcp_gateway.faces import access, adding, calls, connect, export, pushing, sign_in
 from mcp_gateway.faces.artifacts import ArtifactResponse
 from mcp_gateway.faces.edge import is_page
 from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
@@ -159,6 +159,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     access.add(app, gateway)
     connect.add(app, gateway)
     tools.add(app, gateway)
+    pushing.add(app, gateway)
     ui.add(app, gateway, sessions)
     app.rights = policies(app)
     return app

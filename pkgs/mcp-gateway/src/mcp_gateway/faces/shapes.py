@@ -8,7 +8,8 @@ from typing import Any, Final
 from mcp_gateway.access.caller import Right
 from mcp_gateway.config.model import NAME_CHARS_MAX, PATTERNS_MAX
 from mcp_gateway.config.pasted import TEXT_CHARS_MAX
-from mcp_gateway.errors import Kind
+from mcp_gateway.errors import TOOL_ERROR, Kind
+from mcp_gateway.faces import openwebui_shapes
 
 Shape = dict[str, Any]
 
@@ -26,7 +27,7 @@ PROBLEM: Final[Shape] = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "A sentence for a person"},
-        "code": {"type": "string", "enum": [kind.value for kind in Kind]},
+        "code": {"type": "string", "enum": [*(kind.value for kind in Kind), TOOL_ERROR]},
         "retryable": {"type": "boolean", "description": "Trying again cannot do a thing twice"},
         "server": {"type": "string"},
         "callId": {"type": "string"},
@@ -38,6 +39,7 @@ PROBLEM: Final[Shape] = {
             "description": "Everything that is wrong with the configuration (reload)",
         },
         "rpcError": {"type": "object", "description": "The server's own JSON-RPC error, unchanged"},
+        "content": {"type": "array", "description": "What a tool says besides words (tool_error)"},
     },
 }
 RESULT: Final[Shape] = {
@@ -635,15 +637,16 @@ CALL_RUNNING: Final[Shape] = {
 _SENTENCES: Final[Shape] = {"type": "array", "items": {"type": "string"}}
 CONNECT: Final[Shape] = {
     "type": "object",
-    "required": ["urls", "server", "reach", "needsKey", "notes", "clients"],
+    "required": ["urls", "server", "users", "reach", "needsKey", "notes", "openWebUi", "clients"],
     "properties": {
         "urls": {
             "type": "object",
-            "required": ["base", "mcp", "sse", "offered"],
+            "required": ["base", "mcp", "sse", "tools", "offered"],
             "properties": {
                 "base": {"type": "string"},
                 "mcp": {"type": ["string", "null"], "description": "Null where MCP is closed"},
                 "sse": {"type": ["string", "null"], "description": "HTTP+SSE, for older clients"},
+                "tools": {"type": "string", "description": "OpenAPI: its document is `openapi.json` below"},
                 "offered": {**_SENTENCES, "description": "What `url` takes; the first is how you came here"},
             },
         },
@@ -653,7 +656,9 @@ CONNECT: Final[Shape] = {
             "description": "From where the address can be reached at best, as far as it tells",
         },
         "needsKey": {"type": "boolean"},
+        "users": {"enum": ["all", "administrators"], "description": "Of Open WebUI: who may use the tools"},
         "notes": _SENTENCES,
+        "openWebUi": {"$ref": "#/components/schemas/OpenWebUiReaching"},
         "clients": {
             "type": "array",
             "items": {
@@ -665,6 +670,7 @@ CONNECT: Final[Shape] = {
                     "works": {"type": "boolean", "description": "At this address, with this gateway"},
                     "why": {"type": "string", "description": "It does not"},
                     "sendsKey": {"type": "boolean", "description": "Whether it can send an API key"},
+                    "choose": {"type": "string", "description": "When to take this of several ways"},
                     "link": {"type": "string", "description": "Opens the client; holds no key"},
                     "notes": _SENTENCES,
                     "limits": _SENTENCES,
@@ -677,6 +683,7 @@ CONNECT: Final[Shape] = {
                                 "title": {"type": "string"},
                                 "language": {"enum": ["json", "toml", "yaml", "sh"]},
                                 "file": {"type": "string", "description": "Where the text belongs"},
+                                "download": {"type": "string", "description": "A path that gives a file"},
                                 "text": {"type": "string"},
                             },
                         },
@@ -808,6 +815,7 @@ SCHEMAS: Final[dict[str, Shape]] = {
     "Tool": TOOL,
     "ToolsSwitch": TOOLS_SWITCH,
     "ToolsSwitched": TOOLS_SWITCHED,
+    **openwebui_shapes.SCHEMAS,
 }
 
 TAGS: Final = {
@@ -829,6 +837,8 @@ PARAMETERS: Final = {
     "tool": "The tool's native name",
     "prompt": "The prompt's native name",
     "url": "One of the gateway's addresses, from `urls.offered`",
+    "users": "Who may use the tools in Open WebUI: `all`, or `administrators` alone",
+    "way": "How Open WebUI is to talk to the gateway: `openapi` or `mcp`",
     "uri": "The resource's URI, as its server writes it",
     "kind": "`calls`, or `actions`: what people did to the gateway itself",
     "method": "Of MCP, such as `tools/call` or `resources/read`",

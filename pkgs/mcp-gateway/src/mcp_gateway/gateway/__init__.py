@@ -11,6 +11,7 @@
     events     bounded fan-out of what changes
     loglevels  how much of a server's log messages is wanted
     parking    calls that wait for what their client is to answer
+    openwebui  telling an Open WebUI of this gateway
     tickets    links that are their own right
     bells      waiting of which there is much
     metrics    numbers for Prometheus, counted from calls and servers
@@ -57,6 +58,7 @@ from mcp_gateway.gateway.exposure import HERE, Exposure, Listening
 from mcp_gateway.gateway.keys import FLUSH_S, LOOK_S, Keys
 from mcp_gateway.gateway.loglevels import LogLevels
 from mcp_gateway.gateway.metrics import CountedJournal, Metrics
+from mcp_gateway.gateway.openwebui import OpenWebUi
 from mcp_gateway.gateway.parking import Parked, Parking, not_valid
 from mcp_gateway.gateway.payloads import NOTHING, Payload, Payloads
 from mcp_gateway.gateway.primitives import (
@@ -186,6 +188,7 @@ class Gateway:
         self.console = Console(state_dir, self.actions)
         self.sign_ins = SignIns(config, self.actions, self.console)
         self.exposure = Exposure(listening, lambda: self.config, self.keys, self.sign_ins, self.console)
+        self.open_webui = OpenWebUi(self.actions, self.keys, lambda: self.is_guarded)
         self.sign_ins.gone, self.sign_ins.left = self.end_of, self._left
         self.at_end_of: list[Callable[[str], None]] = []  # what faces do when a caller may not go on
         self._minding_keys: asyncio.Task[None] | None = None

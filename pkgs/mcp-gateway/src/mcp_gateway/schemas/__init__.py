@@ -1,44 +1,12 @@
-"""Schemas of tools as OpenAPI has them, in two dialects. For now both are what the server wrote. Pure."""
+"""JSON Schemas of tools, as OpenAPI 3.1 has them and as models digest them, and arguments that fit. Pure.
 
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+Takes what a server says a tool takes and gives: decoded JSON, hostile in size, depth, names and references.
+Knows nothing of tools, servers or routes; fetches nothing, evaluates no pattern, and never fails: what is too
+large, too deep or no schema is made looser, and `why` says so. Called by the tool API and by generated code.
+"""
 
-_ANY: Final[dict[str, Any]] = {"type": "object"}
+from mcp_gateway.schemas.exact import Exact, exact
+from mcp_gateway.schemas.fitting import Accepted, accepted, fit
+from mcp_gateway.schemas.inlining import Inlined, inlined
 
-
-@dataclass(frozen=True, slots=True)
-class Inlined:
-    """`why` there is less in it than the server wrote."""
-
-    schema: dict[str, Any]
-    why: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Exact:
-    """`components` belong into `components/schemas` of the document."""
-
-    schema: dict[str, Any]
-    components: dict[str, Any]
-    why: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """Which arguments fit."""
-
-
-def inlined(schema: object) -> Inlined:
-    return Inlined(schema if isinstance(schema, dict) else _ANY)
-
-
-def exact(schema: object, name: str, side: Literal["input", "output"] = "input") -> Exact:
-    return Exact(schema if isinstance(schema, dict) else _ANY, {})
-
-
-def accepted(schema: object) -> Accepted:
-    return Accepted()
-
-
-def fit(arguments: dict[str, Any], accepted: Accepted) -> tuple[dict[str, Any], list[str]]:
-    return arguments, []
+__all__ = ["Accepted", "Exact", "Inlined", "accepted", "exact", "fit", "inlined"]

@@ -10,7 +10,13 @@ from typing import Any, Final
 
 from msgspec import Raw
 
-from mcp_gateway.errors import CallCancelled, GatewayError
+from mcp_gateway.errors import (
+    TOOL_ERROR,
+    TOOL_ERROR_STATUS,
+    TOOL_ERROR_TITLE,
+    CallCancelled,
+    GatewayError,
+)
 from mcp_gateway.faces import calls
 from mcp_gateway.faces.artifacts import attachment
 from mcp_gateway.faces.http import (
@@ -37,9 +43,6 @@ from mcp_gateway.wire.envelope import encode, read_members
 
 PREFIX: Final = b"/tools/"
 FACE: Final = "openapi"
-# Not of the kinds of `errors.py`: nothing went wrong on the way, and the tool's answer came.
-TOOL_ERROR: Final = "tool_error"
-TOOL_ERROR_STATUS: Final = 422  # 5xx would be tried again by clients, and what was done be done twice
 _TEXT_TYPE: Final = b"text/plain; charset=utf-8"
 
 
@@ -135,7 +138,7 @@ def _failure(call: Call, said: Told) -> bytes:
     """Problem details (RFC 9457) of a tool that reports failure; `content` is what it said besides words."""
     document: dict[str, Any] = {
         "type": PROBLEM_NAMESPACE + TOOL_ERROR,
-        "title": "The tool reports failure",
+        "title": TOOL_ERROR_TITLE,
         "status": TOOL_ERROR_STATUS,
         "detail": said.failure,
         "code": TOOL_ERROR,

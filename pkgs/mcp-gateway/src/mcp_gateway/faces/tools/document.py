@@ -40,12 +40,7 @@ _TOOL_PROBLEM: Final = {
 _PROBLEM: Final = _TOOL_PROBLEM | {"description": "The call did not come about; `detail` says why"}
 # The one of `shapes.py` refers to more than these documents have.
 _PROBLEM_SHAPE: Final = PROBLEM | {
-    "properties": {
-        name: shape
-        for name, shape in PROBLEM["properties"].items()
-        if name not in ("problems", "inputRequests", "rpcError", "code")
-    }
-    | {"code": {"type": "string", "description": "The kind of problem; `tool_error` of a tool's own"}}
+    "properties": {name: shape for name, shape in PROBLEM["properties"].items() if name != "problems"}
 }
 
 

@@ -43,7 +43,7 @@ BUCKETS: Final = 60
 CHART_S: Final = 3_600.0  # what the chart shows where no time is chosen
 DETAIL_CHARS: Final = 300  # of what a row says besides; the page of the call has it all
 _COUNTED: Final = ("server", "tool", "caller", "face", "outcome", "method")  # filters of numbers
-FACES: Final = ("rest", "mcp", "ui", "cli", "file")
+FACES: Final = ("rest", "openapi", "mcp", "ui", "cli", "file")
 _ENDLESS: Final = frozenset({"running", "interrupted"})  # nobody knows how long
 _VERBS: Final = {READ_RESOURCE: "Resource", GET_PROMPT: "Prompt"}
 

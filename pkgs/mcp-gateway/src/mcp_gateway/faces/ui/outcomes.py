@@ -59,6 +59,8 @@ ACTIONS: Final = {
     "config.apply": "Changed the configuration",
     "key.create": "Made a key",
     "key.revoke": "Revoked a key",
+    "openwebui.check": "Asked Open WebUI",
+    "openwebui.connect": "Connected Open WebUI",
     "reload": "Reloaded the configuration",
     "server.add": "Added a server",
     "server.remove": "Removed a server",

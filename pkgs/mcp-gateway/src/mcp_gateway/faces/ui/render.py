@@ -73,6 +73,7 @@ PLACES: Final = (
     Place("/ui/prompts", "Prompts", "message-square-text", (Right.READ,)),
     Place("/ui/activity", "Activity", "activity", (Right.READ,)),
     Place("/ui/connect", "Connect", "plug", (Right.READ, Right.CALL)),
+    Place("/docs", "API", "braces", (Right.READ, Right.CALL)),
     Place("/ui/add", "Add a server", "plus", (Right.OPERATE,)),
     Place("/ui/access", "Access", "shield", (Right.OPERATE,)),
 )

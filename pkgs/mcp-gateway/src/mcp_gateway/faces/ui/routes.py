@@ -14,7 +14,19 @@ from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import sign_in
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.routing import PUBLIC, Let, require_somebody
-from mcp_gateway.faces.ui import access, activity, adding, connect, pwa, server, servers, shelves, tool, tools
+from mcp_gateway.faces.ui import (
+    access,
+    activity,
+    adding,
+    connect,
+    docs,
+    pwa,
+    server,
+    servers,
+    shelves,
+    tool,
+    tools,
+)
 from mcp_gateway.faces.ui.assets import Assets
 from mcp_gateway.faces.ui.render import Renderer, own_path
 from mcp_gateway.faces.ui.routing import read_form, router_of
@@ -47,6 +59,7 @@ def add(app: FastAPI, gateway: Gateway, sessions: Sessions) -> None:
     adding.add(router, renderer)
     activity.add(router, renderer, sessions)
     access.add(router, renderer)
+    docs.add(router, renderer)
 
     # The last one: it takes every path that the others left.
     @router.get("/ui/{path:path}", dependencies=[PUBLIC])

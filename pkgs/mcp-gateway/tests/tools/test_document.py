@@ -1,0 +1,161 @@
+"""The OpenAPI documents of the tool API: valid, complete, as the caller may see it, and made once."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urljoin
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from tests.faces.knocking import check_problem
+from tests.harness import Gateway
+from tests.real import EVERYTHING, FILESYSTEM, GIT, MEMORY, TIME, need
+from tests.tools.conftest import NAMES
+
+ALL = "/tools/openapi.json"
+DIALECTS = ("inlined", "exact")
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    need(EVERYTHING, FILESYSTEM, MEMORY, GIT, TIME)
+    directory = tmp_path_factory.mktemp("real")
+    files = directory / "files"
+    files.mkdir()
+    servers: dict[str, dict[str, Any]] = {
+        "everything": {"command": str(EVERYTHING), "args": ["stdio"]},
+        "filesystem": {"command": str(FILESYSTEM), "args": [str(files)]},
+        "memory": {"command": str(MEMORY), "env": {"MEMORY_FILE_PATH": str(directory / "memory.json")}},
+        "git": {"command": str(GIT)},
+        "time": {"command": str(TIME)},
+    }
+    with Gateway(servers, directory) as gateway:
+        for server in servers:
+            gateway.wait_for_state(server, "ready", timeout_s=30)
+        yield gateway
+
+
+def document(gateway: Gateway, server: str | None = None, dialect: str | None = None) -> dict[str, Any]:
+    path = ALL if server is None else f"/tools/{server}/openapi.json"
+    answer = gateway.get(path + ("" if dialect is None else f"?dialect={dialect}"))
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json"), answer
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def operations(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {path: item["post"] for path, item in found["paths"].items()}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_documents_of_real_servers_are_valid_and_hold_every_tool(real: Gateway, dialect: str) -> None:
+    tools = real.get("/api/tools").json()["tools"]
+    assert len(tools) > 40
+    whole = document(real, dialect=dialect)
+    OpenAPIV31SpecValidator(whole).validate()
+    told = operations(whole)
+    assert {operation["operationId"] for operation in told.values()} == {
+        tool["exposedName"] for tool in tools
+    }
+    for tool in tools:
+        operation = told[f"/{tool['server']}/{tool['name']}"]
+        assert operation["description"][:1_000] == tool["description"][:1_000]
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        assert "x-mcp-schema-note" not in operation, operation
+        if "$ref" not in schema:
+            assert schema.get("properties", {}).keys() == tool["inputSchema"].get("properties", {}).keys()
+    for server in {tool["server"] for tool in tools}:
+        part = document(real, server, dialect)
+        OpenAPIV31SpecValidator(part).validate()
+        of_one = {f"/{server}{path}": operation for path, operation in operations(part).items()}
+        assert of_one == {path: one for path, one in told.items() if path.startswith(f"/{server}/")}
+
+
+def test_a_path_of_any_document_leads_to_the_tool_whichever_way_it_is_resolved(gateway: Gateway) -> None:
+    for server in (None, "saying"):
+        found = document(gateway, server)
+        base = f"http://127.0.0.1:{gateway.port}/tools" + ("" if server is None else f"/{server}")
+        # RFC 3986 from where the document is, as standard clients do; and as Open WebUI does, which
+        # ignores `servers`.
+        assert urljoin(f"{base}/openapi.json", found["servers"][0]["url"]) == base
+        for path in found["paths"]:
+            url = (base + path).partition(str(gateway.port))[2]
+            if path.endswith(("/echo", "/free", "/strict")):
+                assert gateway.request("POST", url, {"count": 1, "text": "x"}).status == 200, path
+
+
+def test_names_of_any_kind_are_in_it_encoded_once(gateway: Gateway) -> None:
+    found = document(gateway, "saying")
+    OpenAPIV31SpecValidator(found).validate()
+    names = {unquote(path[1:]) for path in found["paths"]}
+    assert names == {"free", "strict", *NAMES}
+    assert f"/{quote('{x}')}" in found["paths"]
+    ids = [operation["operationId"] for operation in operations(found).values()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_document_is_read_again_only_when_it_is_another_one(gateway: Gateway) -> None:
+    first = gateway.get(ALL)
+    tag = first.headers["etag"]
+    assert gateway.get(ALL).headers["etag"] == tag
+    for known in (tag, f'W/{tag}, "x"', f'"x", {tag}', "*"):
+        again = gateway.request("GET", ALL, headers={"If-None-Match": known})
+        assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
+    gateway.request("PATCH", "/api/tools/saying/free", {"enabled": False})
+    try:
+        answer = gateway.request("GET", ALL, headers={"If-None-Match": tag})
+        assert answer.status == 200
+        assert "/saying/free" not in answer.json()["paths"]
+    finally:
+        gateway.request("PATCH", "/api/tools/saying/free", {"enabled": True})
+    assert gateway.get(ALL).headers["etag"] == tag
+
+
+def test_a_server_that_is_off_has_an_empty_document_and_an_unknown_one_none(gateway: Gateway) -> None:
+    gateway.switch("other", False)
+    try:
+        assert document(gateway, "other")["paths"] == {}
+        assert not [path for path in document(gateway)["paths"] if path.startswith("/other/")]
+    finally:
+        gateway.switch("other", True)
+        gateway.wait_for_state("other", "ready")
+    check_problem(gateway.get("/tools/nobody/openapi.json"), 404, "unknown", "nobody")
+    check_problem(gateway.get(f"{ALL}?dialect=klingon"), 400, "invalid", "dialect")
+
+
+def test_descriptions_are_cut_for_models_and_whole_in_the_exact_dialect(real: Gateway) -> None:
+    tools = {tool["exposedName"]: tool for tool in real.get("/api/tools").json()["tools"]}
+    for dialect, longest in (("inlined", 1_024), ("exact", 100_000)):
+        for operation in operations(document(real, dialect=dialect)).values():
+            description = tools[operation["operationId"]]["description"]
+            told = operation["description"]
+            assert told == description if len(description) <= longest else told.endswith("…")
+            assert len(told) <= longest
+
+
+def test_an_operation_tells_what_its_answers_are(real: Gateway) -> None:
+    path = "/everything/get-structured-content"
+    operation = operations(document(real, dialect="exact"))[path]
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    assert "temperature" in json.dumps(schema)
+    answer = real.request("POST", f"/tools{path}", {"location": "Chicago"})
+    assert answer.json().keys() >= {"temperature", "conditions", "humidity"}
+
+
+def test_who_sees_less_gets_a_document_of_less(tmp_path: Path) -> None:
+    from tests.harness import hostile
+    from tests.security.cast import Guarded, wait_ready
+
+    keys = {"reader": {"rights": ["call"], "servers": ["good"]}, "all": {"rights": ["read"]}}
+    with Guarded({"good": hostile("good"), "other": hostile("good")}, tmp_path, {}, keys=keys) as gateway:
+        wait_ready(gateway, "good")
+        wait_ready(gateway, "other")
+        assert gateway.nobody.get(ALL).status == 401
+        whole, part = gateway.as_("all").get(ALL).json(), gateway.as_("reader").get(ALL).json()
+        assert {path.split("/")[1] for path in whole["paths"]} == {"good", "other"}
+        assert {path.split("/")[1] for path in part["paths"]} == {"good"}
+        assert whole["security"] == [{"key": []}]
+        OpenAPIV31SpecValidator(whole).validate()
+        assert gateway.as_("reader").get("/tools/other/openapi.json").status == 404
