@@ -58,7 +58,7 @@ ONLY_IN: Final = {
     "argon2": ("gateway.sign_ins", "cli.keys"),
     "cryptography": ("gateway.parking", "gateway.tickets"),
     "click": ("cli",),
-    "jinja2": ("faces.ui",),
+    "jinja2": ("faces.ui", "faces.openwebui"),
     "rich": ("cli",),
     "watchfiles": ("config.watching",),
     "prometheus_client": ("gateway.metrics",),

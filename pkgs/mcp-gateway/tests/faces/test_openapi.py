@@ -70,15 +70,21 @@ PROMISED = {
     ("GET", "/api/openwebui/connection"),
     ("POST", "/api/openwebui/check"),
     ("POST", "/api/openwebui/connections"),
+    ("GET", "/api/openwebui/functions"),
+    ("GET", "/api/openwebui/functions/{server}.py"),
+    ("POST", "/api/openwebui/functions/{server}/link"),
     ("GET", "/api/access"),
     ("GET", "/api/sign-ins"),
     ("DELETE", "/api/sign-ins/{id}"),
 }
-PUBLIC = {("GET", "/health"), ("GET", "/ready"), ("POST", "/api/sign-in"), ("GET", "/api/files/{ticket}")}
+PUBLIC = {
+    *(("GET", "/health"), ("GET", "/ready"), ("POST", "/api/sign-in")),
+    *(("GET", "/api/files/{ticket}"), ("GET", "/api/openwebui/functions/{server}.py")),
+}
 FOR_BROWSERS = {"/", "/docs", "/manifest.webmanifest", "/sw.js"}  # and what is below /ui/
 # What only some operations can answer: of a server, of a list of keys, of a disk.
 OF_A_SERVER = {"/api/tools", "/api/resources", "/api/prompts", "/api/connect"} | {
-    f"/api/openwebui/{name}" for name in ("connection", "check", "connections")
+    f"/api/openwebui/{name}" for name in ("connection", "check", "connections", "functions")
 }
 MORE = {
     "read_resource": {"409", "502", "503", "504"},
@@ -93,6 +99,7 @@ MORE = {
     "revoke_key": {"409", "503"},
     "connect_open_webui": {"409", "502", "503", "504"},
     "sign_in": {"401", "429", "503"},
+    "get_functions": {"401", "429"},
 }
 # Where a word of our own stands in the place of an id, and these methods take it for one.
 OF_AN_ID = {"/api/calls/export": {"DELETE"}, "/api/servers/check": {"GET", "PATCH", "DELETE"}}

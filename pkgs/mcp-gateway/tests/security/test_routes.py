@@ -31,6 +31,7 @@ Routes = dict[tuple[str, str], tuple[Right, ...]]
 # What anybody may ask. Whoever adds a line here opens a door.
 PUBLIC = frozenset(
     {(method, path) for method in ("GET", "HEAD") for path in ("/health", "/ready")}
+    | {("GET", "/api/openwebui/functions/{server}.py")}  # a ticket is asked for
     | {("POST", "/api/sign-in"), ("POST", "/ui/sign-in"), ("POST", "/ui/sign-out")}
     | {("GET", "/ui/static/{version}/{name:path}"), ("POST", "/ui/csp-reports")}
     | {("GET", "/manifest.webmanifest"), ("GET", "/sw.js"), ("GET", "/ui/offline")}

@@ -274,6 +274,10 @@ NOT_ON_PAGES = {
         "POST",
         "/api/reload",
     ): "the gateway reads the file when it changes; this is for who writes it by a program",
+    (
+        "POST",
+        "/api/openwebui/functions/{server}/link",
+    ): "Open WebUI follows the link, as it cannot say who it is; a person has the code itself",
 }
 # Where the facts of each page are in REST.
 FACTS = {

@@ -74,6 +74,7 @@ PUBLIC: Final = frozenset(
 _PAGES: Final = b"/ui/"
 # Links that are their own right (`gateway/tickets.py`), for who follows them and has no key.
 _LINKS: Final = (b"/api/files/",)
+_LINK_TO_CODE: Final = re.compile(rb"/api/openwebui/functions/[^/]+\.py")
 CODE_HEADER: Final = b"mcp-gateway-code"
 _BEARER: Final = re.compile(rb"bearer +([!-~]+)", re.IGNORECASE)
 _USUAL_PORT: Final = {"http": 80, "https": 443}
@@ -323,7 +324,7 @@ def is_public(method: str, path: bytes) -> bool:
     """Whether anybody gets to the route, whatever it asks for then."""
     if (method, path) in PUBLIC or path.startswith(_PAGES):
         return True
-    return method == "GET" and path.startswith(_LINKS)
+    return method == "GET" and (path.startswith(_LINKS) or _LINK_TO_CODE.fullmatch(path) is not None)
 
 
 def is_page(path: bytes) -> bool:

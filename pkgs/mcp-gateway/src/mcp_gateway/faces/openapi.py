@@ -15,6 +15,7 @@ from mcp_gateway.access.caller import Right
 from mcp_gateway.errors import TABLE
 from mcp_gateway.faces import edge
 from mcp_gateway.faces.calls import TIMEOUT_BELOW_S
+from mcp_gateway.faces.openwebui.shapes import LINK, TOOLKITS
 from mcp_gateway.faces.shapes import PARAMETERS, SCHEMAS, TAGS, Shape, ref
 
 Operation = dict[str, Any]
@@ -68,6 +69,8 @@ _MORE_PROBLEMS: Final[dict[Place, tuple[int, ...]]] = {
     ("/api/openwebui/connection", "get"): (404,),
     ("/api/openwebui/check", "post"): (404,),  # the server that is asked for
     ("/api/openwebui/connections", "post"): _OF_OPEN_WEBUI,
+    ("/api/openwebui/functions", "get"): (404,),
+    ("/api/openwebui/functions/{server}.py", "get"): (401, 429),  # whose right ended; too many of your own
     ("/api/tools/{server}/{tool}", "post"): _OF_A_CALL,
     ("/tools/{server}/{tool}", "post"): (*_OF_A_CALL, 422),
     ("/api/files/{ticket}", "get"): (401, 416, 429, *_OF_A_CALL),  # as the caller who got the link
@@ -220,6 +223,9 @@ _ANSWERS: Final[dict[Place, Shape]] = {
     ("/api/openwebui/connection", "get"): _json(ref("OpenWebUiConnection")),
     ("/api/openwebui/check", "post"): _json(ref("OpenWebUiChecked")),
     ("/api/openwebui/connections", "post"): _json(ref("OpenWebUiChecked")),
+    ("/api/openwebui/functions", "get"): _json(TOOLKITS),
+    ("/api/openwebui/functions/{server}.py", "get"): _text("text/x-python", "A class `Tools`"),
+    ("/api/openwebui/functions/{server}/link", "post"): _json(LINK),
     ("/api/access", "get"): _json(ref("Access")),
     ("/api/sign-ins", "get"): _json(_list_of("signIns", "SignedIn")),
     ("/api/sign-ins/{id}", "delete"): {},

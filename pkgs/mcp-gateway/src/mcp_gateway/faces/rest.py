@@ -26,6 +26,7 @@ from mcp_gateway.faces.edge import is_page
 from mcp_gateway.faces.http import MISTAKE, error_headers, problem_document
 from mcp_gateway.faces.mcp.sessions import Sessions
 from mcp_gateway.faces.openapi import Described
+from mcp_gateway.faces.openwebui import routes as functions
 from mcp_gateway.faces.routing import (
     CALL,
     MINE,
@@ -158,6 +159,7 @@ def build(gateway: Gateway, sessions: Sessions) -> FastAPI:
     _add_sign_in(app, gateway)
     access.add(app, gateway)
     connect.add(app, gateway)
+    functions.add(app, gateway)
     tools.add(app, gateway)
     pushing.add(app, gateway)
     ui.add(app, gateway, sessions)

@@ -836,6 +836,7 @@ PARAMETERS: Final = {
     "server": "The server's id",
     "tool": "The tool's native name",
     "prompt": "The prompt's native name",
+    "token": "The ticket of a link; without one the caller is who asks",
     "url": "One of the gateway's addresses, from `urls.offered`",
     "users": "Who may use the tools in Open WebUI: `all`, or `administrators` alone",
     "way": "How Open WebUI is to talk to the gateway: `openapi` or `mcp`",

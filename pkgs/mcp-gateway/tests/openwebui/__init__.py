@@ -1,0 +1,1 @@
+"""What is made for Open WebUI, as Open WebUI reads it."""
