@@ -199,7 +199,7 @@ tests-node:
 
 # Clients that cannot be installed beside the SDK of today, each in an environment of its own.
 .PHONY: tests-clients
-tests-clients: .venv-clients-sdk1/.stamp .venv-clients-fastmcp/.stamp
+tests-clients: .venv-clients-sdk1/.stamp .venv-clients-fastmcp/.stamp .venv-clients-openapi/.stamp
 
 .venv-clients-%/.stamp: $(TESTS_CLIENTS)/%/pyproject.toml $(TESTS_CLIENTS)/%/uv.lock $(UV_STAMP)
 	@$(find_python); echo "Installing what $(TESTS_CLIENTS)/$*/uv.lock names"; cd $(TESTS_CLIENTS)/$* && \

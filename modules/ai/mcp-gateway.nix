@@ -25,7 +25,10 @@ let
     if !on then null
     else if cfg.role == "client" then onTailnet cfg.serverHost cfg.serverPort
     else if serve.enable then onTailnet ownName serve.httpsPort
-    else "http://localhost:${toString cfg.port}/";
+    # A gateway that listens on one address of the machine is at that, and nowhere else.
+    else if builtins.elem cfg.host [ "127.0.0.1" "localhost" "::1" "0.0.0.0" "::" ] then "http://localhost:${toString cfg.port}/"
+    else if builtins.match ".*:.*" cfg.host != null then null
+    else "http://${cfg.host}:${toString cfg.port}/";
   # An address of our own in `publicUrl` would make everybody on this machine sign in, so localhost is none.
   publicUrls = lib.optionals (isServed && url != null) [ (lib.removeSuffix "/" url) ]
     ++ lib.toList (cfg.settings.publicUrl or [ ]);
@@ -57,7 +60,7 @@ let
       // lib.optionalAttrs (!cfg.mcp.enable) { mcp.enabled = false; }
       // lib.optionalAttrs (serve.enable && serve.viaSocket) { inherit socket; })
     (removeAttrs cfg.settings [ "publicUrl" ]);
-  enabledServers = lib.filterAttrs (_: server: server.enable) cfg.servers;
+  enabledServers = lib.filterAttrs (_: server: server.enable && server.enabled != false) cfg.servers;
   configFile = json.generate "mcp-gateway.json" {
     gateway = gatewaySection // lib.optionalAttrs (publicUrls != [ ]) { publicUrl = publicUrls; };
     mcpServers = lib.mapAttrs entry enabledServers;
@@ -116,6 +119,17 @@ let
         "${here}.transport and ${here}.type say different things; keep one, for example ${here}.transport = \"sse\";")
     ];
 
+  # Text that looks like a secret, by the name of its variable or header; `\${VAR}` in it says that it is none.
+  secretName = ".*(token|secret|password|passwd|api[_-]?key|access[_-]?key|authorization)";
+  isInTheClear = name: value:
+    builtins.isString value && builtins.match secretName (lib.toLower name) != null
+    && builtins.match ".*[$][{].*" value == null;
+  inTheClear = lib.concatLists (lib.mapAttrsToList
+    (name: server: lib.concatLists (map
+      (kind: map (of: "${at}.servers.${name}.${kind}.${of}") (lib.attrNames (lib.filterAttrs isInTheClear server.${kind})))
+      [ "env" "headers" ]))
+    enabledServers);
+
   # ---- option types
   host = types.strMatching "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?" // { description = "name of a machine, without its domain"; };
   domain = types.strMatching "[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+" // { description = "domain such as taile0fb4.ts.net"; };
@@ -149,6 +163,11 @@ let
       type = types.bool;
       default = true;
       description = "Whether the gateway knows this server.";
+    };
+    enabled = mkOption {
+      type = types.nullOr types.bool;
+      default = null;
+      description = "The same, as home-manager's `programs.mcp.servers` calls it; false is enough.";
     };
     autoStart = mkOption {
       type = types.bool;
@@ -208,7 +227,7 @@ let
       description = "Variables (headers, for a remote server) whose value is in a file. systemd reads it as root and hands it to the gateway, so it may belong to root alone.";
     };
     settings = mkOption {
-      type = json.type;
+      type = types.attrsOf types.anything;
       default = { };
       example = literalExpression ''{ timeout = "2m"; tools.deny = [ "delete_*" ]; }'';
       description = "All else that the gateway's configuration knows of a server (`mcp-gateway schema`, ServerConfig).";
@@ -307,10 +326,10 @@ in
       type = types.attrsOf (types.submodule server);
       default = { };
       example = literalExpression ''{ git = { command = "uvx"; args = [ "mcp-server-git" ]; }; docs.url = "https://mcp.example.com/mcp"; }'';
-      description = "The MCP servers, by name. Takes `settings.servers` of mcp-servers-nix as it is.";
+      description = "The MCP servers, by name. Takes those of home-manager's `programs.mcp.servers` and of mcp-servers-nix (`settings.servers`) as they are.";
     };
     settings = mkOption {
-      type = json.type;
+      type = types.attrsOf types.anything;
       default = { };
       example = literalExpression ''{ limits.rate = 20; auth.keys = [ { name = "phone"; file = "/run/credentials/mcp-gateway.service/phone-key"; } ]; }'';
       description = "All else of the section `gateway` in its configuration (`mcp-gateway schema`, GatewayConfig). Copied into the store: no secrets. Addresses in `publicUrl` come beside `url`.";
@@ -396,7 +415,10 @@ in
         "${at}.servers has names that become the same id (${listed ids}): case does not count, \"_\" is \"-\", and 32 characters are kept; for example ${at}.servers.notes-2 = { ... };")
     ] ++ lib.concatLists (lib.mapAttrsToList checkServer enabledServers);
 
-    warnings =
+    warnings = map
+      (place: "${place} is text, which everybody on this machine can read in the store. If it is a secret keep it in a file, for example ${at}.servers.github.credentials.GITHUB_TOKEN = \"/run/agenix/github-token\";")
+      inTheClear
+    ++
       lib.optional (isServed && publicUrls == [ ])
         "${at}.tailscaleServe is on, and the gateway does not know its address in the tailnet, so it refuses what comes from there: set ${at}.pwa.tailnetDomain, for example \"taile0fb4.ts.net\""
       ++ lib.optional (isServer && cfg.openFirewall && builtins.elem cfg.host [ "127.0.0.1" "::1" "localhost" ])

@@ -31,6 +31,11 @@ TYPESCRIPT_SDK1: Final = NPM / "node_modules" / "@modelcontextprotocol" / "sdk"
 TYPESCRIPT_SDK2: Final = NPM / "node_modules" / "@modelcontextprotocol" / "client"
 PYTHON_SDK1: Final = REPOSITORY / ".venv-clients-sdk1" / "bin" / "python"
 FASTMCP: Final = REPOSITORY / ".venv-clients-fastmcp" / "bin" / "python"
+# A generator of clients, the interpreter for what it writes, and a server with dependencies of its own.
+OPENAPI: Final = REPOSITORY / ".venv-clients-openapi" / "bin"
+OPENAPI_GENERATOR: Final = OPENAPI / "openapi-python-client"
+OPENAPI_PYTHON: Final = OPENAPI / "python"
+FETCH: Final = OPENAPI / "mcp-server-fetch"
 
 
 def need(*programs: Path) -> None:

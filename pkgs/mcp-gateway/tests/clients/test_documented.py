@@ -121,5 +121,7 @@ def test_every_file_of_the_page_can_be_read_and_names_the_gateway(gateway: Guard
         assert list(servers) == ["gateway"]
     (container,) = snippets("yaml")
     (connection,) = json.loads(container.partition("'")[2].strip().rstrip("'"))
-    assert connection["type"] == "mcp"
-    assert connection["url"].endswith("/mcp")
+    assert connection["type"] == "openapi"
+    _, _, base = connection["url"].partition("8085")
+    described = gateway.get(f"{base}/{connection['path']}").json()
+    assert "/time/get_current_time" in described["paths"]

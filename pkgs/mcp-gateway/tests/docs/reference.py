@@ -289,10 +289,11 @@ def _route(path: str, method: str, operation: Json) -> tuple[str, ...]:
     takes = [f"`{_name(one)}`" for one in operation["parameters"] if one["in"] != "path"]
     if "requestBody" in operation:
         takes.insert(0, "body")
-    words, _, right = operation.get("description", "").rpartition("Needs the right ")
-    del words
-    rights = right.rstrip(".") if "Needs the right" in operation.get("description", "") else ""
-    if not rights:
+    _, needs, right = operation.get("description", "").rpartition("Needs the right ")
+    rights = right.rstrip(".") if needs else ""
+    if not rights and ("{ticket}" in path or "`token=`" in takes):
+        rights = "whoever has the link" if "{ticket}" in path else "whoever has a link, or a key"
+    elif not rights:
         rights = "anybody" if operation["security"] == [] else "whoever it is"
     return f"`{method.upper()} {path}`", operation["summary"], " ".join(takes), rights
 

@@ -172,10 +172,15 @@ def config(
     }
 
 
-def explore(gateway: Gateway, settings: Mapping[str, Any], headers: Mapping[str, str]) -> Found:
+def explore(
+    gateway: Gateway,
+    settings: Mapping[str, Any],
+    headers: Mapping[str, str],
+    document: str = "/openapi.json",
+) -> Found:
     """Asks what the settings say; `headers` are those that get the document itself."""
     schema = schemathesis.openapi.from_url(
-        f"http://127.0.0.1:{gateway.port}/openapi.json",
+        f"http://127.0.0.1:{gateway.port}{document}",
         config=schemathesis.Config.from_dict(dict(settings)),
         headers=dict(headers),
     )

@@ -38,6 +38,7 @@ let
       settings.limits.rate = 20;
       readWritePaths = [ "/srv/repo" "/home/alice/notes" ];
     };
+    server-one-address.nixos = gateway { host = "192.168.1.5"; };
     # Each way to give a value, and both kinds of what is off.
     server-values.nixos = gateway {
       serverEnvironment = { LANG = "C.UTF-8"; };
@@ -64,7 +65,8 @@ let
     # As the modules of home-manager and mcp-servers-nix hand them over.
     server-by-value.nixos = gateway {
       servers = {
-        fetch = { command = "uvx"; args = [ "mcp-server-fetch" ]; env = { }; url = null; headers = { }; type = "stdio"; };
+        fetch = { command = "uvx"; args = [ "mcp-server-fetch" ]; env.TOKEN.file = "/run/token"; url = null; headers = { }; enabled = true; };
+        off = { command = "x"; enabled = false; };
         docs = { url = "https://mcp.example.com/mcp"; headers = { }; command = null; type = "http"; };
       };
     };
@@ -119,6 +121,13 @@ let
       warned = [ "set services.ai.mcpGateway.pwa.tailnetDomain" ];
     };
     firewall-for-nobody = { nixos = gateway { openFirewall = true; }; warned = [ "services.ai.mcpGateway.openFirewall opens a port on which nothing listens" ]; };
+    secrets-in-the-clear = {
+      nixos = gateway {
+        servers.a = { command = "x"; env = { GITHUB_TOKEN = "abc"; OTHER_TOKEN = "\${HOME}"; FILE_TOKEN.file = "/run/t"; TOKENS = "3"; }; };
+        servers.b = { url = "https://x.example"; headers = { X-Api-Key = "abc"; X-Tenant = "a"; }; };
+      };
+      warned = [ "servers.a.env.GITHUB_TOKEN is text, which everybody on this machine can read" "servers.b.headers.X-Api-Key is text" ];
+    };
     neither = { nixos = gateway { servers.git = { }; }; failed = [ "services.ai.mcpGateway.servers.git needs exactly one of command and url" ]; };
     both = {
       nixos = gateway { servers.git = { command = "x"; url = "https://x.example"; }; };

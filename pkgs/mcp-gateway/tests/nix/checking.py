@@ -96,6 +96,8 @@ def the_address_is_that_of_the_role(evaluated: Evaluated) -> Iterator[str]:
         "server-odd-ports": "https://edge-1.taile0fb4.ts.net:9443/",
         "server-local": "http://localhost:8085/",
         "server-local-pwa": "http://localhost:9001/",
+        "server-open": "http://localhost:8085/",
+        "server-one-address": "http://192.168.1.5:8085/",
         "client": "https://edge.taile0fb4.ts.net:8448/",
         "client-odd": "https://edge.taile0fb4.ts.net:9443/",
         "client-without-pwa": None,
@@ -163,7 +165,8 @@ def the_configuration_says_what_was_written(evaluated: Evaluated) -> Iterator[st
     yield from _differ("the servers of server-values", sorted(servers), ["all", "remote", "sleeping"])
     by_value = configs["server-by-value"]["mcpServers"]
     yield from _differ("docs", by_value["docs"], {"url": "https://mcp.example.com/mcp", "type": "http"})
-    yield from _differ("the type of fetch", by_value["fetch"].get("type"), "stdio")
+    yield from _differ("the token of fetch", by_value["fetch"]["env"].get("TOKEN"), {"file": "/run/token"})
+    yield from _differ("servers by value", sorted(by_value), ["docs", "fetch"])
 
     served = {"tailscale": {"identity": True, "operators": ["alice@example.com"]}}
     public = {"publicUrl": ["https://edge.taile0fb4.ts.net:8448"]}
@@ -216,7 +219,7 @@ def every_key_of_the_schema_can_be_written(evaluated: Evaluated) -> Iterator[str
         ("GatewayConfig", "services.ai.mcpGateway", BY_OPTION),
         ("ServerConfig", "services.ai.mcpGateway.servers.<name>", OF_SERVER - {"enabled"}),
     ):
-        if options[f"{place}.settings"]["type"] != "JSON value":
+        if options[f"{place}.settings"]["type"] != "attribute set of anything":
             yield f"{place}.settings does not take everything"
         keys = set(known["$defs"][kind]["properties"])
         yield from (f"{key} is no key of {kind} any more" for key in sorted(own - keys))

@@ -1,8 +1,9 @@
 # Everything that the modules of `repository` make of the cases, as one value for JSON. With `broken`, the one
 # case of that name, which ends in an error.
-{ repository, versions ? "{}", documents ? "{}", broken ? null }:
+# `library` is what stands for nixpkgs' lib: ours, or a copy of the real one where somebody has it.
+{ repository, versions ? "{}", documents ? "{}", broken ? null, library ? toString ./lib.nix }:
 let
-  lib = import ./lib.nix;
+  lib = import (/. + library);
   pkgs = import ./packages.nix { inherit lib; versions = builtins.fromJSON versions; };
   host = import ./host.nix { inherit lib pkgs; };
   root = /. + repository;
@@ -38,6 +39,7 @@ let
       homeFailed = failed h;
       entries = lib.mapAttrs (_: host.entryText) h.xdg.desktopEntries;
       icons = lib.mapAttrs (_: file: "${file.source}") h.xdg.dataFile;
+      mcpServers = h.programs.mcp.servers;
       files = lib.mapAttrs (_: file: file.text) h.home.file;
     };
 

@@ -96,6 +96,9 @@ in
     home.file = files;
     xdg.dataHome = option types.str "/home/alice/.local/share";
     xdg.configHome = option types.str "/home/alice/.config";
+    # home-manager's own list of servers, for its modules of clients.
+    programs.mcp.enable = option types.bool false;
+    programs.mcp.servers = option (types.attrsOf types.unspecified) { };
     xdg.dataFile = files;
     xdg.desktopEntries = option (types.attrsOf (types.submodule entry)) { };
   };

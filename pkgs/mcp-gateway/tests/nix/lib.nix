@@ -67,7 +67,6 @@ let
   types = rec {
     bool = mkType "boolean" isBool;
     int = mkType "signed integer" isInt;
-    float = mkType "floating point number" builtins.isFloat;
     str = mkType "string" isString;
     lines = mkType "strings, each on its line" isString // { merge = _: concatStringsSep "\n"; };
     port = mkType "16 bit unsigned integer; between 0 and 65535 (both inclusive)" (x: isInt x && x >= 0 && x <= 65535);
@@ -75,6 +74,9 @@ let
     path = mkType "absolute path" (x: (isString x || isPath x || isDerivation x) && hasPrefix "/" (toString x));
     externalPath = mkType "absolute path not in the Nix store" (x: isString x && hasPrefix "/" x && !isStored x);
     unspecified = mkType "anything" (_: true);
+    anything = unspecified // {
+      merge = place: values: if all isAttrs values then (attrsOf anything).merge place values else one place values;
+    };
     strMatching = pattern: mkType "string matching the pattern ${pattern}" (x: isString x && match pattern x != null);
     enum = values: mkType "one of ${concatStringsSep ", " (map toJSON values)}" (x: elem x values);
     nullOr = type: mkType "null or ${type.description}" (x: x == null || type.check x) // {

@@ -25,16 +25,7 @@ let
     hatchling = package "hatchling" { };
     buildPythonApplication = built;
   };
-  json = {
-    type =
-      let
-        scalar = with lib.types; [ bool int float str path ];
-        any = lib.types.nullOr (lib.types.oneOf (scalar ++ [ (lib.types.attrsOf any) (lib.types.listOf any) ]))
-          // { description = "JSON value"; };
-      in
-      any;
-    generate = name: value: textFile name (builtins.toJSON value);
-  };
+  json.generate = name: value: textFile name (builtins.toJSON value);
   self = lib.genAttrs [
     "bash" "brave" "chromium" "coreutils" "desktop-file-utils" "findutils" "git" "github-mcp-server" "gnugrep"
     "gnumake" "gnused" "google-chrome" "jq" "mcp-gateway" "nodejs" "systemd" "tailscale" "uv"

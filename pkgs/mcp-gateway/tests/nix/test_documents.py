@@ -44,7 +44,8 @@ def test_what_is_shown_is_accepted(shown: Mapping[str, Any]) -> None:
     assert len(shown) >= 6
     for number, case in shown.items():
         assert (number, case["failed"], case["warnings"], case["homeFailed"]) == (number, [], [], [])
-        assert case["units"] or case["session"] or case["entries"], f"block {number} does nothing"
+        made = ("units", "session", "entries", "mcpServers")
+        assert any(case[kind] for kind in made), f"block {number} does nothing"
 
 
 def test_the_flake_that_is_shown_uses_what_ours_has(evaluated: Evaluated) -> None:
@@ -66,4 +67,4 @@ def test_every_option_that_the_text_names_is_there(evaluated: Evaluated) -> None
         if re.fullmatch(r"[a-z]+([A-Z][a-z]+)+", part)
     }
     assert len(named) > 8
-    assert named - parts == {"nixosModules", "homeModules", "devShells", "getExe"}
+    assert named - parts == {"nixosModules", "homeModules", "devShells", "getExe", "enableMcpIntegration"}

@@ -53,6 +53,10 @@ FAULTS: Final = {
     "an address that can be set": Fault(
         *(MODULE, "readOnly = true;", ""), checking.what_has_the_wrong_type_is_refused
     ),
+    "a secret in the clear that nobody hears of": Fault(
+        *(MODULE, 'secretName = ".*(token|', 'secretName = ".*('),
+        checking.what_is_wrong_is_refused_with_words,
+    ),
     # Addresses
     "a client at the port of its own machine": Fault(
         *(MODULE, "onTailnet cfg.serverHost cfg.serverPort", "onTailnet cfg.serverHost serve.httpsPort"),
@@ -103,7 +107,7 @@ FAULTS: Final = {
         checking.servers_have_a_cache_and_a_python_that_runs,
     ),
     "settings that are strings": Fault(
-        *(MODULE, "settings = mkOption {\n      type = json.type;"),
+        *(MODULE, "settings = mkOption {\n      type = types.attrsOf types.anything;"),
         "settings = mkOption {\n      type = types.attrsOf types.str;",
         checking.every_key_of_the_schema_can_be_written,
     ),

@@ -428,6 +428,42 @@ async def test_a_gateway_that_is_away_or_silent_is_a_failure_too(door: Door) -> 
     assert "k-1" not in str(caught.value)
 
 
+def stream(*events: tuple[str, Any]) -> Callable[[], web.Response]:
+    text = ": alive\n\n" + "".join(f"event: {kind}\ndata: {json.dumps(data)}\n\n" for kind, data in events)
+    return lambda: web.Response(text=text, content_type="text/event-stream")
+
+
+async def test_who_can_see_it_sees_how_far_a_call_is(door: Door) -> None:
+    found = await opened(door, {"a": {}})
+    door.answer = stream(
+        ("progress", {"progress": 1, "total": 2}),
+        ("log", {"data": "hidden"}),
+        ("progress", {"progress": 0.5, "message": "almost " * 99}),
+        ("result", ["é" * 200_000]),
+    )
+    events: list[Any] = []
+    assert await found.call("git__a", {}, events) == ["é" * 200_000]
+    assert door.asked[0][1]["Accept"] == "text/event-stream"
+    shown = [event["data"]["description"] for event in events]
+    assert shown[1] == "git__a is running: 1 of 2"
+    assert shown[2].startswith("git__a is running: 0.5, almost almost")
+    assert len(shown[2]) < 250
+    assert len(shown) == 4
+
+
+async def test_a_stream_that_ends_in_a_failure_or_in_nothing_is_a_failure(door: Door) -> None:
+    found = await opened(door, {"a": {}})
+    for answer, words in (
+        (stream(("error", {"detail": "no such file", "status": 422})), "^no such file$"),
+        (stream(("progress", {"progress": 1})), "went away"),
+    ):
+        door.answer = answer
+        events: list[Any] = []
+        with pytest.raises(RuntimeError, match=words):
+            await found.call("git__a", {}, events)
+        assert events[-1]["data"] == {"description": "git__a failed", "done": True}
+
+
 async def test_that_a_call_runs_is_shown_and_does_not_depend_on_who_sees_it(door: Door) -> None:
     found = await opened(door, {"a": {}})
     events: list[Any] = []

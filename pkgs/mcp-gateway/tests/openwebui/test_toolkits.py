@@ -82,15 +82,15 @@ def listed(gateway: Gateway, query: str = "") -> list[dict[str, Any]]:
 
 
 def methods(source: str) -> set[str]:
-    return {node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.AsyncFunctionDef)}
+    (toolkit,) = (
+        one for one in ast.parse(source).body if isinstance(one, ast.ClassDef) and one.name == "Tools"
+    )
+    return {node.name for node in toolkit.body if isinstance(node, ast.AsyncFunctionDef)}
 
 
 def of(gateway: Gateway, query: str = "") -> dict[str, set[str]]:
     """The methods of each toolkit that somebody gets."""
-    return {
-        one["id"]: {name for name in methods(one["content"]) if not name.startswith("_")}
-        for one in listed(gateway, query)
-    }
+    return {one["id"]: methods(one["content"]) for one in listed(gateway, query)}
 
 
 # -- servers that others wrote --------------------------------------------------------------------------
@@ -140,6 +140,16 @@ async def test_calls_go_through_and_come_back_as_open_webui_takes_them(
         "git__git_log", {"repo_path": str(real_gateway.directory / "repository")}
     )
     assert "A first word" in str(log)
+
+
+async def test_how_far_a_call_is_can_be_seen_while_it_runs(toolkits: dict[str, Toolkit]) -> None:
+    events: list[Any] = []
+    told = await toolkits["gateway_everything"].call(
+        "everything__trigger_long_running_operation", {"duration": 0.2, "steps": 2}, events
+    )
+    assert "completed" in str(told)
+    shown = [event["data"]["description"].rpartition(": ")[2] for event in events]
+    assert shown[1:-1] == ["1 of 2", "2 of 2"]
 
 
 async def test_an_image_is_a_data_uri_in_its_place(toolkits: dict[str, Toolkit]) -> None:
@@ -224,12 +234,12 @@ def test_a_link_gives_the_code_to_who_cannot_say_who_they_are(guarded: Guarded) 
     assert answer.status == 200, answer
     assert answer.headers["content-type"].startswith("text/x-python")
     assert answer.headers["cache-control"] == "no-store"
-    assert {"good__echo"} == {one for one in methods(answer.body.decode()) if not one.startswith("_")}
+    assert methods(answer.body.decode()) == {"good__echo"}
     assert answer.body.decode() == listed(guarded.as_("narrow"))[0]["content"]
     # Also to somebody else, who has rights of their own.
     assert guarded.get(path).body == answer.body
     some = guarded.nobody.get(link(guarded, query=f"?tool=pid&url={PUBLIC}")).body.decode()
-    assert {"good__pid"} == {one for one in methods(some) if not one.startswith("_")}
+    assert methods(some) == {"good__pid"}
     assert 'default="https://gw.example.test"' in some
 
 

@@ -153,8 +153,10 @@ def test_a_reference_is_followed_wherever_it_leads(reference: str) -> None:
                     {
                         "type": "array",
                         "items": {
-                            "anyOf": [{"type": "string"}, {"type": "array", "items": anything()}],
-                            "description": "recursive: T",
+                            "anyOf": [
+                                {"type": "string", "description": "recursive: T"},
+                                {"type": "array", "items": anything(), "description": "recursive: T"},
+                            ],
                         },
                     },
                 ]

@@ -1,40 +1,16 @@
 """The OpenAPI documents of the tool API: valid, complete, as the caller may see it, and made once."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
-import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.faces.knocking import check_problem
 from tests.harness import Gateway
-from tests.real import EVERYTHING, FILESYSTEM, GIT, MEMORY, TIME, need
 from tests.tools.conftest import NAMES
 
 ALL = "/tools/openapi.json"
-DIALECTS = ("inlined", "exact")
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    need(EVERYTHING, FILESYSTEM, MEMORY, GIT, TIME)
-    directory = tmp_path_factory.mktemp("real")
-    files = directory / "files"
-    files.mkdir()
-    servers: dict[str, dict[str, Any]] = {
-        "everything": {"command": str(EVERYTHING), "args": ["stdio"]},
-        "filesystem": {"command": str(FILESYSTEM), "args": [str(files)]},
-        "memory": {"command": str(MEMORY), "env": {"MEMORY_FILE_PATH": str(directory / "memory.json")}},
-        "git": {"command": str(GIT)},
-        "time": {"command": str(TIME)},
-    }
-    with Gateway(servers, directory) as gateway:
-        for server in servers:
-            gateway.wait_for_state(server, "ready", timeout_s=30)
-        yield gateway
 
 
 def document(gateway: Gateway, server: str | None = None, dialect: str | None = None) -> dict[str, Any]:
@@ -47,30 +23,6 @@ def document(gateway: Gateway, server: str | None = None, dialect: str | None = 
 
 def operations(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {path: item["post"] for path, item in found["paths"].items()}
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_documents_of_real_servers_are_valid_and_hold_every_tool(real: Gateway, dialect: str) -> None:
-    tools = real.get("/api/tools").json()["tools"]
-    assert len(tools) > 40
-    whole = document(real, dialect=dialect)
-    OpenAPIV31SpecValidator(whole).validate()
-    told = operations(whole)
-    assert {operation["operationId"] for operation in told.values()} == {
-        tool["exposedName"] for tool in tools
-    }
-    for tool in tools:
-        operation = told[f"/{tool['server']}/{tool['name']}"]
-        assert operation["description"][:1_000] == tool["description"][:1_000]
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        assert "x-mcp-schema-note" not in operation, operation
-        if "$ref" not in schema:
-            assert schema.get("properties", {}).keys() == tool["inputSchema"].get("properties", {}).keys()
-    for server in {tool["server"] for tool in tools}:
-        part = document(real, server, dialect)
-        OpenAPIV31SpecValidator(part).validate()
-        of_one = {f"/{server}{path}": operation for path, operation in operations(part).items()}
-        assert of_one == {path: one for path, one in told.items() if path.startswith(f"/{server}/")}
 
 
 def test_a_path_of_any_document_leads_to_the_tool_whichever_way_it_is_resolved(gateway: Gateway) -> None:
@@ -123,25 +75,6 @@ def test_a_server_that_is_off_has_an_empty_document_and_an_unknown_one_none(gate
         gateway.wait_for_state("other", "ready")
     check_problem(gateway.get("/tools/nobody/openapi.json"), 404, "unknown", "nobody")
     check_problem(gateway.get(f"{ALL}?dialect=klingon"), 400, "invalid", "dialect")
-
-
-def test_descriptions_are_cut_for_models_and_whole_in_the_exact_dialect(real: Gateway) -> None:
-    tools = {tool["exposedName"]: tool for tool in real.get("/api/tools").json()["tools"]}
-    for dialect, longest in (("inlined", 1_024), ("exact", 100_000)):
-        for operation in operations(document(real, dialect=dialect)).values():
-            description = tools[operation["operationId"]]["description"]
-            told = operation["description"]
-            assert told == description if len(description) <= longest else told.endswith("…")
-            assert len(told) <= longest
-
-
-def test_an_operation_tells_what_its_answers_are(real: Gateway) -> None:
-    path = "/everything/get-structured-content"
-    operation = operations(document(real, dialect="exact"))[path]
-    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
-    assert "temperature" in json.dumps(schema)
-    answer = real.request("POST", f"/tools{path}", {"location": "Chicago"})
-    assert answer.json().keys() >= {"temperature", "conditions", "humidity"}
 
 
 def test_who_sees_less_gets_a_document_of_less(tmp_path: Path) -> None:

@@ -39,7 +39,11 @@ PROBLEM: Final[Shape] = {
             "description": "Everything that is wrong with the configuration (reload)",
         },
         "rpcError": {"type": "object", "description": "The server's own JSON-RPC error, unchanged"},
-        "content": {"type": "array", "description": "What a tool says besides words (tool_error)"},
+        "content": {
+            "type": "array",
+            "items": {},
+            "description": "What a tool says besides words (tool_error)",
+        },
     },
 }
 RESULT: Final[Shape] = {

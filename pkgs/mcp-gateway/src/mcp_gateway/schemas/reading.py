@@ -172,9 +172,11 @@ class _Reader:
         if not alternatives:
             self._say("there is a part that nothing can be right for")
             return self._anything(self._about(whole.said, units_floor))
-        is_cut = whole.recursive is not None or depth >= DEPTH_MAX or self._units < units_floor
-        if is_cut and whole.recursive is None:
+        again = [self._again(said, whole) for said in alternatives]
+        is_cut = depth >= DEPTH_MAX or self._units < units_floor
+        if is_cut and not all(again):
             self._say("it is too deep or too large")
+        # Those beside it as well: types that refer to each other would be written out in every order.
         fresh = {id(one) for said in alternatives for one, _ in said} - self._path
         entered |= fresh
         self._path |= fresh
@@ -185,7 +187,9 @@ class _Reader:
             kinds = self._kinds(said)
             is_nullable |= NULL in kinds
             about = self._about(said[len(whole.said) :], floors[0]) if len(alternatives) > 1 else {}
-            forms.extend(self._forms(said, kinds, about, depth, floors, is_cut))
+            if again[number] and len(alternatives) > 1:
+                about.setdefault("description", f"recursive: {again[number]}")
+            forms.extend(self._forms(said, kinds, about, depth, floors, is_cut or bool(again[number])))
         place = Place(_united(forms), is_nullable, is_only_null=is_nullable and not forms)
         if len(alternatives) == 1:
             place.about = self._about(alternatives[0], units_floor)
@@ -194,13 +198,18 @@ class _Reader:
         if not forms and not is_nullable:
             self._say("there is a part that nothing can be right for")
             is_nullable = True
-        if is_cut:
-            place.about.pop("default", None)
-            if whole.recursive:
-                place.about.setdefault("description", f"recursive: {whole.recursive}")
+        if again[0] and len(alternatives) == 1:
+            place.about.setdefault("description", f"recursive: {again[0]}")
         if is_nullable and (not forms or _is_anything(place.forms)) and not place.is_only_null:
             return self._anything(place.about)
         return place
+
+    def _again(self, said: list[_Standing], whole: "_Whole") -> str | None:
+        """The name of what stands here again, inside of itself or what was beside it; None for nothing."""
+        for schema, _ in said:
+            if id(schema) in self._path and id(schema) in whole.labels:
+                return whole.labels[id(schema)]
+        return None
 
     def _anything(self, about: dict[str, Any]) -> Place:
         self._units -= ANYTHING_UNITS
@@ -284,7 +293,7 @@ class _Reader:
                     return None
                 if id(target.schema) in self._path:
                     label = target.label if is_text(target.label) else ""
-                    whole.recursive = label[:60] or "the same as above"
+                    whole.labels[id(target.schema)] = label[:60] or "the same as above"
                 more.append((target.schema, target.resource))
                 if keyword == "$ref" and self.document.is_old:
                     schema = {name: schema[name] for name in ABOUT if name in schema}
@@ -500,7 +509,7 @@ class _Whole:
     """What is found out about one place on the way through its references."""
 
     said: list[_Standing] = field(default_factory=list)
-    recursive: str | None = None
+    labels: dict[int, str] = field(default_factory=dict)  # of schemas that it stands in itself
     is_circular: bool = False
 
 

@@ -91,11 +91,11 @@ async def _make(catalog: Catalog, server: str | None, dialect: Dialect, *, is_gu
             "description": _DIALECTS[dialect],
         },
         "servers": [{"url": _BASE if server is None else f"{_BASE}/{server}"}],
+        "security": [{"key": []}] if is_guarded else [],
         "paths": paths,
         "components": {"schemas": components},
     }
     if is_guarded:
-        whole["security"] = [{"key": []}]
         whole["components"]["securitySchemes"] = _SCHEMES
     body = encode(whole)
     return Document(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
@@ -159,7 +159,7 @@ def _answer(result: dict[str, Any] | None) -> dict[str, Any]:
     """The schema of an answer: structured content alone, or first in a list of what else there is."""
     if result is None:
         return {}
-    more = {"type": "array", "description": "The same, and then what else the tool answers"}
+    more = {"type": "array", "items": {}, "description": "The same, and then what else the tool answers"}
     return {"anyOf": [result, more]}
 
 
