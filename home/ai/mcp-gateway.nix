@@ -104,12 +104,17 @@ in
       sendKey = mkOption {
         type = types.bool;
         default = false;
-        description = "Whether clients send an API key. Over `tailscale serve` people are known without one, and a gateway that is not served asks nobody on its own machine.";
+        description = ''
+          Whether clients send an API key. Over `tailscale serve` people are known without one, and a gateway
+          that is not served asks nobody on its own machine.
+        '';
       };
       keyVariable = mkOption {
         type = types.strMatching "[A-Za-z_][A-Za-z0-9_]*";
         default = "GATEWAY_KEY";
-        description = "The environment variable that holds the key. No file has the key itself; VS Code asks for it.";
+        description = ''
+          The environment variable that holds the key. No file has the key itself; VS Code asks for it.
+        '';
       };
       claudeCode = client "claudeCode" "`mcp-gateway/claude-code.json` in the configuration directory, for `claude --mcp-config FILE`";
       codex = client "codex" "`~/.codex/config.toml`";
@@ -127,6 +132,11 @@ in
       {
         assertion = wanted == [ ] || isUsable;
         message = "${at}.clients.${lib.concatStringsSep ", " wanted} needs to know where the gateway is, for example ${at}.url = \"https://edge.taile0fb4.ts.net:8448/\";";
+      }
+      {
+        # On the gateway's own machine this is known.
+        assertion = wanted == [ ] || (fromNixos.mcp.enable or true);
+        message = "${at}.clients.${lib.concatStringsSep ", " wanted} needs MCP URLs, which NixOS closes: ${at}.mcp.enable = true;";
       }
     ];
 

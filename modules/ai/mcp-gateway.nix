@@ -172,7 +172,10 @@ let
     autoStart = mkOption {
       type = types.bool;
       default = true;
-      description = "Whether it runs at once. If not it is listed and off until somebody who may operate switches it on; what is switched by hand is remembered.";
+      description = ''
+        Whether it runs at once. If not it is listed and off until somebody who may operate switches it on;
+        what is switched by hand is remembered.
+      '';
     };
     title = mkOption {
       type = types.nullOr types.str;
@@ -184,7 +187,10 @@ let
       type = types.nullOr types.str;
       default = null;
       example = literalExpression "lib.getExe pkgs.github-mcp-server";
-      description = "The program of a local server, as a path or as a name on the `PATH` that `runtimePackages` make. Exactly one of `command` and `url`.";
+      description = ''
+        The program of a local server, as a path or as a name on the `PATH` that `runtimePackages` make.
+        Exactly one of `command` and `url`.
+      '';
     };
     args = mkOption {
       type = types.listOf types.str;
@@ -196,7 +202,11 @@ let
       type = types.attrsOf value;
       default = { };
       example = literalExpression ''{ LOG_LEVEL = "info"; TOKEN = { file = "/run/agenix/token"; }; }'';
-      description = "Its variables, beside those of `serverEnvironment`. Text is copied into the store, which everybody may read; secrets belong into `credentials`, or are named as `{ file }`, `{ credential }`, `{ command }` or `\${VAR}` of `environmentFile`.";
+      description = ''
+        Its variables, beside those of `serverEnvironment`. Text is copied into the store, which everybody may
+        read; secrets belong into `credentials`, or are named as `{ file }`, `{ credential }`, `{ command }`
+        or `''${VAR}` of `environmentFile`.
+      '';
     };
     url = mkOption {
       type = types.nullOr types.str;
@@ -224,13 +234,18 @@ let
       type = types.attrsOf secretFile;
       default = { };
       example = { GITHUB_TOKEN = "/run/agenix/github-token"; };
-      description = "Variables (headers, for a remote server) whose value is in a file. systemd reads it as root and hands it to the gateway, so it may belong to root alone.";
+      description = ''
+        Variables (headers, for a remote server) whose value is in a file. systemd reads it as root and hands
+        it to the gateway, so it may belong to root alone.
+      '';
     };
     settings = mkOption {
       type = types.attrsOf types.anything;
       default = { };
       example = literalExpression ''{ timeout = "2m"; tools.deny = [ "delete_*" ]; }'';
-      description = "All else that the gateway's configuration knows of a server (`mcp-gateway schema`, ServerConfig).";
+      description = ''
+        All else that the gateway's configuration knows of a server (`mcp-gateway schema`, ServerConfig).
+      '';
     };
   };
 in
@@ -258,7 +273,10 @@ in
     host = mkOption {
       type = types.str;
       default = "127.0.0.1";
-      description = "Address to listen on. Beyond loopback everybody needs a key, and without one the gateway does not start.";
+      description = ''
+        Address to listen on. Beyond loopback everybody needs a key, and without one the gateway does not
+        start.
+      '';
     };
     port = mkOption {
       type = types.port;
@@ -284,13 +302,19 @@ in
       type = types.nullOr secretFile;
       default = null;
       example = "/run/agenix/mcp-gateway.env";
-      description = "File with `NAME=value` lines for the gateway's environment, from which `\${NAME}` in the configuration is filled in.";
+      description = ''
+        File with `NAME=value` lines for the gateway's environment, from which `''${NAME}` in the
+        configuration is filled in.
+      '';
     };
     credentials = mkOption {
       type = types.attrsOf secretFile;
       default = { };
       example = { phone-key = "/run/agenix/phone-key"; };
-      description = "Files for the gateway itself, by systemd's LoadCredential. In `settings` such a file is `/run/credentials/mcp-gateway.service/NAME`.";
+      description = ''
+        Files for the gateway itself, by systemd's LoadCredential. In `settings` such a file is
+        `/run/credentials/mcp-gateway.service/NAME`.
+      '';
     };
     runtimePackages = mkOption {
       type = types.listOf types.package;
@@ -309,13 +333,19 @@ in
         UV_PYTHON = "${pkgs.python3}/bin/python3";
       };
       defaultText = literalExpression ''{ XDG_CACHE_HOME, npm_config_cache and UV_CACHE_DIR below /var/cache/mcp-gateway; UV_PYTHON_DOWNLOADS = "never"; UV_PYTHON = "''${pkgs.python3}/bin/python3"; }'';
-      description = "Variables of every server with a command. Servers inherit little else of the gateway's own environment: `PATH`, `HOME` and the like.";
+      description = ''
+        Variables of every server with a command. Servers inherit little else of the gateway's own
+        environment: `PATH`, `HOME` and the like.
+      '';
     };
     readWritePaths = mkOption {
       type = types.listOf mountPath;
       default = [ ];
       example = [ "/srv/repo" ];
-      description = "Directories that servers may write; all else is read-only. One below `/home` is shown to them without its neighbours. The user needs the right to write there, too.";
+      description = ''
+        Directories that servers may write; all else is read-only. One below `/home` is shown to them without
+        its neighbours. The user needs the right to write there, too.
+      '';
     };
     mcp.enable = mkOption {
       type = types.bool;
@@ -326,48 +356,71 @@ in
       type = types.attrsOf (types.submodule server);
       default = { };
       example = literalExpression ''{ git = { command = "uvx"; args = [ "mcp-server-git" ]; }; docs.url = "https://mcp.example.com/mcp"; }'';
-      description = "The MCP servers, by name. Takes those of home-manager's `programs.mcp.servers` and of mcp-servers-nix (`settings.servers`) as they are.";
+      description = ''
+        The MCP servers, by name. Takes those of home-manager's `programs.mcp.servers` and of mcp-servers-nix
+        (`settings.servers`) as they are.
+      '';
     };
     settings = mkOption {
       type = types.attrsOf types.anything;
       default = { };
       example = literalExpression ''{ limits.rate = 20; auth.keys = [ { name = "phone"; file = "/run/credentials/mcp-gateway.service/phone-key"; } ]; }'';
-      description = "All else of the section `gateway` in its configuration (`mcp-gateway schema`, GatewayConfig). Copied into the store: no secrets. Addresses in `publicUrl` come beside `url`.";
+      description = ''
+        All else of the section `gateway` in its configuration (`mcp-gateway schema`, GatewayConfig). Copied
+        into the store: no secrets. Addresses in `publicUrl` come beside `url`.
+      '';
     };
     tailscaleServe = {
       enable = mkOption {
         type = types.bool;
         default = false;
-        description = "Whether this machine's `tailscale serve` offers the gateway to the tailnet by https. People are then known by their Tailscale log-in.";
+        description = ''
+          Whether this machine's `tailscale serve` offers the gateway to the tailnet by https. People are then
+          known by their Tailscale log-in.
+        '';
       };
       httpsPort = mkOption {
         type = types.port;
         default = 8448;
-        description = "The port on the tailnet. Tailscale Funnel takes 443, 8443 and 10000 only, and this module opens no Funnel.";
+        description = ''
+          The port on the tailnet. Tailscale Funnel takes 443, 8443 and 10000 only, and this module opens no
+          Funnel.
+        '';
       };
       operators = mkOption {
         type = types.listOf types.str;
         default = [ ];
         example = [ "alice@example.com" ];
-        description = "Log-ins that may switch and restart servers; everybody else on the tailnet may read and call.";
+        description = ''
+          Log-ins that may switch and restart servers; everybody else on the tailnet may read and call.
+        '';
       };
       acceptAppCapabilities = mkOption {
         type = types.listOf (types.strMatching "([A-Za-z0-9_-]+[.])+[A-Za-z0-9_-]+/[A-Za-z0-9_/-]+");
         default = [ ];
         example = [ "example.com/cap/mcp-gateway" ];
-        description = "App capabilities that Tailscale passes on. With one, a caller may do what its grants say and nothing else. Needs Tailscale 1.92.";
+        description = ''
+          App capabilities that Tailscale passes on. With one, a caller may do what its grants say and nothing
+          else. Needs Tailscale 1.92.
+        '';
       };
       viaSocket = mkOption {
         type = types.bool;
         default = false;
-        description = "Whether Tailscale reaches the gateway by a unix socket. Better proof of who asks; needs Tailscale 1.94.";
+        description = ''
+          Whether Tailscale reaches the gateway by a unix socket. Better proof of who asks; needs Tailscale
+          1.94.
+        '';
       };
     };
     serverHost = mkOption {
       type = types.nullOr host;
       default = null;
       example = "edge";
-      description = "Name of the gateway's machine in the tailnet. Needed by clients; on the server where it differs from `networking.hostName`.";
+      description = ''
+        Name of the gateway's machine in the tailnet. Needed by clients; on the server where it differs from
+        `networking.hostName`.
+      '';
     };
     serverPort = mkOption {
       type = types.port;
@@ -383,14 +436,20 @@ in
       type = types.nullOr domain;
       default = null;
       example = "taile0fb4.ts.net";
-      description = "Domain of the tailnet, as `tailscale status --json` has it in `MagicDNSSuffix`. The gateway answers to its tailnet name only when it knows it.";
+      description = ''
+        Domain of the tailnet, as `tailscale status --json` has it in `MagicDNSSuffix`. The gateway answers to
+        its tailnet name only when it knows it.
+      '';
     };
     url = mkOption {
       type = types.nullOr types.str;
       default = url;
       defaultText = literalExpression "computed";
       readOnly = true;
-      description = "Where the gateway is reached; null where that is not known. Also `MCP_GATEWAY_URL` in every session, for the command line.";
+      description = ''
+        Where the gateway is reached; null where that is not known. Also `MCP_GATEWAY_URL` in every session,
+        for the command line.
+      '';
     };
   };
 
@@ -421,6 +480,8 @@ in
     ++
       lib.optional (isServed && publicUrls == [ ])
         "${at}.tailscaleServe is on, and the gateway does not know its address in the tailnet, so it refuses what comes from there: set ${at}.pwa.tailnetDomain, for example \"taile0fb4.ts.net\""
+      ++ lib.optional (cfg.role == "client" && cfg.servers != { })
+        "${at}.servers is not used on a client: write it on the machine with ${at}.role = \"server\";"
       ++ lib.optional (isServer && cfg.openFirewall && builtins.elem cfg.host [ "127.0.0.1" "::1" "localhost" ])
         "${at}.openFirewall opens a port on which nothing listens: ${at}.host is \"${cfg.host}\", which only this machine reaches";
 

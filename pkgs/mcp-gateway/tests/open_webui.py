@@ -93,8 +93,7 @@ class OpenWebUi:
             return {"status": True, "specs": self._listed(connection["url"], key)}
         url = f"{connection['url'].rstrip('/')}/{connection['path']}"
         document, _ = self._fetched("GET", url, key, None)
-        operations = [one for item in document["paths"].values() for one in item.values()]
-        return {"openapi": document, "info": document["info"], "specs": operations}
+        return cast("dict[str, Any]", document)
 
     def _listed(self, url: str, key: str) -> list[Any]:
         body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}
@@ -177,6 +176,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._send(307, b"", Location=f"{twin.url}/elsewhere")
             case "document":
                 self._send(200, b'{"openapi": "3.1.0", "info": {}, "paths": {}}')
+            case "words":
+                self._send(200, b'"hello"')
             case "html":
                 self._send(200, f"<!doctype html>{EVIL}".encode())
             case "list":

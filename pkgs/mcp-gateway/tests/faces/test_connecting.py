@@ -331,6 +331,24 @@ def test_what_is_told_to_paste_into_curl_works(opened: Gateway) -> None:
     assert opened.request("POST", mcp, hello, accept).status == 200
 
 
+def test_every_file_that_is_offered_is_there_and_so_is_the_link(opened: Gateway) -> None:
+    for query in ("", "?server=good", "?users=administrators"):
+        told = at(opened, f"127.0.0.1:{opened.port}", query)
+        found = [one for client in told["clients"] for one in client["snippets"]]
+        files = [one["download"] for one in found if "download" in one]
+        assert len(files) == 3
+        for path in files:
+            assert path.startswith("/api/openwebui/")
+            assert opened.get(path).status == 200, path
+    told = at(opened, f"127.0.0.1:{opened.port}", "?server=good")
+    (code,) = (client for client in told["clients"] if client["id"] == "open-webui-code")
+    link = code["snippets"][1]["text"]
+    path = shlex.split(link)[-1].partition(f":{opened.port}")[2]
+    answer = opened.request("POST", path)
+    assert answer.status == 200, answer
+    assert "token=" in answer.json()["url"]
+
+
 def curl(document: dict[str, Any]) -> list[list[str]]:
     (client,) = (client for client in document["clients"] if client["id"] == "curl")
     return [shlex.split(text) for text in texts(client, "sh")]

@@ -268,7 +268,18 @@ def test_an_answer_from_somewhere_else_is_not_taken_for_ours(gateway: Guarded, o
     with OpenWebUi("other") as stranger:
         stranger.fault = "document"
         told = check(gateway, open_webui, gatewayUrl=stranger.url)
+        stranger.fault = "words"
+        no_document = check(gateway, open_webui, gatewayUrl=stranger.url)
     assert "something else answers there" in said(told)
+    assert not no_document["ok"]
+    assert "no request of it came here" in said(no_document)
+
+
+def test_a_gateway_that_has_nothing_for_the_key_is_told(gateway: Guarded, open_webui: OpenWebUi) -> None:
+    _, narrowed = gateway.make_key("narrow", rights=["call"], tools=["nothing"])
+    told = check(gateway, open_webui, gatewayKey=narrowed.identity["Authorization"].removeprefix("Bearer "))
+    assert (told["ok"], told["tools"]) == (True, 0)
+    assert "the key covers none" in said(told)
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,13 @@ let
     several-at-once = {
       nixos = gateway { role = "client"; pwa.enable = true; servers.git = { }; };
       failed = [ "pwa.tailnetDomain" "serverHost" "servers.git needs" ];
+      warned = [ "services.ai.mcpGateway.servers is not used on a client" ];
       homeFailed = [ "services.ai.mcpGateway.pwa.enable needs to know where the gateway is" ];
+    };
+    clients-without-mcp = {
+      nixos = gateway { mcp.enable = false; };
+      home.services.ai.mcpGateway.clients.codex.enable = true;
+      homeFailed = [ "services.ai.mcpGateway.clients.codex needs MCP URLs" ];
     };
     home-without-url = {
       standalone = true;

@@ -45,7 +45,7 @@ class Nix:
     def store(self) -> Path:
         return self.folder / "store"
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, program: str = "nix-instantiate") -> subprocess.CompletedProcess[str]:
         (self.folder / "nix.conf").write_text("build-users-group =\nsubstituters =\n")
         places = {
             "NIX_STORE_DIR": self.store,
@@ -55,7 +55,7 @@ class Nix:
             "HOME": self.folder,
         }
         return subprocess.run(
-            [need_program("nix-instantiate"), *words],
+            [need_program(program), *words],
             env={"PATH": os.environ["PATH"], **{name: str(path) for name, path in places.items()}},
             capture_output=True,
             text=True,
@@ -67,6 +67,17 @@ class Nix:
         """What the parser complains of; empty when it does not."""
         done = self.run("--parse", str(path))
         return done.stderr if done.returncode else ""
+
+    def flake(self, repository: Path, nixpkgs: Path) -> Any:
+        """What the command `nix` finds in the flake, with a folder in the place of nixpkgs."""
+        done = self.run(
+            *("--extra-experimental-features", "nix-command flakes"),
+            *("flake", "show", "--json", "--no-write-lock-file", f"path:{repository}"),
+            *("--override-input", "nixpkgs", f"path:{nixpkgs}"),
+            program="nix",
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def value(self, repository: Path, **arguments: Any) -> subprocess.CompletedProcess[str]:
         texts = {name: x if isinstance(x, str) else json.dumps(x) for name, x in arguments.items()}

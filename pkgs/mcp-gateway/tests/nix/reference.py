@@ -55,7 +55,7 @@ def _parts(options: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
 
 def _row(option: Mapping[str, Any]) -> str:
     default = "" if not option["hasDefault"] else _code(option["default"])
-    words = option["description"]
+    words = " ".join(option["description"].split())
     if option["readOnly"]:
         words += " Read-only."
     if option["example"] is not None:

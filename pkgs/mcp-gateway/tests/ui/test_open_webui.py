@@ -78,6 +78,8 @@ async def test_the_connection_is_downloaded_for_whom_it_is_meant(at: Windows, tm
         found = json.loads((tmp_path / users).read_text())
         assert found == json.loads(await client.locator("pre").first.inner_text())
         assert len(found["config"]["access_grants"]) == grants
+    await client.get_by_role("link", name="Write the texts below for it").click()
+    await expect(client.locator("pre").first).to_contain_text(f'"url": "http://{NAME}/tools"')
     await page.get_by_label("Servers").select_option("good")
     await expect(client.get_by_role("link", name="administrators only")).to_have_attribute(
         "aria-current", "true"

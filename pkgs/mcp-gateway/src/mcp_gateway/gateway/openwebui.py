@@ -113,7 +113,10 @@ class _List(msgspec.Struct):
 
 
 class _Verified(msgspec.Struct):
-    specs: list[msgspec.Raw] = []
+    """What Open WebUI found: the tools over MCP, and over OpenAPI the document as it is."""
+
+    specs: list[msgspec.Raw] | None = None
+    paths: dict[str, msgspec.Raw] = {}
 
 
 class OpenWebUi:
@@ -230,6 +233,11 @@ class OpenWebUi:
                 f"Open WebUI got an answer at {there.gateway}, but not from this gateway: something else "
                 "answers there. Look at the address.",
             )
+        if not tools:
+            return tools, Finding(
+                "uneasy",
+                "Open WebUI reaches the gateway and finds no tool: none is on, or the key covers none.",
+            )
         return tools, Finding("good", f"Open WebUI reaches the gateway and finds {_count(tools, 'tool')}.")
 
 
@@ -310,10 +318,13 @@ class _There:
             return None
         _require_success(brought.status)
         try:
-            return len(msgspec.json.decode(brought.body, type=_Verified).specs)
-        except ValueError:
+            found = msgspec.json.decode(brought.body, type=_Verified)
+        except msgspec.ValidationError:
+            return None  # whatever stands at that address, it is no document: Open WebUI takes any YAML
+        except (ValueError, RecursionError):
             detail = "Open WebUI's answer to the check is none that is known here"
             raise GatewayError(Kind.LOST, detail) from None
+        return len(found.paths if found.specs is None else found.specs)
 
     async def _ask(self, method: str, path: str, body: bytes | None, within_s: float) -> errand.Brought:
         headers = {"Authorization": f"Bearer {self._key}", "Accept": "application/json"}

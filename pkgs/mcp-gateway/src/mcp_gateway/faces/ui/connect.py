@@ -141,9 +141,9 @@ class _Choice:
     server: str
     url: str
 
-    def link(self, client: str, users: str) -> str:
-        """The page with this client open, and for these users of it."""
-        asked = {"client": client, "server": self.server, "url": self.url, "users": users}
+    def link(self, client: str, users: str, url: str = "") -> str:
+        """The page with this client open, for these users of it, and at another address if one is given."""
+        asked = {"client": client, "server": self.server, "url": url or self.url, "users": users}
         return f"/ui/connect?{urlencode({name: text for name, text in asked.items() if text})}"
 
 
