@@ -29,14 +29,15 @@ OTHERS: Final = [
     real.REPOSITORY / "README.md",
     *sorted(page for page in DOCS.rglob("*.md") if page.name not in (*PAGES, *_ELSEWHERE)),
 ]
+# Its programs, and its files of other clients, are held by tests/clients/test_documented.py.
+_OF_CLIENTS: Final = "connecting.md"
 SCRIPTS: Final = [
     block
     for page in OTHERS
     for block in blocks(page)
-    if block.why_not is None and block.language in ("sh", "python")
+    if block.why_not is None
+    and (block.language == "sh" or block.language == "python" and page.name != _OF_CLIENTS)
 ]
-# Files of other clients are held by tests/clients/test_documented.py.
-_OF_CLIENTS: Final = "connecting.md"
 CONFIGURES: Final = {"mcpServers", "servers", "addedServers", "gateway"}
 
 
@@ -160,3 +161,11 @@ def test_every_json_of_a_page_is_json_and_what_configures_is_taken(page: Path, t
             path.write_text(block.text)
             path.chmod(0o600)
             assert load.check(path, {"HOME": str(tmp_path)}).problems == (), block
+
+
+def test_nobody_is_told_to_install_somebody_elses_program() -> None:
+    """On PyPI `mcp-gateway` is another project's."""
+    pages = (*real.REPOSITORY.glob("*.md"), *DOCS.rglob("*.md"), *(real.REPOSITORY / "packaging").rglob("*"))
+    wrong = re.compile(r"(pip|pipx|uv tool|uvx|uv add)( install| run)? [^\n`]*(?<!axios-)\bmcp-gateway\b")
+    told = [page for page in pages if page.is_file() and wrong.search(page.read_text(encoding="utf-8"))]
+    assert told == []
