@@ -141,6 +141,10 @@ screenshots: ui $(VENV)/.stamp-dev tests-chromium starter-node ## pictures of ev
 docs: $(VENV)/.stamp-dev .venv-docs/.stamp ## draw the documentation site into .docs/html; a broken link fails
 	@cd $(PKG) && "$(BIN)"/python -m tests.docs.site --mkdocs "$(ROOT)"/.venv-docs/bin/mkdocs "$(ROOT)"/.docs
 
+.PHONY: openwebui-pictures
+openwebui-pictures: ui $(VENV)/.stamp-dev tests-chromium starter-node .venv-openwebui/.stamp ## pictures of a real Open WebUI for docs/open-webui.md, into docs/images (port 8085 has to be free)
+	@cd $(PKG) && "$(BIN)"/python -m tests.openwebui_real.pictures $(ARGS)
+
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
 	rm -rf $(VENV) $(TOOLS) .caddy .docs .venv-3.* .venv-clients-* .venv-docs .venv-openwebui $(STARTER_NPM)/node_modules \

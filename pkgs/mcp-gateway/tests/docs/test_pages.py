@@ -36,7 +36,7 @@ SCRIPTS: Final = [
     for page in OTHERS
     for block in blocks(page)
     if block.why_not is None
-    and (block.language == "sh" or block.language == "python" and page.name != _OF_CLIENTS)
+    and (block.language == "sh" or (block.language == "python" and page.name != _OF_CLIENTS))
 ]
 CONFIGURES: Final = {"mcpServers", "servers", "addedServers", "gateway"}
 

@@ -10,7 +10,7 @@ from tests import real
 from tests.clients.test_real_servers import repository
 from tests.faces.knocking import check_log
 from tests.openwebui_real.model import Model
-from tests.openwebui_real.ways import MCP, OPENAPI, SERVERS, connection
+from tests.openwebui_real.ways import MCP, OPENAPI, SERVERS, connection, toolkits
 from tests.openwebui_real.webui import EVERYBODY, WebUI
 from tests.security.cast import Guarded
 
@@ -49,7 +49,8 @@ def gateway(directory: Path) -> Iterator[Guarded]:
     }
     keys = {"caller": {"rights": ["call"]}}
     assert set(servers) == set(SERVERS)
-    with Guarded(servers, home, keys=keys) as gateway:
+    settings = {"corsOrigins": ["http://chat.example.test"]}
+    with Guarded(servers, home, settings, keys=keys) as gateway:
         for server in servers:
             gateway.wait_for_state(server, "ready", timeout_s=READY_S)
         yield gateway
@@ -64,4 +65,6 @@ def webui(directory: Path, model: Model, gateway: Guarded) -> Iterator[WebUI]:
             *(connection(gateway, way, EVERYBODY) for way in (OPENAPI, MCP)),
             *(connection(gateway, way, suffix="admins") for way in (OPENAPI, MCP)),
         )
+        for toolkit in toolkits(gateway):
+            webui.add_tool(toolkit, {"api_key": gateway.texts["caller"]})
         yield webui

@@ -7,7 +7,7 @@ reaches a model: its tools, and each result in the form in which models get it. 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -17,6 +17,8 @@ NAME: Final = "your-model"
 TOLD: Final = "I was told: "
 UNTAUGHT: Final = "Nobody has taught me what to say to that."
 PIECE: Final = 24  # characters of a stream's chunk, so that a result and an answer come in several
+
+Says = str | Callable[[list[str]], str]  # a text, or what makes one of the results of tools
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Call:
 @dataclass(frozen=True)
 class Lesson:
     calls: tuple[Call, ...]
-    says: str | None  # instead of what it was told
+    says: Says | None  # instead of what it was told
 
 
 def words(message: dict[str, Any]) -> str:
@@ -115,8 +117,8 @@ class Model:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def teach(self, sentence: str, *calls: Call, says: str | None = None) -> None:
-        """From now on, it makes these calls when a person says this."""
+    def teach(self, sentence: str, *calls: Call, says: Says | None = None) -> None:
+        """From now on, it makes these calls when a person says this, and ends with what it `says`."""
         with self._lock:
             self._lessons[sentence] = Lesson(calls, says)
 
@@ -136,7 +138,8 @@ class Model:
             yield from called(call, f"call-{len(results)}")
         else:
             told = TOLD + " | ".join(results) if results else UNTAUGHT
-            yield from said(told if lesson.says is None else lesson.says)
+            says = told if lesson.says is None else lesson.says
+            yield from said(says if isinstance(says, str) else says(results))
 
 
 def last_said(messages: list[dict[str, Any]]) -> tuple[str, list[str]]:

@@ -15,7 +15,7 @@ from tests.openwebui_real.webui import Told, WebUI
 from tests.security.cast import Guarded
 
 READY_S = 30.0
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: way.id)

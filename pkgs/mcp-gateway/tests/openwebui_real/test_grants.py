@@ -6,7 +6,7 @@ from tests.openwebui_real.model import Call, Model
 from tests.openwebui_real.ways import MCP, OPENAPI, Way
 from tests.openwebui_real.webui import WebUI
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")

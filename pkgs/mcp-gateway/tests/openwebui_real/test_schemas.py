@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from tests.openwebui_real.model import Model
-from tests.openwebui_real.ways import MCP, OPENAPI, SERVERS, WAYS, Way
+from tests.openwebui_real.ways import CODE, MCP, OPENAPI, SERVERS, WAYS, Way
 from tests.openwebui_real.webui import WebUI
 from tests.security.cast import Guarded
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(400)
 
 
 def seen(webui: WebUI, model: Model, way: Way) -> dict[str, dict[str, Any]]:
@@ -22,6 +22,17 @@ def seen(webui: WebUI, model: Model, way: Way) -> dict[str, dict[str, Any]]:
     found = {function["name"]: function for function in functions}
     assert len(found) == len(functions)
     return found
+
+
+def untitled(schema: Any) -> Any:
+    """Without titles, which Open WebUI leaves out of what it reads from code."""
+    if isinstance(schema, list):
+        return [untitled(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: untitled(one) for name, one in schema.items() if name != "title" or not isinstance(one, str)
+    }
 
 
 def test_through_openapi_a_model_sees_what_the_document_says(
@@ -50,6 +61,20 @@ def test_through_mcp_a_model_sees_what_the_server_said(webui: WebUI, model: Mode
     for name, function in found.items():
         assert function["parameters"] == tools[name]["inputSchema"], name
         assert function["description"] == tools[name]["description"], name
+
+
+def test_through_code_a_model_sees_what_the_document_says(
+    webui: WebUI, model: Model, gateway: Guarded
+) -> None:
+    through_openapi, found = (seen(webui, model, way) for way in (OPENAPI, CODE))
+    assert found.keys() == {name.replace("-", "_") for name in through_openapi}
+    for name, other in through_openapi.items():
+        function = found[name.replace("-", "_")]
+        shown, wanted = function["parameters"], other["parameters"]
+        assert shown["properties"].keys() == wanted["properties"].keys(), name
+        assert untitled(shown["properties"]) == untitled(wanted["properties"]), name
+        assert sorted(shown.get("required", [])) == sorted(wanted.get("required", [])), name
+        assert function["description"] == other["description"], name
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.id)

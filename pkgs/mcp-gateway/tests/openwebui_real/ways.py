@@ -13,15 +13,18 @@ class Way:
     id: str
     tool_ids: tuple[str, ...]  # what is switched on in a chat
     names: str = ""  # before the names of tools
+    is_code: bool = False
 
     def name(self, server: str, tool: str) -> str:
         """The name under which the model knows a tool."""
-        return f"{self.names}{server}__{tool}"
+        exposed = f"{server}__{tool}"
+        return exposed.replace("-", "_") if self.is_code else self.names + exposed
 
 
 OPENAPI: Final = Way("openapi", ("server:rest",))
-MCP: Final = Way("mcp", ("server:mcp:gw",), "gw_")
-WAYS: Final = (OPENAPI, MCP)
+MCP: Final = Way("mcp", ("server:mcp:native",), "native_")
+CODE: Final = Way("code", tuple(f"gateway_{server}" for server in SERVERS), is_code=True)
+WAYS: Final = (OPENAPI, MCP, CODE)
 
 
 def connection(gateway: Guarded, way: Way, *grants: dict[str, str], suffix: str = "") -> dict[str, Any]:
@@ -41,3 +44,12 @@ def connection(gateway: Guarded, way: Way, *grants: dict[str, str], suffix: str 
         "config": {"enable": True, "function_name_filter_list": "", "access_grants": list(grants)},
         "info": {"id": tool_id.rpartition(":")[2] + suffix, "name": "Gateway", "description": ""},
     }
+
+
+def toolkits(gateway: Guarded) -> list[dict[str, Any]]:
+    """The generated code of all servers, as the import on the page takes it."""
+    answer = gateway.as_("caller").get("/api/openwebui/functions")
+    assert answer.status == 200, answer
+    items: list[dict[str, Any]] = answer.json()
+    assert {item["id"] for item in items} == set(CODE.tool_ids)
+    return items

@@ -20,10 +20,11 @@ from tests.harness import Answer, free_port, has_ended, until
 from tests.openwebui_real.model import NAME as MODEL
 
 PROGRAM: Final = real.REPOSITORY / ".venv-openwebui" / "bin" / "open-webui"
-START_S: Final = 180.0  # 25 s; the first time after the installation, when nothing is compiled, over a minute
+START_S: Final = 300.0  # 25 s; over a minute the first time, when nothing is compiled; all on a quiet machine
 STOP_S: Final = 20.0
 ANSWER_S: Final = 90.0  # a whole chat, with each of its calls
 EVERYBODY: Final = {"principal_type": "user", "principal_id": "*", "permission": "read"}
+FORWARD_SECRET: Final = "by-which-servers-know-who-asks-in-tests"
 ENVIRONMENT: Final = {
     "WEBUI_AUTH": "False",  # whoever signs in with nothing is the administrator
     "WEBUI_SECRET_KEY": "of-a-test",
@@ -41,6 +42,8 @@ ENVIRONMENT: Final = {
     "ENABLE_EVALUATION_ARENA_MODELS": "False",
     "ENABLE_PIP_INSTALL_FRONTMATTER_REQUIREMENTS": "False",
     "ENABLE_FORWARD_USER_INFO_HEADERS": "True",
+    "FORWARD_USER_INFO_HEADER_JWT_SECRET": FORWARD_SECRET,
+    "ENABLE_API_KEYS": "True",
     "BYPASS_MODEL_ACCESS_CONTROL": "True",  # everybody may use the model
 }
 

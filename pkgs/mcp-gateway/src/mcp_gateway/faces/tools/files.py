@@ -35,6 +35,7 @@ _RESOURCE: Final = "resource"
 _ARTIFACT: Final = "artifact"
 _NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_CHARS: Final = 80
+_TICKET: Final = "^[A-Za-z0-9_=-]+$"
 
 
 class Links:
@@ -47,11 +48,12 @@ class Links:
         public = gateway.config.gateway.public_url
         self._base = (public[0] if public else reached_at(visit)) + PREFIX
 
-    def to_resource(self, server_uri: str) -> str:
-        return self._url(_RESOURCE, self._server, server_uri)
+    def to_resource(self, server_uri: str) -> str | None:
+        ticket = self._ticket(_RESOURCE, self._server, server_uri)
+        return self._base + ticket if len(ticket) <= MAX_CHARS else None
 
     def to_artifact(self, artifact_id: str) -> str:
-        return self._url(_ARTIFACT, artifact_id, "")
+        return self._base + self._ticket(_ARTIFACT, artifact_id, "")
 
     async def keep(self, data: Raw, media_type: str) -> tuple[str, int] | None:
         if (file := decoded(data)) is None:
@@ -63,8 +65,8 @@ class Links:
             return None
         return self.to_artifact(kept.id), len(file)
 
-    def _url(self, *subject: str) -> str:
-        return self._base + self._gateway.tickets.issue(self._caller, _PURPOSE, "\0".join(subject), LINK_S)
+    def _ticket(self, *subject: str) -> str:
+        return self._gateway.tickets.issue(self._caller, _PURPOSE, "\0".join(subject), LINK_S)
 
 
 def add(app: FastAPI, gateway: Gateway) -> None:
@@ -75,7 +77,7 @@ def add(app: FastAPI, gateway: Gateway) -> None:
         summary="A file that an answer of the tool API linked to",
     )
     async def read_file(
-        visit: Let, request: Request, ticket: Annotated[str, Path(max_length=MAX_CHARS)]
+        visit: Let, request: Request, ticket: Annotated[str, Path(max_length=MAX_CHARS, pattern=_TICKET)]
     ) -> Response:
         """The link is its own right, for an hour. Reading from a server is a call of who got the link."""
         caller, subject = gateway.tickets.redeem(ticket, _PURPOSE)

@@ -38,7 +38,10 @@ _NO_WORDS: Final = "The tool reports failure and does not say why"
 class Files(Protocol):
     """Makes links for one caller; each answers an absolute URL."""
 
-    def to_resource(self, server_uri: str) -> str: ...
+    def to_resource(self, server_uri: str) -> str | None:
+        """None where the URI is too long for a link."""
+        ...
+
     def to_artifact(self, artifact_id: str) -> str: ...
     async def keep(self, data: Raw, media_type: str) -> tuple[str, int] | None:
         """Of base64, as a JSON string: a link to what it holds and its size in bytes; None if it is none."""
@@ -158,7 +161,8 @@ def _link(uri: str, files: Files | None) -> dict[str, str]:
         return {}
     if uri.startswith(URI_PREFIX):
         return {"url": files.to_artifact(uri.removeprefix(URI_PREFIX))}
-    return {"url": files.to_resource(uri)}
+    url = files.to_resource(uri)
+    return {} if url is None else {"url": url}
 
 
 def _said(structured: Raw) -> list[Any]:
