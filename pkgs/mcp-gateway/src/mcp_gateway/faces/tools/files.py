@@ -77,7 +77,7 @@ def add(app: FastAPI, gateway: Gateway) -> None:
         summary="A file that an answer of the tool API linked to",
     )
     async def read_file(
-        visit: Let, request: Request, ticket: Annotated[str, Path(max_length=MAX_CHARS, pattern=_TICKET)]
+        visit: Let, request: Request, ticket: Annotated[str, Path(pattern=_TICKET)]
     ) -> Response:
         """The link is its own right, for an hour. Reading from a server is a call of who got the link."""
         caller, subject = gateway.tickets.redeem(ticket, _PURPOSE)
