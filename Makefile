@@ -16,6 +16,7 @@ STARTER_NPM := $(PKG)/starter
 TESTS_NPM := $(PKG)/tests/npm
 CONFORMANCE_NPM := $(PKG)/tests/conformance
 TESTS_CLIENTS := $(PKG)/tests/clients
+SITE := docs/site
 TESTS_OPENWEBUI := $(PKG)/tests/openwebui_real/env
 CADDY := $(ROOT)/.caddy/usr/bin/caddy
 UV_VERSION := 0.13.8
@@ -85,16 +86,16 @@ check: $(VENV)/.stamp-dev ## linter, formatter, types, import direction
 	@cd $(PKG) && "$(BIN)"/lint-imports --no-logo
 
 .PHONY: test
-test: ui check tests-node tests-clients tests-caddy tests-chromium tests-nix ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
+test: ui check tests-node tests-clients tests-caddy tests-chromium tests-nix .venv-docs/.stamp ## set up, check and pass the suite (REQUIRE_ALL=1: a skip is a failure)
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest -m "not long" $(WORKERS) $(ARGS)
 
 .PHONY: test-full
-test-full: ui check tests-node tests-clients tests-caddy tests-chromium tests-nix test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
+test-full: ui check tests-node tests-clients tests-caddy tests-chromium tests-nix .venv-docs/.stamp test-pythons ## the same plus the long tier, and the suite on every other Python 3.11-3.13 there is
 	@cd $(PKG) && REQUIRE_ALL=$(REQUIRE_ALL) "$(BIN)"/python -m pytest $(ARGS)
 
 # One environment per interpreter; a version that is not on the machine is named, never passed over in silence.
 .PHONY: test-pythons
-test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chromium tests-nix ## the suite on every other Python 3.11-3.13 there is
+test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chromium tests-nix .venv-docs/.stamp ## the suite on every other Python 3.11-3.13 there is
 	@set -e; for version in 3.11 3.12 3.13; do \
 		if [ -x "$(BIN)/python$$version" ]; then continue; fi; \
 		python=; for name in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
@@ -128,12 +129,17 @@ icons: $(VENV)/.stamp-dev tests-chromium ## draw the PNGs of the icon from its S
 	@cd $(PKG) && "$(BIN)"/python -m tests.ui.drawing
 
 .PHONY: reference
-reference: $(VENV)/.stamp-dev tests-nix ## write docs/MODULE_REFERENCE.md, after a change of an option of the Nix modules
+reference: $(VENV)/.stamp-dev tests-nix ## write the pages that are made of the code: options, routes, errors, the Nix modules
+	@cd $(PKG) && "$(BIN)"/python -m tests.docs.reference
 	@cd $(PKG) && "$(BIN)"/python -m tests.nix.reference
 
 .PHONY: screenshots
 screenshots: ui $(VENV)/.stamp-dev tests-chromium starter-node ## pictures of every page into pkgs/mcp-gateway/screenshots (ARGS="--only tools")
 	@cd $(PKG) && "$(BIN)"/python -m tests.ui.screenshots $(ARGS)
+
+.PHONY: docs
+docs: $(VENV)/.stamp-dev .venv-docs/.stamp ## draw the documentation site into .docs/html; a broken link fails
+	@cd $(PKG) && "$(BIN)"/python -m tests.docs.site --mkdocs "$(ROOT)"/.venv-docs/bin/mkdocs "$(ROOT)"/.docs
 
 .PHONY: openwebui-pictures
 openwebui-pictures: ui $(VENV)/.stamp-dev tests-chromium starter-node .venv-openwebui/.stamp ## pictures of a real Open WebUI for docs/open-webui.md, into docs/images (port 8085 has to be free)
@@ -141,7 +147,7 @@ openwebui-pictures: ui $(VENV)/.stamp-dev tests-chromium starter-node .venv-open
 
 .PHONY: clean
 clean: ## remove what the other targets installed or left in this clone (never the state directory)
-	rm -rf $(VENV) $(TOOLS) .caddy .venv-3.* .venv-clients-* .venv-openwebui $(STARTER_NPM)/node_modules \
+	rm -rf $(VENV) $(TOOLS) .caddy .docs .venv-3.* .venv-clients-* .venv-docs .venv-openwebui $(STARTER_NPM)/node_modules \
 		$(TESTS_NPM)/node_modules $(CONFORMANCE_NPM)/node_modules $(UI)/node_modules
 	rm -rf $(PKG)/src/mcp_gateway/faces/ui/static
 	rm -rf $(PKG)/screenshots $(PKG)/.mypy_cache $(PKG)/.ruff_cache $(PKG)/.pytest_cache $(PKG)/.hypothesis $(PKG)/.import_linter_cache $(PKG)/dist
@@ -202,6 +208,12 @@ tests-clients: .venv-clients-sdk1/.stamp .venv-clients-fastmcp/.stamp .venv-clie
 .venv-clients-%/.stamp: $(TESTS_CLIENTS)/%/pyproject.toml $(TESTS_CLIENTS)/%/uv.lock $(UV_STAMP)
 	@$(find_python); echo "Installing what $(TESTS_CLIENTS)/$*/uv.lock names"; cd $(TESTS_CLIENTS)/$* && \
 		UV_PROJECT_ENVIRONMENT="$(ROOT)/.venv-clients-$*" "$(UV)" sync --locked --quiet --python "$$python"
+	@touch $@
+
+# What draws the documentation, which nothing of the gateway or its tests may come to lean on.
+.venv-docs/.stamp: $(SITE)/pyproject.toml $(SITE)/uv.lock $(UV_STAMP)
+	@$(find_python); echo "Installing what $(SITE)/uv.lock names"; cd $(SITE) && \
+		UV_PROJECT_ENVIRONMENT="$(ROOT)/.venv-docs" "$(UV)" sync --locked --quiet --python "$$python"
 	@touch $@
 
 # Open WebUI, for its own tests alone. Python 3.13 is too new for it. Nothing is compiled in advance, since it

@@ -96,7 +96,7 @@ class Folder:
 
     def __init__(self, path: Path, address: str, environment: Mapping[str, str]) -> None:
         self.path = path
-        self._address = address
+        self.address = address
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
         self._environment = kept | {"HOME": str(path)} | dict(environment)
 
@@ -112,7 +112,7 @@ class Folder:
         else:
             for command, expected in commands(block.text):
                 said, _ = self._run(_CURL, command)
-                told = said.replace(self._address, ADDRESS)
+                told = said.replace(self.address, ADDRESS)
                 assert _matches(told, expected), f"{block}: {command}\nprinted {told!r}\nand not {expected!r}"
 
     def _run(self, curl: str, script: str) -> tuple[str, int]:
@@ -129,7 +129,7 @@ class Folder:
         return done.stdout, done.returncode
 
     def _here(self, text: str) -> str:
-        return text.replace(ADDRESS, self._address)
+        return text.replace(ADDRESS, self.address)
 
 
 def commands(text: str) -> list[tuple[str, str]]:

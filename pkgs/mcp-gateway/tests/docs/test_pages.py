@@ -4,21 +4,41 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
 
+from mcp_gateway.config import load
 from tests import real
-from tests.docs.running import Block, Folder, blocks, to_run
+from tests.docs.running import ADDRESS, Block, Folder, blocks, to_run
 from tests.faces.knocking import check_log
 from tests.harness import Gateway
 
 DOCS: Final = real.REPOSITORY / "docs"
 PAGES: Final = ("tool-api.md", "open-webui.md")
 BLOCKS: Final = [block for page in PAGES for block in to_run(DOCS / page)]
+# Of every other page scripts and programs are run, each by itself; consoles there are for reading. What
+# is elsewhere has tests of its own.
+_ELSEWHERE: Final = ("migrate-from-mcpo.md",)
+OTHERS: Final = [
+    real.REPOSITORY / "README.md",
+    *sorted(page for page in DOCS.rglob("*.md") if page.name not in (*PAGES, *_ELSEWHERE)),
+]
+# Its programs, and its files of other clients, are held by tests/clients/test_documented.py.
+_OF_CLIENTS: Final = "connecting.md"
+SCRIPTS: Final = [
+    block
+    for page in OTHERS
+    for block in blocks(page)
+    if block.why_not is None
+    and (block.language == "sh" or (block.language == "python" and page.name != _OF_CLIENTS))
+]
+CONFIGURES: Final = {"mcpServers", "servers", "addedServers", "gateway"}
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +116,56 @@ def _links(text: str) -> Iterator[str]:
 def _anchors(page: Path) -> set[str]:
     heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.fixture(scope="module")
+def typed(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A home as a person has it who has a key and a configuration, beside the gateway that runs."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".config" / "mcp").mkdir(parents=True)
+    configuration = home / ".config" / "mcp" / "mcp_servers.json"
+    configuration.write_text('{"mcpServers": {"docs": {"url": "https://mcp.example.org/mcp"}}}')
+    configuration.chmod(0o600)
+    environment = {
+        "PATH": f"{real.TIME.parent}{os.pathsep}{os.environ['PATH']}",
+        "MCP_GATEWAY_STATE_DIR": str(gateway.state_dir),
+    }
+    made = subprocess.run(
+        (sys.executable, "-m", "mcp_gateway", "keys", "create", "page"),
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    environment["GATEWAY_KEY"] = made.stdout.strip()
+    gateway.canaries.add("page", environment["GATEWAY_KEY"])
+    return Folder(home, f"http://127.0.0.1:{gateway.port}", environment)
+
+
+@pytest.mark.parametrize("block", SCRIPTS, ids=str)
+def test_a_script_or_program_of_any_page_does_what_it_is_there_for(typed: Folder, block: Block) -> None:
+    if block.language == "python":
+        (typed.path / "program.py").write_text(block.text.replace(ADDRESS, typed.address))
+        block = replace(block, language="sh", text=f"{sys.executable} program.py\n")
+    typed.take(block)
+
+
+@pytest.mark.parametrize("page", [*OTHERS, *(DOCS / page for page in PAGES)], ids=lambda page: page.name)
+def test_every_json_of_a_page_is_json_and_what_configures_is_taken(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page):
+        if block.language != "json" or block.why_not is not None:
+            continue
+        read = json.loads(block.text)
+        if isinstance(read, dict) and CONFIGURES & read.keys() and page.name != _OF_CLIENTS:
+            path = tmp_path / "config.json"
+            path.write_text(block.text)
+            path.chmod(0o600)
+            assert load.check(path, {"HOME": str(tmp_path)}).problems == (), block
+
+
+def test_nobody_is_told_to_install_somebody_elses_program() -> None:
+    """On PyPI `mcp-gateway` is another project's."""
+    pages = (*real.REPOSITORY.glob("*.md"), *DOCS.rglob("*.md"), *(real.REPOSITORY / "packaging").rglob("*"))
+    wrong = re.compile(r"(pip|pipx|uv tool|uvx|uv add)( install| run)? [^\n`]*(?<!axios-)\bmcp-gateway\b")
+    told = [page for page in pages if page.is_file() and wrong.search(page.read_text(encoding="utf-8"))]
+    assert told == []

@@ -372,31 +372,49 @@ class ServerConfig(_Strict):
         min_length=1, max_length=TITLE_CHARS_MAX, description="The name people see; the key when left out."
     )
     command: Text | None = Field(default=None, description="The program of a local server.")
-    args: Texts = Field(default=(), repr=False)
-    env: dict[VariableName, Value] = Field(default_factory=dict, repr=False)
-    cwd: AbsolutePath | None = None
+    args: Texts = Field(default=(), repr=False, description="What it is started with; no shell is asked.")
+    env: dict[VariableName, Value] = Field(
+        default_factory=dict, repr=False, description="Variables that it gets besides a minimal environment."
+    )
+    cwd: AbsolutePath | None = Field(default=None, description="The directory in which it is started.")
     url: Url | None = Field(default=None, repr=False, description="The address of a remote server.")
-    headers: dict[HeaderName, Value] = Field(default_factory=dict, repr=False)
+    headers: dict[HeaderName, Value] = Field(
+        default_factory=dict, repr=False, description="Headers of every request to a remote server."
+    )
     forward_headers: ForwardedNames = Field(
         default=(),
         validation_alias="forwardHeaders",
         description="Headers of a caller that its calls pass on to this remote server; no others are.",
     )
-    type: ServerType | None = None
-    enabled: bool = True
-    start_timeout_s: Duration = Field(default=60.0, validation_alias="startTimeout")
-    timeout_s: Duration = Field(
-        default=60.0, validation_alias="timeout", description="Time without progress."
+    type: ServerType | None = Field(
+        default=None, description="How a remote server is spoken to; found out when left out."
     )
-    max_timeout_s: Duration = Field(default=900.0, validation_alias="maxTimeout")
-    concurrency: int = Field(default=64, ge=1, le=10_000)
-    queue: int = Field(default=1_024, ge=0, le=100_000)
+    enabled: bool = Field(default=True, description="Whether it runs, until a person switches it.")
+    start_timeout_s: Duration = Field(
+        default=60.0,
+        validation_alias="startTimeout",
+        description="Time to become ready; 300 s unless set for package runners such as npx.",
+    )
+    timeout_s: Duration = Field(
+        default=60.0, validation_alias="timeout", description="Of a call: time without progress."
+    )
+    max_timeout_s: Duration = Field(
+        default=900.0, validation_alias="maxTimeout", description="Of a call: time in all."
+    )
+    concurrency: int = Field(default=64, ge=1, le=10_000, description="Calls under way at once.")
+    queue: int = Field(
+        default=1_024, ge=0, le=100_000, description="Calls that may wait for their turn; more are `busy`."
+    )
     idle_stop_s: Duration | None = Field(
         default=None,
         validation_alias="idleStop",
         description="Stop it after so long without a call; the next call starts it.",
     )
-    max_result_bytes: Size = Field(default=256 * MIB, validation_alias="maxResult")
+    max_result_bytes: Size = Field(
+        default=256 * MIB,
+        validation_alias="maxResult",
+        description="The largest message it may send; above it the call is lost.",
+    )
     isolation: Literal["shared", "session", "caller"] = Field(
         default="shared",
         description="Who shares a process or connection: everybody, or the calls of one session or caller.",
@@ -434,7 +452,7 @@ class ServerConfig(_Strict):
 class Mcp(_Strict):
     """The MCP faces; `enabled: false` closes every MCP URL."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Whether the MCP URLs are there.")
 
 
 class Limits(_Strict):
@@ -461,7 +479,9 @@ class Limits(_Strict):
 class Scopes(_Strict):
     """What a key may do, and with which servers and tools; `exec` is for people alone."""
 
-    rights: Annotated[tuple[KeyRight, ...], Strict(False), Field(min_length=1)] = ("read", "call")
+    rights: Annotated[tuple[KeyRight, ...], Strict(False), Field(min_length=1)] = Field(
+        default=("read", "call"), description="What it may do with them."
+    )
     servers: Patterns | None = Field(
         default=None, description="Only these servers: ids, or patterns like `git-*`."
     )
@@ -479,7 +499,7 @@ class Scopes(_Strict):
 class DeclaredKey(_Strict):
     """An API key that the operator made: its text in a file, or the hash of it."""
 
-    name: KeyName
+    name: KeyName = Field(description="What it is called in records; slugs of names are apart.")
     file: AbsolutePath | None = Field(default=None, description="A file with the key and nothing else.")
     hash: Annotated[str, *_matching(r"^sha256:[0-9a-f]{64}$", _HASH_SENTENCE)] | None = Field(
         default=None, description="`sha256:` and the hexadecimal SHA-256 of the key."
@@ -512,8 +532,10 @@ class Password(_Strict):
 class Auth(_Strict):
     """Ways to say who you are that the operator declares."""
 
-    keys: Annotated[tuple[DeclaredKey, ...], Strict(False)] = ()
-    password: Password | None = None
+    keys: Annotated[tuple[DeclaredKey, ...], Strict(False)] = Field(
+        default=(), description="API keys; those made at run time are not here."
+    )
+    password: Password | None = Field(default=None, description="For signing in on the page.")
 
     @model_validator(mode="after")
     def _names_apart(self) -> "Auth":
@@ -598,7 +620,7 @@ class Activity(_Strict):
 class GatewayConfig(_Strict):
     """The gateway itself."""
 
-    host: Text = "127.0.0.1"
+    host: Text = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=8085, ge=0, le=65_535, description="0 takes any free port.")
     socket: Annotated[Text, AfterValidator(_socket_path)] | None = Field(
         default=None, description="Path of a unix socket to listen on as well; for its user and group."
@@ -606,7 +628,11 @@ class GatewayConfig(_Strict):
     mcp: Mcp = Field(default_factory=Mcp)
     limits: Limits = Field(default_factory=Limits)
     activity: Activity = Field(default_factory=Activity)
-    log_format: Literal["text", "json"] = Field(default="text", validation_alias="logFormat")
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        validation_alias="logFormat",
+        description="Lines of the log: for people, or for programs.",
+    )
     public_url: Annotated[tuple[Origin, ...], BeforeValidator(_one_or_several), Strict(False)] = Field(
         default=(),
         validation_alias="publicUrl",
@@ -695,8 +721,12 @@ def schema() -> dict[str, Any]:
     server["properties"] |= {
         key: {"deprecated": True, "description": f"Ignored: {reason}."} for key, reason in IGNORED.items()
     }
-    server["properties"]["type"] = {"enum": [None, *get_args(ServerType), *TYPE_WORDS]}
-    server["properties"]["tools"] = {"anyOf": [{"$ref": "#/$defs/ToolRules"}, {"type": "array"}]}
+    properties = server["properties"]
+    properties["type"] = {
+        "description": properties["type"]["description"],
+        "enum": [None, *get_args(ServerType), *TYPE_WORDS],
+    }
+    properties["tools"] = {"anyOf": [{"$ref": "#/$defs/ToolRules"}, {"type": "array"}]}
     days = defined["$defs"]["Keep"]["properties"]["days"]
     keep = defined["$defs"]["Activity"]["properties"]["keep"]
     keep["anyOf"] = [*days["anyOf"], {"$ref": keep.pop("$ref")}]
