@@ -45,7 +45,7 @@ LICENSED: Final = (
 )
 _SVG_BODY: Final = re.compile(r"<svg[^>]*>(.*)</svg>", re.DOTALL)
 _COMPRESSED: Final = frozenset({".js", ".css", ".svg"})
-_SOURCE_MAP: Final = re.compile(rb"\n//# sourceMappingURL=\S+\s*\Z")
+_SOURCE_MAP: Final = re.compile(rb"\n(?://# sourceMappingURL=\S+|/\*# sourceMappingURL=\S+\*/)\s*\Z")
 
 
 def sources() -> list[Path]:

@@ -207,3 +207,9 @@ def test_what_stood_beside_a_reference_means_nothing_in_older_drafts() -> None:
     assert "maxLength" not in made.schema
     assert made.schema["x-mcp-ignored"] == {"maxLength": 1}
     assert made.schema["title"] == "T"
+
+
+def test_a_list_says_that_anything_may_be_in_it_unless_somebody_counts_what_is() -> None:
+    assert exact({"properties": {"a": {"type": "array"}}}, "t").schema["properties"]["a"]["items"] == {}
+    counted = exact({"allOf": [{"type": "array"}], "unevaluatedItems": False}, "t").schema
+    assert counted["allOf"] == [{"type": "array"}]

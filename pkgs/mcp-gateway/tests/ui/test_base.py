@@ -101,7 +101,7 @@ DATA = re.compile(r'<script type="application/json" id="[\w-]+">\{\{ \w+\|tojson
 # Made by us from the first letter on: of files, of places, of the page itself, of its own filters. The last
 # one opens a program of the reader's machine; `connecting.py` makes it, the scheme included.
 OURS = (
-    r"\{\{ (asset\('[\w/.-]+'\)|place\.path|at|link\(part\.id\)|client\.link|snippet\.download"
+    r"\{\{ (asset\('[\w/.-]+'\)|place\.path|at|link\(part\.id\)|client\.link|snippet\.download|document"
     r"|asked\.(?:api_)?link\(.*\)) \}\}"
 )
 

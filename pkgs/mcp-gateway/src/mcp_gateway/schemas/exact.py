@@ -143,6 +143,8 @@ class _Maker:
         self._schemas = SCHEMAS_MAX
         self._units = UNITS_MAX
         self._defaults: list[dict[str, Any]] = []
+        self._arrays: list[dict[str, Any]] = []
+        self._counts_items = False
 
     def all(self) -> Exact:
         """The schema and all its components."""
@@ -156,6 +158,11 @@ class _Maker:
             else:
                 self._components[name] = self._object(self._make(one, resource, depth, 0))
         self._break_loops(schema)
+        if (
+            not self._counts_items
+        ):  # then this says nothing more, and generators of code leave out what lacks it
+            for array in self._arrays:
+                array["items"] = {}
         self._keep_right_defaults()
         return Exact(schema, self._components, sentence(self._why))
 
@@ -359,6 +366,10 @@ class _Maker:
     def _finish(self, made: dict[str, Any]) -> None:
         if "default" in made:
             self._defaults.append(made)
+        kinds = made.get("type", ())
+        if "array" in ([kinds] if isinstance(kinds, str) else kinds) and "items" not in made:
+            self._arrays.append(made)
+        self._counts_items |= "unevaluatedItems" in made
         needed, parts = made.get("required"), made.get("allOf")
         if needed and parts and not all(name in made.get("properties", {}) for name in needed):
             # The same, said where readers do not look for the properties beside it.
