@@ -23,6 +23,7 @@ from tests.harness import ANSWER_TIMEOUT_S, Answer, Gateway
 STREAM: Final = "text/event-stream"
 PAUSE_S: Final = 0.05  # between two calls of the bustle: how long a reader of a live stream waits
 CALL: Final = "POST /api/tools/{server}/{tool}"
+CALL_TOOL_API: Final = "POST /tools/{server}/{tool}"
 TRIM: Final = "PATCH /api/tools/{server}/{tool}"
 TRIM_MANY: Final = "PATCH /api/tools"
 SWITCH: Final = "PATCH /api/servers/{server}"
@@ -35,6 +36,7 @@ REVOKE: Final = "DELETE /api/keys/{id}"
 READ: Final = "GET /api/resources/{server}"
 GET: Final = "POST /api/prompts/{server}/{prompt}"
 LINK: Final = "GET /api/openwebui/functions/{server}.py"
+FILE: Final = "GET /api/files/{ticket}"
 SIGN_IN: Final = "POST /api/sign-in"
 ASK_OPEN_WEBUI: Final = "POST /api/openwebui/check"
 CONNECT_OPEN_WEBUI: Final = "POST /api/openwebui/connections"
@@ -167,7 +169,10 @@ def config(
                 },
             },
             # Some servers are down, and time may be up; that is no fault of the gateway.
-            *(expecting("not_a_server_error", label, "502", "503", "504") for label in (CALL, READ, GET)),
+            *(
+                expecting("not_a_server_error", label, "502", "503", "504")
+                for label in (CALL, CALL_TOOL_API, READ, GET)
+            ),
         ],
     }
 

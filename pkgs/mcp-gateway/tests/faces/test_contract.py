@@ -16,7 +16,9 @@ import pytest
 
 from tests.faces.exploring import (
     CALL,
+    CALL_TOOL_API,
     CONNECT_OPEN_WEBUI,
+    FILE,
     LINK,
     MAKE,
     REVOKE,
@@ -179,10 +181,12 @@ def test_every_answer_is_one_that_the_document_announces(
     # Nothing was left out, nothing was only ever refused, and nobody got what is not theirs.
     may = allowed(operations, RIGHTS[who])
     assert found.asked == set(operations)
-    # Nobody guesses a password, nor names in a body, nor where an Open WebUI is.
-    in_vain = {SIGN_IN, TRIM_MANY, CONNECT_OPEN_WEBUI} | (set() if "call" in RIGHTS[who] else OF_WHO_CALLED)
+    # Nobody guesses a password, nor names in a body, nor a sealed link, nor where an Open WebUI is.
+    in_vain = {SIGN_IN, TRIM_MANY, FILE, CONNECT_OPEN_WEBUI} | (
+        set() if "call" in RIGHTS[who] else OF_WHO_CALLED
+    )
     assert found.succeeded() == may - in_vain
-    for label in set(operations) - may - {CALL}:
+    for label in set(operations) - may - {CALL, CALL_TOOL_API}:
         assert set(found.statuses[label]) == {403}, f"{label}: {found.statuses[label]}"
     for label in may:
         if "{" in label:
@@ -191,6 +195,7 @@ def test_every_answer_is_one_that_the_document_announces(
             assert found.answered(label, 400, 415), f"{label}: {found.statuses[label]}"
     if "call" in RIGHTS[who]:
         assert found.answered(CALL, 200, 202, 400, 404, 415, 503), found.statuses[CALL]
+        assert found.answered(CALL_TOOL_API, 200, 400, 404, 503), found.statuses[CALL_TOOL_API]
         assert found.answered("GET /api/artifacts/{id}", 200, 206)
     if "admin" in RIGHTS[who]:
         assert found.answered(MAKE, 201)
@@ -224,7 +229,7 @@ def test_who_has_no_key_gets_nothing_but_what_is_public(
     found = explore(guarded, settings, bearer("keeper"))
     assert not found.failures, "\n\n".join(found.failures[:10])
     assert found.asked == set(operations)
-    assert found.succeeded() == public(operations) - {SIGN_IN, LINK} == {"GET /health", "GET /ready"}
+    assert found.succeeded() == public(operations) - {SIGN_IN, LINK, FILE} == {"GET /health", "GET /ready"}
     # One-time codes are not to be guessed: after some, whoever comes with one has to wait.
     refusals = {401, 429} if made_up else {401}
     for label in set(operations) - public(operations):

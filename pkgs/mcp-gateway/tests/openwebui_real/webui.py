@@ -24,6 +24,7 @@ START_S: Final = 300.0  # 25 s; over a minute the first time, when nothing is co
 STOP_S: Final = 20.0
 ANSWER_S: Final = 90.0  # a whole chat, with each of its calls
 EVERYBODY: Final = {"principal_type": "user", "principal_id": "*", "permission": "read"}
+FORWARD_SECRET: Final = "by-which-servers-know-who-asks-in-tests"
 ENVIRONMENT: Final = {
     "WEBUI_AUTH": "False",  # whoever signs in with nothing is the administrator
     "WEBUI_SECRET_KEY": "of-a-test",
@@ -42,6 +43,7 @@ ENVIRONMENT: Final = {
     "ENABLE_PIP_INSTALL_FRONTMATTER_REQUIREMENTS": "False",
     "ENABLE_FORWARD_USER_INFO_HEADERS": "True",
     "ENABLE_DIRECT_INTEGRATIONS": "True",  # a person may add tool servers that their browser calls
+    "FORWARD_USER_INFO_HEADER_JWT_SECRET": FORWARD_SECRET,
     "ENABLE_API_KEYS": "True",
     "BYPASS_MODEL_ACCESS_CONTROL": "True",  # everybody may use the model
 }

@@ -1,8 +1,8 @@
 """Pictures of every page, wide and narrow, light and dark, of a gateway with something to see.
 
 `make screenshots`. `--to FOLDER` puts them elsewhere, `--only WORD` takes those pages alone whose name has
-the word in it. `--manifest` takes the two that the manifest shows to people who are about to install the app;
-they are committed.
+the word in it. `--manifest` takes the two that the manifest shows to people who are about to install the app,
+and `--guides` those that pages of `docs/` show; they are committed.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from playwright.async_api import Browser, async_playwright
 
 from mcp_gateway.faces.ui import pwa
 from tests.harness import Gateway, hostile
-from tests.real import EVERYTHING, PROJECT
+from tests.real import EVERYTHING, PROJECT, REPOSITORY
 from tests.ui import stage
 from tests.ui.browser import DESKTOP, HEIGHTS, PHONE, Windows, launch
 from tests.ui.drawing import ICONS
@@ -38,10 +38,17 @@ PAGES: Final = (
     ("activity", "/ui/activity"),
     ("call", "/ui/activity/{call}"),
     ("connect", "/ui/connect"),
+    ("connect-open-webui", "/ui/connect?client=open-webui-openapi"),
     ("add", "/ui/add"),
     ("access", "/ui/access"),
     ("offline", "/ui/offline"),
 )
+# Of guides: the file, the page and the part of it.
+GUIDES: Final = (
+    ("open-webui/gateway-connect.png", "/ui/connect?client=open-webui-openapi", "#client-open-webui-openapi"),
+)
+USUAL_PORT: Final = 8085  # which people will see on theirs
+GUIDE_WIDTH: Final = 1_100
 VARIANTS: Final = tuple(itertools.product((DESKTOP, PHONE), (False, True)))  # width, and whether it is dark
 SCALES: Final = {DESKTOP: 1, PHONE: 2}
 READY_S: Final = 30.0
@@ -55,7 +62,7 @@ class Demo(Gateway):
 
 
 @contextmanager
-def demo(directory: Path) -> Iterator[Demo]:
+def demo(directory: Path, port: int = 0) -> Iterator[Demo]:
     """A gateway that has been in use for a while: servers in all states, calls of all outcomes."""
     servers = {
         **stage.starter(directory / "starter"),
@@ -64,7 +71,7 @@ def demo(directory: Path) -> Iterator[Demo]:
         "search": hostile("never"),
         "backup": hostile("good", enabled=False),
     }
-    gateway = Demo(servers, directory / "gateway")
+    gateway = Demo(servers, directory / "gateway", wanted_port=port)
     with stage.opened(gateway, "time", "git", "search"):
         gateway.wait_for(
             "calendar", lambda shown: shown["reason"] is not None, READY_S, "says why it does not start"
@@ -129,22 +136,36 @@ async def take_for_manifest(browser: Browser, gateway: Gateway) -> None:
         await windows.close()
 
 
+async def take_for_guides(browser: Browser, gateway: Gateway) -> None:
+    for file, path, part in GUIDES:
+        windows = Windows(browser, stage.url(gateway))
+        page = await windows.open(path, width=GUIDE_WIDTH)
+        picture = REPOSITORY / "docs" / "images" / file
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        await page.locator(part).screenshot(path=picture)
+        print(picture)
+        await windows.close()
+
+
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="make screenshots", description=__doc__)
     parser.add_argument("--to", type=Path, default=FOLDER)
     parser.add_argument("--only", default="")
     parser.add_argument("--manifest", action="store_true")
+    parser.add_argument("--guides", action="store_true")
     wanted = parser.parse_args()
     wanted.to.mkdir(parents=True, exist_ok=True)
     troubles: list[str] = []
     with (
         tempfile.TemporaryDirectory(prefix="mcp-gateway-screenshots-") as directory,
-        demo(Path(directory)) as gateway,
+        demo(Path(directory), USUAL_PORT if wanted.guides else 0) as gateway,
     ):
         async with async_playwright() as playwright:
             browser = await launch(playwright.chromium)
             if wanted.manifest:
                 await take_for_manifest(browser, gateway)
+            elif wanted.guides:
+                await take_for_guides(browser, gateway)
             else:
                 troubles = await take(browser, gateway, wanted.to, wanted.only)
             await browser.close()

@@ -317,7 +317,7 @@ def _open_webui_as_code(at: Endpoint) -> Told:
             "Open WebUI runs such code as itself, and may forbid it (`ENABLE_TOOLS`).",
             "Names of tools become names of Python.",
         ),
-        choose="Where connections are not allowed, or each user is to have a key of their own (valves).",
+        choose="Where connections are not allowed, or people are to see how far a call is.",
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
 MAX_CALLERS: Final = 1_000  # who got a ticket last; one caller's many tickets take no room
-MAX_CHARS: Final = 64 * 1024  # of a ticket that comes back: the longest URI of a resource fits many times
+MAX_CHARS: Final = 16 * 1024  # a URI of some thousand characters, and well within the head of a request
 
 
 class _Payload(msgspec.Struct, array_like=True):
@@ -43,7 +43,7 @@ class Tickets:
         self._number = 0
 
     def issue(self, caller: Caller, purpose: str, subject: str, lasts_s: float) -> str:
-        """A ticket of letters, digits, `-`, `_` and `=`."""
+        """A ticket of letters, digits, `-`, `_` and `=`, of no use where it is longer than `MAX_CHARS`."""
         number = self._numbers.get(caller)
         if number is None:
             self._number += 1
