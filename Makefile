@@ -109,7 +109,7 @@ test-pythons: $(VENV)/.stamp-dev tests-node tests-clients tests-caddy tests-chro
 	done
 
 .PHONY: test-openwebui
-test-openwebui: ui $(VENV)/.stamp-dev tests-node .venv-openwebui/.stamp ## chats in a real Open WebUI that use the gateway's tools (installs 1.7 GB the first time)
+test-openwebui: ui $(VENV)/.stamp-dev tests-node tests-chromium .venv-openwebui/.stamp ## chats in a real Open WebUI that use the gateway's tools (installs 1.7 GB the first time)
 	@cd $(PKG) && REQUIRE_ALL=1 "$(BIN)"/python -m pytest tests/openwebui_real $(ARGS)
 
 .PHONY: conformance

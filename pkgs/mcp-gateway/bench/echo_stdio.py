@@ -40,6 +40,22 @@ TOOLS = [
     _tool("blob", "Answer with a text of that many bytes.", bytes="integer"),
 ]
 GROW = _tool("grow", "Offer one more tool from now on.", text="string")
+WHERE = {
+    "type": "object",
+    "properties": {"path": {"type": "string"}, "line": {"anyOf": [{"type": "integer"}, {"type": "null"}]}},
+    "required": ["path"],
+}
+# What servers of today write, in turn.
+PROPERTIES: list[dict[str, Any]] = [
+    {"type": "string", "description": "What to look for", "minLength": 1},
+    {"type": "string", "enum": ["first", "second", "third"], "default": "first"},
+    {"$ref": "#/$defs/Where"},
+    {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, {"type": "null"}], "default": None},
+    {"type": "array", "items": {"$ref": "#/$defs/Where"}, "maxItems": 20},
+    {"type": "object", "additionalProperties": {"type": "string"}, "title": "Headers"},
+    {"type": "boolean", "default": False, "description": "Whether to"},
+    {"type": ["number", "null"], "exclusiveMinimum": 0},
+]
 CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
 # What `server/discover` is answered, by a server that speaks no revision before that; else empty.
 DISCOVERED: dict[str, Any] = {}
@@ -51,6 +67,12 @@ def _described(number: int, words: int) -> str:
         return "Do nothing."
     chance = random.Random(number)
     return " ".join("".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(words))
+
+
+def _schema(properties: int) -> dict[str, Any]:
+    """Of so many properties, for who measures what schemas cost."""
+    named = {f"property_{n}": PROPERTIES[n % len(PROPERTIES)] for n in range(properties)}
+    return {"type": "object", "properties": named, "required": ["property_0"], "$defs": {"Where": WHERE}}
 
 
 def fastest_json() -> tuple[Decode, Encode]:
@@ -188,6 +210,7 @@ def main() -> None:
     parser.add_argument("--cpu", type=int, help="run on this CPU only, whatever CPU the parent is pinned to")
     parser.add_argument("--tools", type=int, default=0, help="this many more tools, which do nothing")
     parser.add_argument("--words", type=int, default=0, help="words in the descriptions of those")
+    parser.add_argument("--properties", type=int, default=0, help="in the schemas of those")
     parser.add_argument("--grow", action="store_true", help="offer the tool `grow`, too")
     parser.add_argument("--modern", action="store_true", help=f"speak {MODERN} and nothing before it")
     arguments = parser.parse_args()
@@ -199,10 +222,13 @@ def main() -> None:
         DISCOVERED.update({**offered, **named, "ttlMs": 0, "cacheScope": "public"})
     if arguments.grow:
         TOOLS.append(GROW)
-    TOOLS.extend(
+    added = [
         _tool(f"tool_{number:03}", _described(number, arguments.words), text="string")
         for number in range(arguments.tools)
-    )
+    ]
+    if arguments.properties:
+        added = [tool | {"inputSchema": _schema(arguments.properties)} for tool in added]
+    TOOLS.extend(added)
     try:
         serve(0, 1)
     except (KeyboardInterrupt, BrokenPipeError):

@@ -42,6 +42,7 @@ WIDE, TALL_NAME = f"{SERVERS} servers x {TOOLS_EACH} tools", f"{TALL:,} tools on
 INP_MS = 200.0  # the worst interaction that people still call good
 TIMES = 20  # each page is asked for, in turn packed and not
 READY_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 120.0
 PAGES = ("/", "/ui/tools", "/ui/tools/s00/tool_000", "/ui/activity", "/ui/servers/s00", "/ui/connect")
 TALL_PAGES = ("/ui/tools", "/ui/tools?server=s00", "/ui/tools?search=tool_19", "/ui/tools/rows?server=s00")
 PAGE_MS, PAGE_KB, HELD_UP_MS = 300.0, 250.0, 20.0
@@ -159,14 +160,18 @@ def serving(
     commands = {f"s{number:02}": command for number in range(servers)}
     if records:
         with ways.serving(directory, name, seats, {}) as (run, url):  # makes the tables
-            _wait(run, url, 0)
+            wait_for(run, url, 0)
         _fill(directory / f"{name}-state", sorted(commands), records)
     with ways.serving(directory, name, seats, commands) as (run, url):
-        _wait(run, url, servers)
+        wait_for(run, url, servers)
         yield run, url
 
 
-def _wait(run: Started, url: str, servers: int) -> None:
+def wait_for(run: Started, url: str, servers: int) -> None:
+    """Until so many servers are ready.
+
+    Raises: RuntimeError with the end of the log when they never are.
+    """
     until = time.monotonic() + READY_TIMEOUT_S
     while run.process.poll() is None and time.monotonic() < until:
         try:
@@ -209,7 +214,9 @@ class Reader:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+        self._connection = http.client.HTTPConnection(
+            parts.hostname or "", parts.port, timeout=ANSWER_TIMEOUT_S
+        )
 
     def get(self, path: str, encoding: str = "gzip") -> tuple[bytes, str]:
         """A body as it came, and how it is encoded.

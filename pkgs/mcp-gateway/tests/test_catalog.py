@@ -598,3 +598,15 @@ def test_the_estimate_of_a_server_is_of_its_tools_that_are_on() -> None:
 
 def test_a_definition_that_is_half_nonsense_has_an_estimate() -> None:
     assert one(tool("a", description=7, inputSchema={})).tokens("git") > 0
+
+
+def test_what_was_made_of_a_tool_is_kept_while_that_tool_stays_as_it_was() -> None:
+    a, b, c = tool("a"), tool("b"), tool("c")
+    before = one(a, b, c)
+    offer = Offer("git", (a, tool("b", description="other"), c, tool("d")), ToolRules(), frozenset({"c"}))
+    after = build(2, [offer], before)
+    kept = {
+        name for name, entry in after.by_server["git"].items() if entry is before.by_server["git"].get(name)
+    }
+    assert kept == {"a"}
+    assert after.by_server == build(2, [offer]).by_server

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
 
 from mcp_gateway.access.caller import Caller, Grant
 from mcp_gateway.access.policy import offers, sees_server, sees_tool, sees_whole_server
@@ -59,13 +60,23 @@ class Offer:
     shelf: Shelf = NO_SHELF
 
 
+# What is kept of schemas is JSON: of 50,000 tools the objects would be millions, for which everybody waits
+# each time that the interpreter looks through them for garbage.
+@dataclass(frozen=True, slots=True)
+class InlinedTool:
+    """What a tool takes, as models digest it (`schemas.inlined`)."""
+
+    arguments: Raw
+    why: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class ExactTool:
     """What a tool takes and answers, as OpenAPI 3.1 has it (`schemas.exact`); `components` are of both."""
 
-    arguments: dict[str, Any]
-    result: dict[str, Any] | None
-    components: dict[str, Any]
+    arguments: Raw
+    result: Raw | None
+    components: Raw
     why: str | None
 
 
@@ -119,10 +130,15 @@ class Entry:
         size = sum(len(members[name]) for name in _FOR_MODELS if name in members)
         return -(-(len(self.exposed) + size) // BYTES_PER_TOKEN)
 
-    @cached_property
+    @property
     def inlined(self) -> Inlined:
         """The schema of its arguments for language models and for who reads schemas as they do."""
-        return inlined(_schema(self.definition, "inputSchema"))
+        return Inlined(msgspec.json.decode(self.inlined_tool.arguments), self.inlined_tool.why)
+
+    @cached_property
+    def inlined_tool(self) -> InlinedTool:
+        made = inlined(_schema(self.definition, "inputSchema"))
+        return InlinedTool(Raw(encode(made.schema)), made.why)
 
     @cached_property
     def accepted(self) -> Accepted:
@@ -134,10 +150,13 @@ class Entry:
         arguments = exact(_schema(self.definition, "inputSchema"), self.exposed)
         output = _schema(self.definition, "outputSchema")
         if output is None:
-            return ExactTool(arguments.schema, None, arguments.components, arguments.why)
-        result = exact(output, self.exposed, "output")
-        why = "; ".join(filter(None, (arguments.why, result.why))) or None
-        return ExactTool(arguments.schema, result.schema, arguments.components | result.components, why)
+            components, why, result = arguments.components, arguments.why, None
+        else:
+            answer = exact(output, self.exposed, "output")
+            components = arguments.components | answer.components
+            why = "; ".join(filter(None, (arguments.why, answer.why))) or None
+            result = Raw(encode(answer.schema))
+        return ExactTool(Raw(encode(arguments.schema)), result, Raw(encode(components)), why)
 
     @cached_property
     def search_text(self) -> str:
@@ -373,7 +392,7 @@ def build(version: int, offers_of: Iterable[Offer], before: Catalog | None = Non
         if before is not None and old is not None and has_same_tools(old, offer):
             by_server[server] = before.by_server[server]
         else:
-            by_server[server] = _entries(offer)
+            by_server[server] = _entries(offer, {} if before is None else before.by_server.get(server, {}))
         if before is not None and old is not None and old.shelf.prompts == offer.shelf.prompts:
             prompts[server] = before.prompts[server]
         else:
@@ -415,7 +434,8 @@ def changed_lists(before: Catalog, after: Catalog) -> dict[str, frozenset[str]]:
     return {kind: servers for kind, servers in found.items() if servers}
 
 
-def _entries(offer: Offer) -> Mapping[str, Entry]:
+def _entries(offer: Offer, before: Mapping[str, Entry]) -> Mapping[str, Entry]:
+    """By native name. One that is what it was `before` is that one, with all that was made of it."""
     allowed = {tool.name: tool for tool in reversed(offer.tools) if offers(offer.rules, tool.name)}
     shown: dict[str, str] = {}
     taken = set(allowed)
@@ -425,8 +445,8 @@ def _entries(offer: Offer) -> Mapping[str, Entry]:
         shown[native] = name if name not in taken else native
         taken.add(name)
     exposed = exposed_names(offer.server, shown.values())
-    return {
-        tool.name: Entry(
+    made = (
+        Entry(
             offer.server,
             tool.name,
             exposed[shown[tool.name]],
@@ -435,7 +455,8 @@ def _entries(offer: Offer) -> Mapping[str, Entry]:
         )
         for tool in offer.tools
         if allowed.get(tool.name) is tool
-    }
+    )
+    return {entry.tool: old if (old := before.get(entry.tool)) == entry else entry for entry in made}
 
 
 def _joined(member: str, definitions: Iterable[bytes]) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from tests import real
 from tests.clients.test_real_servers import repository
 from tests.faces.knocking import check_log
+from tests.harness import free_port
 from tests.openwebui_real.model import Model
 from tests.openwebui_real.ways import MCP, OPENAPI, SERVERS, connection, toolkits
 from tests.openwebui_real.webui import EVERYBODY, WebUI
@@ -29,8 +30,17 @@ def model() -> Iterator[Model]:
 
 
 @pytest.fixture(scope="session")
-def gateway(directory: Path) -> Iterator[Guarded]:
-    """A gateway that wants a key, in front of servers that others wrote; its key `caller` may call."""
+def webui_port() -> int:
+    """Where Open WebUI will be, which the gateway has to know before."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def gateway(directory: Path, webui_port: int) -> Iterator[Guarded]:
+    """A gateway that wants a key, in front of servers that others wrote; its key `caller` may call.
+
+    Pages of Open WebUI may call it, too.
+    """
     real.need(real.EVERYTHING, real.FILESYSTEM, real.MEMORY, real.GIT, real.TIME)
     home = directory / "gateway"
     files = home / "files"
@@ -49,7 +59,7 @@ def gateway(directory: Path) -> Iterator[Guarded]:
     }
     keys = {"caller": {"rights": ["call"]}}
     assert set(servers) == set(SERVERS)
-    settings = {"corsOrigins": ["http://chat.example.test"]}
+    settings = {"corsOrigins": ["http://chat.example.test", f"http://127.0.0.1:{webui_port}"]}
     with Guarded(servers, home, settings, keys=keys) as gateway:
         for server in servers:
             gateway.wait_for_state(server, "ready", timeout_s=READY_S)
@@ -58,9 +68,9 @@ def gateway(directory: Path) -> Iterator[Guarded]:
 
 
 @pytest.fixture(scope="session")
-def webui(directory: Path, model: Model, gateway: Guarded) -> Iterator[WebUI]:
+def webui(directory: Path, model: Model, gateway: Guarded, webui_port: int) -> Iterator[WebUI]:
     """Open WebUI with the gateway connected in each way, for everybody and for administrators only."""
-    with WebUI(directory / "webui", model.url) as webui:
+    with WebUI(directory / "webui", model.url, port=webui_port) as webui:
         webui.connect(
             *(connection(gateway, way, EVERYBODY) for way in (OPENAPI, MCP)),
             *(connection(gateway, way, suffix="admins") for way in (OPENAPI, MCP)),

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.openwebui_real.model import Call, Model
-from tests.openwebui_real.ways import MCP, OPENAPI, Way
-from tests.openwebui_real.webui import WebUI
+from tests.openwebui_real.ways import CODE, MCP, OPENAPI, Way
+from tests.openwebui_real.webui import EVERYBODY, WebUI
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -31,3 +31,18 @@ def test_a_person_sees_what_the_access_grant_gives_and_nothing_else(
         told = webui.chat(asked, tool_id, token=ann)
         assert [result["status"] for result in told.results] == ["completed"] * has_it
         assert bool(model.asked(asked)[0].get("tools")) is has_it
+
+
+def test_code_is_an_administrators_until_it_is_granted(webui: WebUI, model: Model, ann: str) -> None:
+    tool_id, sentence = "gateway_time", "What time is it for me by code?"
+    assert tool_id in webui.tools()
+    assert tool_id not in webui.tools(ann)
+    path = f"/api/v1/tools/id/{tool_id}/access/update"
+    webui.ask("POST", path, {"access_grants": [EVERYBODY]})
+    try:
+        assert tool_id in webui.tools(ann)
+        model.teach(sentence, Call(CODE.name("time", "get_current_time"), {"timezone": "Europe/Zurich"}))
+        told = webui.chat(sentence, tool_id, token=ann)
+        assert [result["status"] for result in told.results] == ["completed"]
+    finally:
+        webui.ask("POST", path, {"access_grants": []})

@@ -43,6 +43,7 @@ ENVIRONMENT: Final = {
     "ENABLE_PIP_INSTALL_FRONTMATTER_REQUIREMENTS": "False",
     "ENABLE_FORWARD_USER_INFO_HEADERS": "True",
     "FORWARD_USER_INFO_HEADER_JWT_SECRET": FORWARD_SECRET,
+    "ENABLE_DIRECT_INTEGRATIONS": "True",  # a person may add tool servers that their browser calls
     "ENABLE_API_KEYS": "True",
     "BYPASS_MODEL_ACCESS_CONTROL": "True",  # everybody may use the model
 }

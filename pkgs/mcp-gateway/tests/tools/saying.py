@@ -14,6 +14,8 @@ CONTENTS = {
     "files:///x.bin": {"mimeType": "application/zip", "blob": "UEsDBAo="},
     "files:///page.html": {"mimeType": "text/html", "text": "<script>alert(1)</script>"},
     "files:///plain": {"text": "ü"},
+    "files:///typed": {"mimeType": "text/a\u4e2d", "text": "a"},
+    "files:///large": {"mimeType": "application/zip", "blob": "AAAA" * 3_000_000},
     "files:///odd": {"mimeType": "text/html\r\nX: y", "blob": "not base64!"},
 }
 

@@ -96,7 +96,9 @@ def test_an_image_comes_as_bytes_to_who_names_its_type(gateway: Gateway, accept:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("accept", ["*/*", "application/json", "audio/*", "text/plain", ""])
+@pytest.mark.parametrize(
+    "accept", ["*/*", "application/json", "audio/*", "text/plain", "", "image/png;q=0", "*/*, image/*; q=0.0"]
+)
 def test_an_image_is_a_data_uri_to_everybody_else(gateway: Gateway, accept: str) -> None:
     answer = say(gateway, [IMAGE], accept)
     assert answer.json() == f"data:image/png;base64,{IMAGE['data']}"
@@ -134,6 +136,8 @@ def test_a_link_leads_to_the_resource_for_who_has_no_key(gateway: Gateway) -> No
         ("files:///x.bin", "application/zip", b"PK\x03\x04\n"),
         ("files:///page.html", "text/html; charset=utf-8", b"<script>alert(1)</script>"),
         ("files:///plain", "text/plain; charset=utf-8", "ü".encode()),
+        ("files:///typed", "text/plain; charset=utf-8", b"a"),
+        ("files:///large", "application/zip", bytes(9_000_000)),
     ):
         link = say(gateway, [{"type": "resource_link", "uri": uri, "name": "x"}]).json()
         assert link["url"].startswith(f"http://127.0.0.1:{gateway.port}/api/files/"), link

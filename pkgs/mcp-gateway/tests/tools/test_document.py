@@ -1,11 +1,17 @@
 """The OpenAPI documents of the tool API: valid, complete, as the caller may see it, and made once."""
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
+import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from mcp_gateway.catalog import Offer, Tool, build
+from mcp_gateway.config.model import ToolRules
+from mcp_gateway.faces.tools.document import document as make
 from tests.faces.knocking import check_problem
 from tests.harness import Gateway
 from tests.tools.conftest import NAMES
@@ -92,3 +98,30 @@ def test_who_sees_less_gets_a_document_of_less(tmp_path: Path) -> None:
         assert whole["security"] == [{"key": []}]
         OpenAPIV31SpecValidator(whole).validate()
         assert gateway.as_("reader").get("/tools/other/openapi.json").status == 404
+
+
+async def test_who_leaves_does_not_take_the_document_from_others() -> None:
+    definition = b'{"name":"%d","inputSchema":{"type":"object"}}'
+    tools = tuple(Tool(str(number), definition % number) for number in range(500))
+    catalog = build(1, [Offer("s", tools, ToolRules())])
+    askers = [asyncio.create_task(make(catalog, None, "exact", is_guarded=False)) for _ in range(3)]
+    await asyncio.sleep(0)
+    askers[0].cancel()
+    one, other = await asyncio.gather(*askers[1:])
+    assert one is other is await make(catalog, None, "exact", is_guarded=False)
+    assert len(json.loads(one.body)["paths"]) == 500
+    with pytest.raises(asyncio.CancelledError):
+        await askers[0]
+
+
+async def test_what_was_not_finished_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = build(1, [Offer("s", (Tool("a", b'{"name":"a","inputSchema":{}}'),), ToolRules())])
+    with monkeypatch.context() as broken:
+        broken.setattr("mcp_gateway.faces.tools.document.encode", _fail)
+        with pytest.raises(MemoryError):
+            await make(catalog, "s", "inlined", is_guarded=True)
+    assert b'"/a"' in (await make(catalog, "s", "inlined", is_guarded=True)).body
+
+
+def _fail(_value: Any) -> bytes:
+    raise MemoryError

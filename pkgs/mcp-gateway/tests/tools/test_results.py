@@ -1,5 +1,6 @@
 """What becomes of an MCP result on the tool API: a table of results and of what is answered instead."""
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from mcp_gateway.faces.tools.results import LINKS_MAX, Media, Text, Told, told
+from mcp_gateway.faces.tools.results import LINK_CHARS_MAX, LINKS_MAX, Media, Text, Told, told
 
 PNG = base64.b64encode(b"\x89PNG\r\n").decode()
 
@@ -189,3 +190,66 @@ async def test_an_answer_has_a_bounded_number_of_links() -> None:
     assert said.value is not None
     links = json.loads(bytes(said.value))
     assert [one for one in links if "url" not in one] == [{"uri": "demo://a", "name": "A"}]
+
+
+async def test_a_failure_is_one_even_where_the_server_says_nothing_else() -> None:
+    said = await of({"isError": True})
+    assert said.failure == "The tool reports failure and does not say why"
+
+
+@pytest.mark.parametrize(
+    "nothing", [{}, {"_meta": {"a": 1}}, {"isError": False}, {"structuredContent": None}]
+)
+async def test_success_is_never_empty(nothing: dict[str, Any]) -> None:
+    said = await of(nothing)
+    assert said.value is not None
+    assert json.loads(bytes(said.value)) == {"ok": True}
+
+
+async def test_texts_that_repeat_parts_are_left_out_however_many_there_are() -> None:
+    # Each against each would take hours.
+    many = 40_000
+    said = await of(
+        {
+            "structuredContent": {"result": [*range(many), {"a": 1, "b": 10**30}]},
+            "content": [
+                *(text(str(number + 3)) for number in range(many)),
+                text(f'{{"b": {10**30}, "a": 1}}'),
+            ],
+        }
+    )
+    assert said.value is not None
+    whole, *more = json.loads(bytes(said.value))
+    assert len(whole["result"]) == many + 1
+    assert more == [str(many), str(many + 1), str(many + 2)]
+
+
+async def test_others_get_their_turn_while_an_answer_of_very_many_parts_is_gone_through() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(others())
+    await of({"content": [text(str(number)) for number in range(40_000)]})
+    waiting.cancel()
+    assert turns > 3
+
+
+async def test_a_resource_of_a_name_too_long_for_a_url_is_named_and_no_link() -> None:
+    link = {"type": "resource_link", "uri": "demo://" + "a" * LINK_CHARS_MAX, "name": "A"}
+    said = await of({"content": [link]})
+    assert said.value is not None
+    assert json.loads(bytes(said.value)) == {"uri": link["uri"], "name": "A"}
+
+
+@pytest.mark.parametrize(
+    "kind", ["image/a\u4e2d", "image/\u00fc", "image/png\r\nX: y", "image/a b", "image/"]
+)
+async def test_what_is_no_media_type_is_not_passed_on_as_one(kind: str) -> None:
+    said = await of({"content": [image(kind)]})
+    assert isinstance(said.alone, Media)
+    assert said.alone.type == "image/x-unknown"

@@ -5,6 +5,7 @@ argument, that is set right first (`schemas.fit`), and the call's record says so
 answer is what `results` makes of the server's; a tool that reports failure is answered with an error status.
 """
 
+import re
 from functools import partial
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ from mcp_gateway.wire.envelope import encode, read_members
 
 PREFIX: Final = b"/tools/"
 FACE: Final = "openapi"
+_REFUSED: Final = re.compile(r"(?:^|;)\s*q=0(?:\.0{0,3})?\s*(?:;|$)")
 _TEXT_TYPE: Final = b"text/plain; charset=utf-8"
 
 
@@ -164,4 +166,5 @@ def _wants_text(accept: str) -> bool:
 
 
 def _names(accept: str, *kinds: str) -> bool:
-    return any(part.partition(";")[0].strip() in kinds for part in accept.split(","))
+    ranges = (part.partition(";") for part in accept.split(","))
+    return any(kind.strip() in kinds and _REFUSED.search(more) is None for kind, _, more in ranges)

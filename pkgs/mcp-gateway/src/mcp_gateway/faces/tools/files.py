@@ -5,10 +5,12 @@ or one kept file of the caller whose answer it stood in. What a server wrote is 
 page of ours.
 """
 
+import asyncio
 import re
 from dataclasses import replace
 from typing import Annotated, Final
 
+import msgspec
 from fastapi import FastAPI, Path
 from msgspec import Raw
 from starlette.requests import Request
@@ -23,12 +25,13 @@ from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.routing import PUBLIC, Let
 from mcp_gateway.faces.tools.results import UNTYPED, decoded, media_type_of, text_of
 from mcp_gateway.gateway import Gateway
-from mcp_gateway.gateway.artifacts import KEEP_S
+from mcp_gateway.gateway.artifacts import KEEP_S, META
 from mcp_gateway.gateway.tickets import MAX_CHARS
 from mcp_gateway.wire.envelope import read_members
 from mcp_gateway.wire.results import entries
 
 PREFIX: Final = "/api/files/"
+UNPACKED_BYTES_MAX: Final = 64 * 1024 * 1024  # of a result that a file is taken out of, in memory
 LINK_S: Final = KEEP_S  # as long as a file is kept
 _PURPOSE: Final = "file"
 _RESOURCE: Final = "resource"
@@ -84,15 +87,44 @@ def add(app: FastAPI, gateway: Gateway) -> None:
         kind, of, uri = subject.split("\0", 2)
         if kind == _ARTIFACT:
             return ArtifactResponse(gateway.read_artifact(caller, of), visit.headers)
-        call = calls.read_resource(gateway, replace(visit, caller=caller, query=b""), of, uri)
+        # Whoever follows a link says nothing of themselves in the name of its caller: headers may go on.
+        call = calls.read_resource(gateway, replace(visit, caller=caller, query=b"", headers={}), of, uri)
         await calls.until_ended(call, request.receive)
         try:
-            return _file(call.result(), uri)
+            return await _file(await _whole(gateway, caller, call.result()), uri)
         except CallCancelled as cancelled:
             raise calls.cancelled_problem(call, cancelled) from None
 
 
-def _file(result: Raw, uri: str) -> Response:
+async def _whole(gateway: Gateway, caller: Caller, result: Raw) -> Raw:
+    """The result itself, where a small document answers in place of it (`gateway/artifacts.py`).
+
+    Raises:
+        GatewayError: `lost`, it is too large to be taken out of its JSON; `unknown`, it is gone already.
+    """
+    about = read_members(read_members(result).get("_meta", b"{}"))
+    if META not in about:
+        return result
+    try:
+        of = msgspec.json.decode(about[META], type=_Facts)
+    except msgspec.MsgspecError:
+        return result  # a server's own idea
+    reading = gateway.read_artifact(caller, of.id)
+    try:
+        size = reading.artifact.size
+        if size > UNPACKED_BYTES_MAX:
+            detail = f"The server answered with {size:,} bytes, too many for a file: read the resource by MCP"
+            raise GatewayError(Kind.LOST, detail)
+        return Raw(await asyncio.to_thread(reading.read, 0, size))
+    finally:
+        reading.close()
+
+
+class _Facts(msgspec.Struct):
+    id: str
+
+
+async def _file(result: Raw, uri: str) -> Response:
     """The first of its contents, as what it is.
 
     Raises:
@@ -102,9 +134,9 @@ def _file(result: Raw, uri: str) -> Response:
         members = read_members(raw)
         media_type = media_type_of(members.get("mimeType"))
         if "blob" in members:
-            data = decoded(members["blob"])
+            data = await asyncio.to_thread(decoded, members["blob"])
         else:
-            text = text_of(members.get("text"))
+            text = await asyncio.to_thread(text_of, members.get("text"))
             data = None if text is None else text.encode()
             media_type = "text/plain; charset=utf-8" if media_type == UNTYPED else media_type
         if data is None:

@@ -12,26 +12,33 @@
 Texts, numbers and whatever is structured stay the bytes that the server wrote. Knows no transport.
 """
 
+import asyncio
 import base64
 import re
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from msgspec import Raw
 
+from mcp_gateway import clock
 from mcp_gateway.gateway.artifacts import URI_PREFIX
 from mcp_gateway.wire.envelope import encode, read_members
 from mcp_gateway.wire.results import entries
 
 LINKS_MAX: Final = 1_000  # in one answer; those behind them are named without being links
+LINK_CHARS_MAX: Final = 16_384  # of a URI: a link to a longer one would be no URL that servers take
+SLICE_S: Final = 0.005  # of the event loop at a time, while one result is gone through
 NOTHING: Final = Raw(b'{"ok":true}')
 UNTYPED: Final = "application/octet-stream"
 _MEDIA_TYPE: Final = re.compile(
-    r"[A-Za-z0-9][\w.+-]{0,63}/[A-Za-z0-9][\w.+-]{0,63}(?:; ?[\w-]{1,40}=[\w.+-]{1,80}){0,4}"
+    r"[A-Za-z0-9][\w.+-]{0,63}/[A-Za-z0-9][\w.+-]{0,63}(?:; ?[\w-]{1,40}=[\w.+-]{1,80}){0,4}",
+    re.ASCII,  # it stands in a header
 )
 _SHOWN: Final = ("image/", "audio/")  # what models and pages take in place
 _ABOUT: Final = ("name", "title", "description", "mimeType", "size")  # of a link, as its server says
+_EMPTY: Final = frozenset({"_meta", "isError", "structuredContent", "resultType"})  # what says nothing alone
 _NO_WORDS: Final = "The tool reports failure and does not say why"
 
 
@@ -90,33 +97,48 @@ async def told(result: Raw, files: Files) -> Told:
     structured = members.get("structuredContent")
     if structured is not None and bytes(structured) == b"null":
         structured = None
-    if "content" not in members and structured is None:
+    has_failed = _value(members.get("isError")) is True
+    if "content" not in members and structured is None and not has_failed and members.keys() - _EMPTY:
         # Not what tools answer with: a task that was begun, or what a revision after these has.
         return Told(result)
     blocks = entries(members["content"]) if "content" in members else []
-    pieces = [await _piece(block, files if at < LINKS_MAX else None) for at, block in enumerate(blocks)]
-    if _value(members.get("isError")) is True:
-        return _failed(pieces, structured)
+    pieces: list[Piece] = []
+    async for at, block in _unhurried(blocks):
+        pieces.append(await _piece(block, files if at < LINKS_MAX else None))
+    said = frozenset() if structured is None else await _said(structured)
+    pieces = [piece async for _, piece in _unhurried(pieces) if has_failed or not _says_nothing(piece, said)]
+    if has_failed:
+        return await _failed(pieces, structured, said)
     if structured is not None:
-        said = _said(structured)
-        pieces = [piece for piece in pieces if not (isinstance(piece, Text) and _says(piece, said))]
-        return Told(structured if not pieces else _list([structured, *pieces]))
-    pieces = [piece for piece in pieces if not (isinstance(piece, Text) and piece.text == "")]
+        return Told(structured if not pieces else await _list([structured, *pieces]))
     match pieces:
         case []:
             return Told(NOTHING)
         case [piece]:
             return Told(_json(piece), piece)
-    return Told(_list(pieces))
+    return Told(await _list(pieces))
 
 
-def _failed(pieces: list[Piece], structured: Raw | None) -> Told:
+_T = TypeVar("_T")
+
+
+async def _unhurried(many: Iterable[_T]) -> AsyncIterator[tuple[int, _T]]:
+    """Each with its number; others get their turn where they are very many."""
+    began = clock.now_s()
+    for at, one in enumerate(many):
+        yield at, one
+        if clock.now_s() - began >= SLICE_S:
+            await asyncio.sleep(0)
+            began = clock.now_s()
+
+
+async def _failed(pieces: list[Piece], structured: Raw | None, said: frozenset[bytes]) -> Told:
     texts = [piece for piece in pieces if isinstance(piece, Text)]
     others: list[Piece] = [piece for piece in pieces if not isinstance(piece, Text)]
     words = "\n".join(piece.text or bytes(piece.raw).decode() for piece in texts)
-    if structured is not None and not any(_says(piece, _said(structured)) for piece in texts):
+    if structured is not None and not any(_says_nothing(piece, said) for piece in texts):
         others.insert(0, structured)
-    return Told(_list(others) if others else None, failure=words or _NO_WORDS)
+    return Told(await _list(others) if others else None, failure=words or _NO_WORDS)
 
 
 async def _piece(block: Raw, files: Files | None) -> Piece:
@@ -157,7 +179,7 @@ async def _resource(raw: Raw, files: Files | None) -> Piece:
 def _link(uri: str, files: Files | None) -> dict[str, str]:
     if uri.lower().startswith(("https://", "http://")):
         return {"url": uri}  # MCP: the client fetches such a one itself
-    if files is None:
+    if files is None or len(uri) > LINK_CHARS_MAX:
         return {}
     if uri.startswith(URI_PREFIX):
         return {"url": files.to_artifact(uri.removeprefix(URI_PREFIX))}
@@ -165,24 +187,40 @@ def _link(uri: str, files: Files | None) -> dict[str, str]:
     return {} if url is None else {"url": url}
 
 
-def _said(structured: Raw) -> list[Any]:
-    """What texts may repeat of it: all of it, or what it wraps because a schema has to be an object's."""
+async def _said(structured: Raw) -> frozenset[bytes]:
+    """What texts may repeat of it: all of it, or what it wraps because a schema has to be an object's.
+
+    As `_canonical`: there may be as many texts as parts, and each of those is looked for among all of these.
+    """
     value = _value(structured)
     found = [value]
     if isinstance(value, dict) and len(value) == 1:
         wrapped = next(iter(value.values()))
         found += [wrapped, *wrapped] if isinstance(wrapped, list) else [wrapped]
-    return found
+    return frozenset([_canonical(one) async for _, one in _unhurried(found)])
 
 
-def _says(piece: Text, said: list[Any]) -> bool:
+def _canonical(value: Any) -> bytes:
+    """The same bytes for the same JSON."""
+    try:
+        return msgspec.json.encode(value, order="deterministic")
+    except (msgspec.MsgspecError, OverflowError):  # a number of more than 64 bits
+        return repr(value).encode()
+
+
+def _says_nothing(piece: Piece, said: frozenset[bytes]) -> bool:
+    """A text that is empty or repeats what is said anyway."""
+    if not isinstance(piece, Text) or piece.text is None:
+        return False
     if not piece.text:
         return True
+    if not said:
+        return False
     try:
         value = msgspec.json.decode(piece.text)
     except (msgspec.MsgspecError, RecursionError):
         value = piece.text
-    return value in said or piece.text in said
+    return _canonical(value) in said or _canonical(piece.text) in said
 
 
 def _json(piece: Piece) -> Raw:
@@ -199,8 +237,8 @@ def _json(piece: Piece) -> Raw:
         return piece.raw
 
 
-def _list(pieces: list[Piece]) -> Raw:
-    return Raw(encode([_json(piece) for piece in pieces]))
+async def _list(pieces: list[Piece]) -> Raw:
+    return Raw(encode([_json(piece) async for _, piece in _unhurried(pieces)]))
 
 
 def _value(raw: Raw | None) -> Any:

@@ -1,14 +1,27 @@
 """Where the OpenAPI documents of the tool API are."""
 
 from fastapi import FastAPI
+from msgspec import Raw
 from starlette.responses import Response
 
-from mcp_gateway.faces.http import Visit
+from mcp_gateway.faces.http import JSON_TYPE, Receive, Scope, Send, Visit, respond_in_slices
 from mcp_gateway.faces.routing import MINE, Let
 from mcp_gateway.faces.tools import files
 from mcp_gateway.faces.tools.document import Dialect, document
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.gateway.calls import unknown_server
+
+
+class DocumentResponse(Response):
+    """A document, at the client's pace where it is large: written at once, everybody would wait for that."""
+
+    def __init__(self, document: bytes, headers: dict[str, str]) -> None:
+        super().__init__()
+        self._document = Raw(document)
+        self._more = [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await respond_in_slices(send, b"", self._document, b"", JSON_TYPE, *self._more)
 
 
 def add(app: FastAPI, gateway: Gateway) -> None:
@@ -19,7 +32,7 @@ def add(app: FastAPI, gateway: Gateway) -> None:
         known = visit.headers.get(b"if-none-match", b"").decode("latin-1")
         if made.tag in (tag.strip().removeprefix("W/") for tag in known.split(",")) or known.strip() == "*":
             return Response(None, 304, headers)
-        return Response(made.body, headers=headers, media_type="application/json")
+        return DocumentResponse(made.body, headers)
 
     @app.get(
         "/tools/openapi.json",
