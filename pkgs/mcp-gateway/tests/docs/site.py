@@ -31,6 +31,8 @@ DRAW_LIMIT_S: Final = 120
 _LINK: Final = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 _FENCE: Final = re.compile(r"^\s*(```+|~~~+)")
 _CODE: Final = re.compile(r"(`+)(.+?)\1")
+_ITEM: Final = re.compile(r"(?:[-*]|\d\.) ")
+_DEPTH: Final = 4  # of Python-Markdown, which draws
 _HEADING: Final = re.compile(r"^# +(.+)$", re.MULTILINE)
 # What makes a browser fetch something while it shows a page.
 _LOADS: Final = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("link", "href")}
@@ -105,7 +107,8 @@ class Source:
         text = (self.repository / page).read_text()
         if not title(text):
             self.problems.append(f"{page}: has no heading of the first level")
-        self.write(place(page), _outside_code(text, lambda prose: self._linked(prose, page)))
+        linked = _outside_code(text, lambda prose: self._linked(prose, page))
+        self.write(place(page), _as_deep_as_drawn(linked))
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / name
@@ -166,6 +169,26 @@ def _outside_code(text: str, change: Callable[[str], str]) -> str:
             done.append(line)
         else:
             done.append(_outside_spans(line, change))
+    return "".join(done)
+
+
+def _as_deep_as_drawn(text: str) -> str:
+    """What belongs to an item of a list, by four columns; CommonMark counts the width of its mark."""
+    done: list[str] = []
+    width = 0
+    is_code = False  # that belongs to no item
+    for line in text.splitlines(keepends=True):
+        is_code ^= _FENCE.match(line) is not None and not line.startswith(" ")
+        depth = len(line) - len(line.lstrip(" "))
+        if is_code:
+            width = 0
+        elif item := _ITEM.match(line):
+            width = len(item.group())
+        elif line.strip() and depth < width:
+            width = 0
+        elif line.strip() and width:
+            line = " " * (_DEPTH - width) + line
+        done.append(line)
     return "".join(done)
 
 

@@ -94,6 +94,16 @@ def test_what_is_code_is_left_as_it_is(repository: Callable[..., Path], tmp_path
     assert text in prepared(repository(text), tmp_path)
 
 
+def test_what_belongs_to_an_item_of_a_list_stays_in_it(
+    repository: Callable[..., Path], tmp_path: Path
+) -> None:
+    text = "1. One\n\n   ![x](../icon.png)\n\n   ```sh\n   true\n   ```\n2. Two\n\n- a\n  - b\n\nAfter.\n"
+    text += "\n```yaml\n- c\n  d\n```\n"
+    page = prepared(repository(text, **{"icon.png": ""}), tmp_path)
+    assert "1. One\n\n    ![x](repository/icon.png)\n\n    ```sh\n    true\n    ```\n2. Two\n" in page
+    assert "- a\n    - b\n\nAfter.\n\n```yaml\n- c\n  d\n```\n" in page
+
+
 def test_a_drawing_becomes_part_of_the_page(repository: Callable[..., Path], tmp_path: Path) -> None:
     page = prepared(repository("![a door](images/drawing.svg)"), tmp_path)
     assert 'aria-label="a door"><svg> <g/> </svg></div>' in page
