@@ -158,6 +158,9 @@ def test_our_own_is_replaced_and_keeps_what_somebody_has_set_there(
     assert renewed["headers"] == {"X-User": "{{USER_EMAIL}}"}
     assert push(gateway, open_webui).json()["replaces"] is False
     assert len(open_webui.connections) == 4
+    renewed["config"] = ["broken"]
+    assert push(gateway, open_webui, server="good").status == 200
+    assert open_webui.connections[1]["config"]["access_grants"] != []
 
 
 def test_a_key_is_made_for_it_that_may_read_and_call_and_no_more(
