@@ -328,7 +328,7 @@ def test_one_that_never_answers_is_given_up(gateway: Guarded, open_webui: OpenWe
 
 
 @pytest.mark.parametrize("path", ["check", "connections"])
-def test_only_administration_may_and_nothing_is_sent_for_anybody_else(
+def test_S43_only_administration_may_and_nothing_is_sent_for_anybody_else(
     gateway: Guarded, open_webui: OpenWebUi, path: str
 ) -> None:
     asked = wanted(gateway, open_webui)

@@ -168,7 +168,7 @@ def test_a_file_in_an_answer_is_kept_and_linked_to(gateway: Gateway) -> None:
     assert (part.status, part.body) == (206, b"PDF")
 
 
-def test_a_link_is_followed_from_a_page_of_another_site_and_nothing_else_is(gateway: Gateway) -> None:
+def test_S11_a_link_is_followed_from_a_page_of_another_site_and_nothing_else_is(gateway: Gateway) -> None:
     """A chat shows the answer, and a person clicks: `Sec-Fetch-*` as browsers send them then."""
     link = say(gateway, [{"type": "resource_link", "uri": "files:///plain", "name": "x"}]).json()
     path = link["url"].partition(str(gateway.port))[2]
