@@ -158,6 +158,9 @@ def test_our_own_is_replaced_and_keeps_what_somebody_has_set_there(
     assert renewed["headers"] == {"X-User": "{{USER_EMAIL}}"}
     assert push(gateway, open_webui).json()["replaces"] is False
     assert len(open_webui.connections) == 4
+    renewed["config"] = ["broken"]
+    assert push(gateway, open_webui, server="good").status == 200
+    assert open_webui.connections[1]["config"]["access_grants"] != []
 
 
 def test_a_key_is_made_for_it_that_may_read_and_call_and_no_more(
@@ -325,7 +328,7 @@ def test_one_that_never_answers_is_given_up(gateway: Guarded, open_webui: OpenWe
 
 
 @pytest.mark.parametrize("path", ["check", "connections"])
-def test_only_administration_may_and_nothing_is_sent_for_anybody_else(
+def test_S43_only_administration_may_and_nothing_is_sent_for_anybody_else(
     gateway: Guarded, open_webui: OpenWebUi, path: str
 ) -> None:
     asked = wanted(gateway, open_webui)

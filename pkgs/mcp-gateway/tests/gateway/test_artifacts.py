@@ -2,7 +2,9 @@
 
 import asyncio
 import errno
+import io
 import json
+import os
 import re
 from pathlib import Path
 
@@ -171,6 +173,26 @@ async def test_nothing_of_an_earlier_run_is_left_or_reachable(room: Room) -> Non
     assert before.read("me", artifact.id) is None, "a file that somebody took away is not there"
     before.close()
     after.close()
+
+
+async def test_a_file_that_cannot_be_written_whole_leaves_nothing(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, _data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full(number: int, _mode: str) -> Full:
+        os.close(number)
+        return Full()
+
+    artifacts = room.open()
+    monkeypatch.setattr(artifacts_module, "open", full, raising=False)
+    with pytest.raises(OSError, match="No space"):
+        await artifacts.keep_file("me", "git", "file", b"%PDF", "application/pdf")
+    assert room.files() == set()
+    assert artifacts.of("me") == []
+    artifacts.close()
 
 
 async def test_what_cannot_be_moved_is_an_error_and_leaves_nothing(room: Room) -> None:

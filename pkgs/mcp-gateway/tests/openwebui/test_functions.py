@@ -103,7 +103,7 @@ def taking(**properties: Any) -> dict[str, Any]:
 @given(st.dictionaries(names, definitions(), max_size=3))
 @example({text: {"description": text, **taking(**{text: {"description": text}})} for text in NASTY})
 @example({name: taking(**{key: {"type": "string"} for key in KNOWN}) for name in KNOWN[:3]})
-def test_nothing_that_a_server_says_is_code(tools: dict[str, dict[str, Any]]) -> None:
+def test_S30_nothing_that_a_server_says_is_code(tools: dict[str, dict[str, Any]]) -> None:
     ours = made({})
     written = made(tools)
     # The same statements around the methods, and only literals of strings in what a method is made of.

@@ -274,6 +274,11 @@ def test_a_link_is_good_for_what_it_was_made_for(guarded: Guarded) -> None:
     assert guarded.nobody.request("POST", f"{PATH}/good/link").status == 401
 
 
+def test_a_link_that_would_be_too_long_to_follow_is_none(guarded: Guarded) -> None:
+    query = "&".join(["tool=pid"] * 3_000)
+    check_problem(guarded.request("POST", f"{PATH}/good/link?{query}"), 400, "invalid", "so many tools")
+
+
 def test_a_link_says_until_when_it_works(guarded: Guarded) -> None:
     before = wall_s()
     answer = guarded.request("POST", f"{PATH}/good/link").json()

@@ -26,7 +26,7 @@ def links(gateway: Gateway) -> list[str]:
     return [link["url"].partition(str(gateway.port))[2] for link in answer.json()]
 
 
-def test_links_end_with_the_key_that_got_them(tmp_path: Path) -> None:
+def test_S28_links_end_with_the_key_that_got_them(tmp_path: Path) -> None:
     with Guarded({"saying": saying(tmp_path / "saying", [FREE])}, tmp_path) as gateway:
         wait_ready(gateway, "saying")
         key_id, friend = gateway.make_key("friend", rights=["read", "call"])
@@ -48,7 +48,7 @@ def test_links_end_with_the_key_that_got_them(tmp_path: Path) -> None:
         assert [gateway.nobody.get(path).status for path in his] == [200, 200]
 
 
-def test_links_of_an_open_gateway_end_when_it_begins_to_ask_for_keys(tmp_path: Path) -> None:
+def test_S28_links_of_an_open_gateway_end_when_it_begins_to_ask_for_keys(tmp_path: Path) -> None:
     key = "mgk_links_0123456789abcdefghijklmnopqrstuvwxyz"
     with Gateway({"saying": saying(tmp_path / "saying", [FREE])}, tmp_path) as gateway:
         gateway.wait_for_state("saying", "ready")

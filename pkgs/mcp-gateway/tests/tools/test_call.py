@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +10,8 @@ import pytest
 
 from tests.faces.knocking import check_problem
 from tests.harness import Answer, Gateway, parse_events
-from tests.tools.conftest import NAMES
+from tests.security.cast import Guarded
+from tests.tools.conftest import FREE, NAMES, STRICT, saying
 
 PNG = b"\x89PNG\r\n"
 IMAGE = {"type": "image", "mimeType": "image/png", "data": base64.b64encode(PNG).decode()}
@@ -166,7 +168,7 @@ def test_a_file_in_an_answer_is_kept_and_linked_to(gateway: Gateway) -> None:
     assert (part.status, part.body) == (206, b"PDF")
 
 
-def test_a_link_is_followed_from_a_page_of_another_site_and_nothing_else_is(gateway: Gateway) -> None:
+def test_S11_a_link_is_followed_from_a_page_of_another_site_and_nothing_else_is(gateway: Gateway) -> None:
     """A chat shows the answer, and a person clicks: `Sec-Fetch-*` as browsers send them then."""
     link = say(gateway, [{"type": "resource_link", "uri": "files:///plain", "name": "x"}]).json()
     path = link["url"].partition(str(gateway.port))[2]
@@ -241,3 +243,18 @@ def test_a_record_does_not_tell_what_an_argument_was(gateway: Gateway) -> None:
     assert answer.status == 200
     record = gateway.get(f"/api/calls/{answer.headers['mcp-gateway-call']}").json()
     assert "canary-of-an-argument" not in str(record["detail"])
+
+
+def test_S21_a_record_does_not_tell_what_a_tool_takes_that_its_caller_may_not_see(tmp_path: Path) -> None:
+    key = {"rights": ["read", "call"], "tools": ["saying/free"]}
+    servers = {"saying": saying(tmp_path / "saying", [FREE, STRICT])}
+    with Guarded(servers, tmp_path, keys={"narrow": key}) as gateway:
+        gateway.wait_for_state("saying", "ready")
+        narrow = gateway.as_("narrow")
+        told = []
+        for tool in ("strict", "nobody"):
+            answer = call(narrow, f"saying/{tool}", {"count": "5", "x": 1})
+            check_problem(answer, 404, "unknown")
+            record = narrow.get(f"/api/calls/{answer.json()['callId']}").json()
+            told.append((record["arguments"], record["detail"].replace(tool, "TOOL")))
+        assert told[0] == told[1]

@@ -36,6 +36,19 @@ def addresses(gateway: Gateway, visit: Visit, *, is_socket: bool) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def base_of(gateway: Gateway, visit: Visit, url: str | None, *, is_socket: bool) -> str:
+    """The address that was asked for, which is one of the gateway's; without one, where this request came to.
+
+    Raises:
+        GatewayError: `unknown`, it has no such address.
+    """
+    offered = addresses(gateway, visit, is_socket=is_socket)
+    if url is not None and url not in offered:
+        detail = "This is not an address of the gateway; those it knows of are in `urls.offered`"
+        raise GatewayError(Kind.UNKNOWN, f"{detail} of `GET /api/connect`")
+    return url or offered[0]
+
+
 def reached_at(visit: Visit) -> str:
     """The address as the browser has it; the edge has looked at the Host."""
     scheme = "https" if visit.is_secure else "http"
@@ -67,12 +80,8 @@ def endpoint(
     """
     if server is not None and not gateway.has_server(visit.caller, server):
         raise unknown_server(server)
-    offered = addresses(gateway, visit, is_socket=is_socket)
-    if url is not None and url not in offered:
-        detail = "This is not an address of the gateway; those it knows of are in `urls.offered`"
-        raise GatewayError(Kind.UNKNOWN, detail)
     return connecting.Endpoint(
-        url or offered[0],
+        base_of(gateway, visit, url, is_socket=is_socket),
         server,
         needs_key=gateway.is_guarded,
         is_mcp_open=gateway.exposure.is_mcp_open,

@@ -22,7 +22,8 @@ Operation = dict[str, Any]
 Place = tuple[str, str]  # path and method
 
 _DESCRIPTION: Final = (
-    "Every MCP server behind one door. Errors are problem details (RFC 9457); `code` is one of ten kinds.\n\n"
+    "Every MCP server behind one door. Errors are problem details (RFC 9457); `code` is one of ten kinds, or "
+    "where the tool API tells that a tool reports failure, `tool_error`.\n\n"
     "A gateway that listens on loopback only, with no way to sign in configured, asks nobody who they are. "
     "Every other one asks for one of the credentials of an operation. What a caller may not see is unknown, "
     "in the same words as what does not exist."

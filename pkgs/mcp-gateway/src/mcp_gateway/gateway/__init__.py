@@ -507,9 +507,9 @@ class Gateway:
         require(caller, Right.READ, Right.CALL)
         return self.servers.catalog.seen_by(caller)
 
-    def entry(self, server: str, tool: str) -> Entry | None:
-        """A tool of the catalog, whoever may see it; for what is decided before a call and told to nobody."""
-        return self.servers.catalog.by_server.get(server, {}).get(tool)
+    def entry(self, caller: Caller, server: str, tool: str) -> Entry | None:
+        """A tool that the caller sees, for what is decided before a call; the call says what is wrong."""
+        return self.servers.catalog.seen_by(caller).by_server.get(server, {}).get(tool)
 
     def show_tool(self, caller: Caller, server: str, tool: str) -> Entry:
         require(caller, Right.READ)

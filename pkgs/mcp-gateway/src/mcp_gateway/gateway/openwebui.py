@@ -303,6 +303,7 @@ class _There:
             brought = await self._ask("POST", _PLACES, body, ASK_S)
         except GatewayError as problem:
             if problem.kind not in (Kind.TIMED_OUT, Kind.LOST):
+                self.may_be_written = False  # there was no way to it
                 raise
         else:
             self.may_be_written = brought.status < 400 or brought.status >= 500
@@ -419,7 +420,8 @@ def _place_of(connections: list[msgspec.Raw], ours: dict[str, Any]) -> int | Non
 
 def _renewed(old: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
     """Our entry, with what somebody has set there besides: a name, a filter of tools, headers."""
-    config, info = (old.get(name) or {} for name in ("config", "info"))
+    kept = (old.get(name) for name in ("config", "info"))
+    config, info = (one if isinstance(one, dict) else {} for one in kept)
     decided = {name: ours["config"][name] for name in ("enable", "access_grants")}
     inner = {"config": {**ours["config"], **config, **decided}, "info": {**ours["info"], **info}}
     return {**old, **ours, **inner}

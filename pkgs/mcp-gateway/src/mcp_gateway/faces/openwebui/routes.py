@@ -17,11 +17,11 @@ from mcp_gateway.clock import wall_s
 from mcp_gateway.errors import GatewayError, Kind
 from mcp_gateway.faces import connect
 from mcp_gateway.faces.edge import is_unix
-from mcp_gateway.faces.http import Visit
 from mcp_gateway.faces.openwebui import functions
 from mcp_gateway.faces.routing import MINE, PUBLIC, Let, json_response
 from mcp_gateway.gateway import Gateway
 from mcp_gateway.gateway.calls import unknown_server, unknown_tool
+from mcp_gateway.gateway.tickets import MAX_CHARS
 
 PATH: Final = "/api/openwebui/functions"
 LINK_LASTS_S: Final = 15 * 60.0  # as long as it takes to paste it, and not until somebody finds it in a log
@@ -52,7 +52,7 @@ def add(app: FastAPI, gateway: Gateway) -> None:
         visit: Let, request: Request, server: str | None = None, tool: _Tools = None, url: str | None = None
     ) -> Response:
         """One toolkit for each server: of all tools that are on and that you see, or of some."""
-        base = _base(gateway, visit, request, url)
+        base = connect.base_of(gateway, visit, url, is_socket=is_unix(request.scope))
         return json_response(
             [
                 await _item(id, entries, base)
@@ -77,7 +77,7 @@ def add(app: FastAPI, gateway: Gateway) -> None:
     ) -> Response:
         """For whom the link says (`token`), or for you. A link says, too, which tools and which address."""
         if token is None and not visit.caller.rights.isdisjoint(_RIGHTS):
-            base = _base(gateway, visit, request, url)
+            base = connect.base_of(gateway, visit, url, is_socket=is_unix(request.scope))
             caller, subject = visit.caller, _Subject(server, tool, base)
         else:
             caller, text = gateway.tickets.redeem(token or "", _PURPOSE)
@@ -99,29 +99,17 @@ def add(app: FastAPI, gateway: Gateway) -> None:
         visit: Let, request: Request, server: str, tool: _Tools = None, url: str | None = None
     ) -> Response:
         """Whoever has the link gets the code, which holds no key."""
-        base = _base(gateway, visit, request, url)
+        base = connect.base_of(gateway, visit, url, is_socket=is_unix(request.scope))
         _wanted(gateway, visit.caller, server, tool)
         subject = msgspec.json.encode(_Subject(server, tool, base)).decode()
         token = gateway.tickets.issue(visit.caller, _PURPOSE, subject, LINK_LASTS_S)
+        if len(token) > MAX_CHARS:
+            raise GatewayError(Kind.INVALID, "A link cannot name so many tools; make one for all of them")
         # Open WebUI names what it imports after what follows the last slash, which the path alone would
         # not be: it does not tell a query from a path.
         name = f"{functions.toolkit_id(server)}.py"
         link = f"{base}{PATH}/{quote(server, safe='')}.py?token={quote(token, safe='')}&as=/{name}"
         return json_response({"url": link, "expires": wall_s() + LINK_LASTS_S})
-
-
-def _base(gateway: Gateway, visit: Visit, request: Request, url: str | None) -> str:
-    """The address that the code calls: where this request came to, or another one of the gateway's.
-
-    Raises:
-        GatewayError: `unknown`, it has no such address.
-    """
-    offered = connect.addresses(gateway, visit, is_socket=is_unix(request.scope))
-    if url is not None and url not in offered:
-        raise GatewayError(
-            Kind.UNKNOWN, f"This is not an address of the gateway; it has {', '.join(offered)}"
-        )
-    return url or offered[0]
 
 
 def _wanted(

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec import Raw
 
+from mcp_gateway.access.caller import Caller
 from mcp_gateway.errors import (
     TOOL_ERROR,
     TOOL_ERROR_STATUS,
@@ -63,7 +64,7 @@ async def serve_call(gateway: Gateway, visit: Visit, receive: Receive, send: Sen
     try:
         server, tool = calls.split_path(visit.path, PREFIX)
         body = await calls.read_call(gateway, visit, receive, server, tool, FACE)
-        arguments, note = _fitted(gateway, server, tool, body)
+        arguments, note = _fitted(gateway, visit.caller, server, tool, body)
         request = calls.request_of(visit, FACE, server, tool, arguments, body)
         request.note = note
         call = gateway.open_call(request)
@@ -82,9 +83,14 @@ async def serve_call(gateway: Gateway, visit: Visit, receive: Receive, send: Sen
     )
 
 
-def _fitted(gateway: Gateway, server: str, tool: str, body: calls.Body) -> tuple[bytes, str | None]:
-    """The arguments as they go to the server, and what was changed; members that fit stay as written."""
-    entry = gateway.entry(server, tool)
+def _fitted(
+    gateway: Gateway, caller: Caller, server: str, tool: str, body: calls.Body
+) -> tuple[bytes, str | None]:
+    """The arguments as they go to the server, and what was changed; members that fit stay as written.
+
+    Only for who sees the tool: the record, which its caller may read, shows what came of it.
+    """
+    entry = gateway.entry(caller, server, tool)
     if entry is None or not body.value:
         return body.text or b"{}", None
     fitted, changes = fit(body.value, entry.accepted)
