@@ -31,8 +31,8 @@ SOURCES := $(shell find $(PKG)/src -name '*.py')
 ARGS ?=
 PYTHON ?=
 REQUIRE_ALL ?=
-# Two at once, each with the modules of its own: most of a test is waiting. WORKERS= runs one after the other.
-WORKERS ?= --numprocesses=2 --dist=loadfile
+# Three at once, each with modules of its own: most of a test is waiting. WORKERS= runs one after the other.
+WORKERS ?= --numprocesses=3 --dist=loadfile
 
 # Interpreters of a person's own choosing only: uv would otherwise fetch a build from elsewhere.
 export UV_PYTHON_DOWNLOADS := never

@@ -51,7 +51,7 @@ TERMINAL = frozenset(
 # Pages of a gateway, all of which are looked at for secrets before it stops.
 PAGES = (
     *("/", "/openapi.json", "/ready", "/metrics", "/api/servers", "/api/tools", "/api/me", "/api/keys"),
-    *("/api/access", "/api/sign-ins", "/api/connect", "/api/openwebui/functions"),
+    *("/api/access", "/api/sign-ins", "/api/connect", "/api/openwebui/functions", "/tools/openapi.json"),
     *("/api/stats", "/api/stats?by=server"),
     *("/api/artifacts", "/api/calls/export?format=csv&limit=1000", "/api/calls/export?limit=1000"),
 )

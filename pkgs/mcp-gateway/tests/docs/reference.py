@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mcp_gateway.config import load
 from mcp_gateway.config.model import schema
-from mcp_gateway.errors import TABLE, Kind
+from mcp_gateway.errors import TABLE, TOOL_ERROR, Kind
 from mcp_gateway.faces import rest
 from mcp_gateway.faces.asgi import HOT
 from mcp_gateway.faces.mcp.sessions import Sessions
@@ -322,17 +322,18 @@ activity has the kind as its `outcome`.
 `retryable` is about safety: it is only said where the call cannot have run. `retryAfter` (and the header
 `Retry-After`) are seconds. `callId` finds the call in the activity, `GET /api/calls/{id}`. A tool that
 reports failure itself (`isError: true`) is a result and no error, but on the tool API (`/tools/...`), where
-it is 422 with the code `tool_error`.
+it is 422 with the code [`tool_error`](#tool_error).
 """
 # For each kind: when it comes, and what whoever gets it does about it.
 ADVICE: Final[Mapping[Kind, tuple[str, str]]] = {
     Kind.INVALID: (
         "The request cannot be read as what it must be: no JSON, a member twice, arguments that are"
-        " no object, too large, the wrong content type, too slow; or the server calls its "
+        " no object, too large, the wrong content type; or the server calls its "
         "parameters invalid. `detail` names the place.",
-        "Mend the request. 413: send less, or raise `gateway.limits.body`. 415: say `Content-Type: "
-        "application/json`. Of a reload: `problems` has each mistake of the file with its line; "
-        "`mcp-gateway check` has them, too.",
+        "Mend the request. 405: another method; `Allow` has which. 406: `Accept` asks for what there is"
+        " not. 409: it collides with what is there, such as a name that is taken. 413: send less, or"
+        " raise `gateway.limits.body`. 415: say `Content-Type: application/json`. Of a reload: `problems` has"
+        " each mistake of the file with its line; `mcp-gateway check` has them, too.",
     ),
     Kind.UNAUTHENTICATED: (
         "The gateway is guarded, and the request shows nothing that says who is asking, or "
@@ -346,7 +347,7 @@ ADVICE: Final[Mapping[Kind, tuple[str, str]]] = {
         "not let in: a `Host` nobody configured, another page, a proxy's mark in open mode.",
         "`detail` says which. A right: another key, or the one-time code for administration. A host"
         " or origin: put the address that people use into `gateway.publicUrl`; pages of other "
-        "origins into `corsOrigins`.",
+        "origins into `corsOrigins`. 508: a server of the gateway's leads back to it; take it out.",
     ),
     Kind.UNKNOWN: (
         "There is no such server, tool, call, route or resource, or none that this caller may see, "
@@ -364,7 +365,7 @@ ADVICE: Final[Mapping[Kind, tuple[str, str]]] = {
         "Too many at once: calls that wait for this server (`queue`), calls of this caller "
         "(`limits.concurrency`), requests a second (`limits.rate`), wrong passwords. Nothing ran.",
         "Try again after `retryAfter` seconds. If it stays: raise the limit that `detail` names, or"
-        " give the server more `concurrency`.",
+        " give the server more `concurrency`. 503: too many MCP sessions are open.",
     ),
     Kind.UNAVAILABLE: (
         "The server is off, starting, waiting for its next attempt, failed or wants a login; or the"
@@ -383,14 +384,29 @@ ADVICE: Final[Mapping[Kind, tuple[str, str]]] = {
         "The server died, its connection broke, or what it answered is no answer, in the middle of "
         "the call, which may have run; or a server's own error that none of the other kinds is.",
         "Look before trying again. `detail` has the exit code or the server's words, `mcp-gateway "
-        "logs ID` what it wrote. A result above `maxResult`: ask for less, or raise it.",
+        "logs ID` what it wrote. A result above `maxResult`: ask for less, or raise it. 409: somebody"
+        " cancelled the call.",
     ),
     Kind.INTERNAL: (
         "A mistake of the gateway.",
         "The log has it under the call's id. Please report it with that part of the log.",
     ),
 }
-_MORE_STATUSES: Final[Mapping[Kind, Sequence[int]]] = {Kind.INVALID: (408, 413, 415, 416)}
+# Where HTTP has a word of its own for what went wrong.
+MORE_STATUSES: Final[Mapping[Kind, Sequence[int]]] = {
+    Kind.INVALID: (405, 406, 409, 413, 415, 416),
+    Kind.REFUSED: (508,),
+    Kind.BUSY: (503,),
+    Kind.LOST: (409,),
+}
+_TOOL_ERROR_WORDS: Final = f"""## {TOOL_ERROR}
+
+None of the ten kinds, and on the tool API alone: the tool ran and says itself that it failed. `detail` has
+its words, `content` what else it said. Everywhere else the same is a result with `isError: true`.
+
+**What to do.** Read `detail`, which is the tool's own: other arguments, or whatever it lacks. It is not tried
+again by itself, since the tool may have done a part.
+"""
 
 
 def errors() -> str:
@@ -398,7 +414,7 @@ def errors() -> str:
     rows = [
         (
             f"[`{kind}`](#{kind})",
-            ", ".join(str(status) for status in (row.status, *_MORE_STATUSES.get(kind, ()))),
+            ", ".join(str(status) for status in (row.status, *MORE_STATUSES.get(kind, ()))),
             str(row.rpc_code),
             "yes" if row.retryable else "no",
             row.title,
@@ -408,6 +424,7 @@ def errors() -> str:
     parts = [NOTE, _ERRORS_WORDS, _table(("code", "HTTP", "JSON-RPC", "`retryable`", "title"), rows)]
     for kind, (when, then) in ADVICE.items():
         parts.append(f"## {kind}\n\n{when}\n\n**What to do.** {then}\n")
+    parts.append(_TOOL_ERROR_WORDS)
     parts.append(
         "Where the specification of MCP has a code of its own, that one is used; "
         "[over MCP](../mcp.md) has those of 2026-07-28. "

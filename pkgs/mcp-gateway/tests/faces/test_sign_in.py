@@ -469,7 +469,7 @@ def test_getting_changes_nothing(nothing_moved: Browser) -> None:
     for path in ["/", *pages, "/ui/sign-in", "/ui/sign-out", "/api/sign-in", "/api/sign-out", *paths]:
         if path == "/api/events":
             continue  # it lasts
-        filled = path.format(server="good", tool="echo", id="x")
+        filled = path.format(server="good", tool="echo", id="x", ticket="x")
         for query in ("", "?enabled=false&_method=POST"):
             answer = nothing_moved.request("GET", filled + query, headers=HTML)
             assert answer.status in (200, 400, 404, 405), answer

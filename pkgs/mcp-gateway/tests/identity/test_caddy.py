@@ -1,16 +1,19 @@
 """Through a real proxy: Caddy, run by another user, as a stand-in for `tailscale serve`, Funnel and others.
 
-What the client wrote in the proxy's name does not survive, Host and Origin arrive, and event streams come
-event by event. (tailscaled itself needs a tailnet to be tried on.)
+What the client wrote in the proxy's name does not survive, Host and Origin arrive, event streams come
+event by event, and pages, REST and MCP are open to whom the proxy names and to nobody else. (tailscaled
+itself needs a tailnet to be tried on.)
 """
 
 import http.client
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from tests.faces.knocking import Line
-from tests.harness import parse_events
+from tests.faces.knocking import BOTH_KINDS, Line, Mcp
+from tests.harness import Answer, parse_events
 from tests.identity.recorded import ALICE, BOSS, NODE, URL, user
 from tests.identity.through_caddy import SECRET, Stage, behind_caddy
 from tests.identity.visits import caller
@@ -91,20 +94,88 @@ def test_host_and_origin_arrive(stage: Stage) -> None:
             assert caller(line.read()) == "refused"
 
 
+@contextmanager
+def stream(stage: Stage, site: str, path: str) -> Iterator[http.client.HTTPResponse]:
+    """An event stream through the proxy, open."""
+    connection = http.client.HTTPConnection("127.0.0.1", stage.ports[site], timeout=LIMIT_S)
+    try:
+        connection.request("GET", path, headers={"Host": NODE.decode(), "Accept": "text/event-stream"})
+        feed = connection.getresponse()
+        assert feed.status == 200
+        yield feed
+    finally:
+        connection.close()
+
+
 @pytest.mark.parametrize("site", ["SERVE", "SERVE_UNIX"])
 def test_events_come_one_by_one(stage: Stage, site: str) -> None:
     """Each is caused only when the one before has been read: who gathers them would wait for ever."""
-    connection = http.client.HTTPConnection("127.0.0.1", stage.ports[site], timeout=LIMIT_S)
-    try:
-        connection.request(
-            "GET", "/api/events", headers={"Host": NODE.decode(), "Accept": "text/event-stream"}
-        )
-        feed = connection.getresponse()
-        assert feed.status == 200
+    with stream(stage, site, "/api/events") as feed:
         events = parse_events(feed)
         for number in range(3):
             called = stage.echo(site, f"{number}")
             ended = next(data for name, data in events if name == "call" and data.get("outcome") == "ok")
             assert ended["id"] == called.call_id
-    finally:
-        connection.close()
+
+
+# -- MCP and the pages ------------------------------------------------------------------------------
+
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+
+
+def say(
+    stage: Stage, site: str, method: str, params: Any = None, *headers: bytes, path: str = "/mcp"
+) -> Answer:
+    accept = b"Accept: " + BOTH_KINDS.encode()
+    body = Mcp.message(method, params, 1)
+    return stage.ask(site, accept, *headers, method="POST", path=path, body=body)
+
+
+@pytest.mark.parametrize("site", ["SERVE", "SERVE_UNIX"])
+def test_mcp_works_and_is_done_by_whom_the_proxy_names(stage: Stage, site: str) -> None:
+    begun = say(stage, site, "initialize", HELLO, *FORGED)
+    session = (
+        b"Mcp-Session-Id: " + begun.headers["mcp-session-id"].encode(),
+        b"MCP-Protocol-Version: 2025-11-25",
+        *FORGED,
+    )
+    listed = say(stage, site, "tools/list", None, *session).json()["result"]["tools"]
+    assert "good__echo" in {tool["name"] for tool in listed}
+    call = {"name": "good__echo", "arguments": {"text": f"mcp by {site}"}}
+    result = say(stage, site, "tools/call", call, *session).json()["result"]
+    assert result["content"][0]["text"] == f"mcp by {site}"
+    [row] = stage.ask(site, path="/api/calls?tool=echo&limit=1").json()["calls"]
+    assert (row["face"], row["caller"], row["outcome"]) == ("mcp", f"tailscale:{ALICE}", "ok")
+
+
+@pytest.mark.parametrize("site", ["SERVE", "SERVE_UNIX"])
+def test_answers_of_mcp_over_an_open_stream_come_one_by_one(stage: Stage, site: str) -> None:
+    """HTTP+SSE, whose answers come over the stream: each is asked for when the one before has been read."""
+    with stream(stage, site, "/mcp/sse") as feed:
+        assert feed.readline() == b"event: endpoint\n"
+        path = feed.readline().removeprefix(b"data: ").decode().strip()
+        assert feed.readline() == b"\n"
+        answers = parse_events(feed)
+        for method, params in (("initialize", HELLO), ("ping", None), ("tools/list", None)):
+            assert say(stage, site, method, params, path=path).status == 202
+            assert next(answers)[1]["result"] is not None
+
+
+def test_the_page_says_whom_the_proxy_names(stage: Stage) -> None:
+    for site in ("SERVE", "SERVE_UNIX"):
+        page = stage.ask(site, b"Accept: text/html", *FORGED, path="/")
+        assert page.status == 200
+        assert f"tailscale:{ALICE}" in page.body.decode()
+        assert BOSS not in page.body.decode()
+
+
+def test_no_face_is_open_to_a_tagged_node_or_the_internet(stage: Stage) -> None:
+    for site in ("TAGGED", "FUNNEL"):
+        for forged in ((), FORGED[:-2]):
+            assert say(stage, site, "initialize", HELLO, *forged).code == "unauthenticated"
+            for path in ("/mcp/sse", "/api/events", "/tools/openapi.json", "/servers/good/mcp"):
+                assert stage.ask(site, *forged, path=path).code == "unauthenticated", path
+            page = stage.ask(site, b"Accept: text/html", *forged, path="/")
+            assert page.status == 401
+            assert "Sign in" in page.body.decode()
+            assert BOSS not in page.body.decode()
