@@ -34,7 +34,8 @@ LAWFUL = (
     re.compile(
         r"env-of-(\S*-)?teller in answer to "
         r"(GET /api/tools(/\S+)?|(GET|PATCH) /api/servers(/(\S*-)?teller)?"
-        r"|GET /tools(/(\S*-)?teller)?/openapi\.json(\?\S*)?|GET /api/openwebui/functions(\?\S*|/\S*teller\S*)?"
+        r"|GET /tools(/(\S*-)?teller)?/openapi\.json(\?\S*)?"
+        r"|GET /api/openwebui/functions(\?\S*|/\S*teller\S*)?"
         r"|POST (/\S+)?/mcp (tools/list|initialize))"
     ),
 )

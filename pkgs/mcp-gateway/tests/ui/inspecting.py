@@ -22,8 +22,8 @@ INSPECT: Final = r"""
   const told = (element, why) => wrong.push(`${why}: ${element.outerHTML.slice(0, 200)}`);
   const unseen = /[^\P{C}\n\t]|[\u2028\u2029]/u;
   const never = "iframe,frame,frameset,object,embed,base,applet,style,math,foreignObject,animate,set,"
-    + "template:not(#signs),portal,marquee,video,source,track,hx-partial,meta[http-equiv],input[type=image],map,xss,"
-    + "body body";
+    + "template:not(#signs),portal,marquee,video,source,track,hx-partial,meta[http-equiv],"
+    + "input[type=image],map,xss,body body";
   for (const element of document.querySelectorAll(never)) {
     told(element, "an element of somebody else");
   }
@@ -48,7 +48,8 @@ INSPECT: Final = r"""
       if (loads.has(name) && !(tag === "img" || tag === "audio") && !(name === "data" && tag !== "object")) {
         const url = URL.parse(value, location.href);
         const isOurs = url?.origin === location.origin
-          && (url.pathname === "/" || url.pathname === "/docs" || /^\/(ui|api|manifest\.webmanifest)(\/|$)/.test(url.pathname))
+          && (["/", "/docs"].includes(url.pathname)
+            || /^\/(ui|api|manifest\.webmanifest)(\/|$)/.test(url.pathname))
           && !url.pathname.startsWith("/ui/canary");
         const isAway = tag === "a" && url?.protocol === "https:" && element.target === "_blank"
           && element.relList.contains("noopener") && element.relList.contains("noreferrer");
