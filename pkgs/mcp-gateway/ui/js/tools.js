@@ -347,6 +347,33 @@ addEventListener("popstate", () => {
   bringAll();
 });
 
+/** What each tool is being switched to; a click meanwhile changes that, and is not lost. */
+const wanted = new Map();
+
+async function flip(button) {
+  const at = button.value.indexOf(" ");
+  const tool = button.value.slice(at + 1);
+  const isUnderWay = wanted.has(tool);
+  const word = isUnderWay ? (wanted.get(tool) === "on" ? "off" : "on") : button.value.slice(0, at);
+  wanted.set(tool, word);
+  button.setAttribute("aria-checked", String(word === "on"));
+  if (isUnderWay) {
+    return;
+  }
+  button.setAttribute("data-own-busy", "");
+  let said;
+  let wentWell;
+  do {
+    said = wanted.get(tool);
+    wentWell = await turn([tool], said);
+  } while (wentWell && wanted.get(tool) !== said);
+  wanted.delete(tool);
+  if (!wentWell) {
+    button.setAttribute("aria-checked", String(said !== "on"));
+  }
+  button.removeAttribute("data-own-busy");
+}
+
 // `toggle` does not bubble.
 list.addEventListener("toggle", (event) => {
   const group = event.target.closest(".group");
@@ -359,17 +386,7 @@ list.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
   if (button?.name === "only") {
     event.preventDefault();
-    const at = button.value.indexOf(" ");
-    const word = button.value.slice(0, at);
-    if (button.hasAttribute("data-own-busy")) {
-      return;
-    }
-    button.setAttribute("data-own-busy", "");
-    button.setAttribute("aria-checked", String(word === "on"));
-    if (!(await turn([button.value.slice(at + 1)], word))) {
-      button.setAttribute("aria-checked", String(word !== "on"));
-    }
-    button.removeAttribute("data-own-busy");
+    await flip(button);
     return;
   }
   if (button?.dataset.pick === "none") {
