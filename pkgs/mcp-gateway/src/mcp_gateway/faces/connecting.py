@@ -181,7 +181,7 @@ def _notes(at: Endpoint) -> Iterator[str]:
 
 Way = Literal["openapi", "mcp"]
 _ALL_USERS: Final = {"principal_type": "user", "principal_id": "*", "permission": "read"}
-_INTEGRATIONS: Final = "Admin Panel > Settings > Integrations, import"
+_INTEGRATIONS: Final = "As an administrator: Settings > Integrations, import"
 _OF_THE_GRANT: Final = "Who may use the tools is in `access_grants`; when it is empty, administrators alone."
 _OF_CONTAINERS: Final = (
     "Within its container `localhost` is the container: the gateway has to listen on an address that "
