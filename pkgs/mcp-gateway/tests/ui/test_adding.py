@@ -228,6 +228,7 @@ async def test_a_gateway_that_was_started_without_a_file_makes_the_usual_one(
         await save(page, code_of(gateway))
         await page.wait_for_url("**/ui/servers/first")
         await expect(page.locator("#server").get_by_text("ready", exact=True)).to_be_visible()
+        await page.close()  # before its gateway goes, which it would hear
     assert set(json.loads((home / "mcp" / "mcp_servers.json").read_text())["addedServers"]) == {"first"}
 
 
@@ -243,3 +244,4 @@ async def test_where_everybody_signs_in_it_takes_the_password_anew(windows: Wind
         await expect(page.get_by_label("Password")).to_have_count(0)
         await page.get_by_role("button", name="Save and start").click()
         await page.wait_for_url("**/ui/servers/weather")
+        await page.close()
