@@ -31,8 +31,9 @@ SOURCES := $(shell find $(PKG)/src -name '*.py')
 ARGS ?=
 PYTHON ?=
 REQUIRE_ALL ?=
-# Three at once, each with modules of its own: most of a test is waiting. WORKERS= runs one after the other.
-WORKERS ?= --numprocesses=3 --dist=loadfile
+# Two at once, each with modules of its own: most of a test is waiting. WORKERS= runs one after the other, and
+# WORKERS="-n 3 --dist=loadfile" is faster on two cores, where tests that watch the clock have less room.
+WORKERS ?= --numprocesses=2 --dist=loadfile
 
 # Interpreters of a person's own choosing only: uv would otherwise fetch a build from elsewhere.
 export UV_PYTHON_DOWNLOADS := never

@@ -156,7 +156,7 @@ def machine(folder: Path, unit: Unit, **state: Any) -> Machine:
         "tailscale": f'exec {sys.executable} -I -S {HERE / "tailscale.py"} "$@"',
         "seq": f'echo "$1" >>{folder / "turns"}; echo 1 2 3',
         "sleep": f'echo "$1" >>{folder / "slept"}',
-        "timeout": f'echo "$1" >>{folder / "bound"}; shift; exec {need_program("timeout")} 0.5 "$@"',
+        "timeout": f'echo "$1" >>{folder / "bound"}; shift; exec {need_program("timeout")} 3 "$@"',
     }.items():
         (programs / name).write_text(f"#!/bin/sh\n{line}\n")
         (programs / name).chmod(0o755)
